@@ -1,0 +1,1 @@
+"""Change data capture: a PostgreSQL logical replication slot becomes a log of change records."""
