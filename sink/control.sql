@@ -1,0 +1,150 @@
+-- The control schema: all durable state of a connector, in the target database, so that it changes in the same
+-- transaction as the wide rows. Idempotent; run under an advisory lock by widebeam.prepare.
+CREATE SCHEMA IF NOT EXISTS widebeam;
+
+-- One row a connector.
+CREATE TABLE IF NOT EXISTS widebeam.connectors (
+    connector       text PRIMARY KEY,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    transport       text NOT NULL CHECK (transport IN ('kafka', 'direct')),
+    partitions      int NOT NULL CHECK (partitions > 0),
+    topic           text,                 -- NULL on the direct transport
+    topic_id        text,                 -- Kafka's id of the topic: another one means that it was recreated
+    slot            text NOT NULL,
+    publication     text NOT NULL,
+    -- The incarnation: which history positions belong to.
+    system_id       text NOT NULL,
+    timeline        int NOT NULL,
+    -- The cutoff: commits below it come from the backfill, from it on from the stream. NULL until the slot is recorded.
+    cutoff          pg_lsn,
+    cutoff_snapshot pg_snapshot,          -- SC: what the slot's exported snapshot sees
+    gate_lsn        pg_lsn,               -- P: every snapshot of the primary after it is safe; NULL until gate G passed
+    column_types    jsonb NOT NULL,       -- {"column": "type as format_type writes it"} of the narrow table's columns
+    source_oid      oid NOT NULL,         -- the narrow table itself: another one of its name is another table
+    planned_at      timestamptz,          -- the ledger is complete
+    generation      bigint NOT NULL DEFAULT 0,   -- runs of capture so far
+    acknowledged    pg_lsn,               -- the flush position that capture last told the slot (written before it is told)
+    received        pg_lsn,               -- how far capture has read, for status
+    received_at     timestamptz,
+    records         bigint NOT NULL DEFAULT 0,   -- published by capture, all generations
+    changes         bigint NOT NULL DEFAULT 0,   -- narrow rows in them
+    converged_at    timestamptz,
+    halt_cause      text,
+    halt_what       text,
+    halt_remedy     text,
+    halted_at       timestamptz,
+    settings        jsonb NOT NULL        -- the mapping as it was when last prepared
+);
+
+-- The wide tables: each holds some of the columns of one entity (or of all, entity = '[]').
+CREATE TABLE IF NOT EXISTS widebeam.tables (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    entity      text NOT NULL,            -- JSON array of the entity's values as text; '[]' when one table holds all
+    part        int NOT NULL,             -- 1, 2, 3: the columns are split by bytes
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    view_name   text NOT NULL,            -- the view that joins the parts: what readers read
+    PRIMARY KEY (connector, entity, part),
+    UNIQUE (schema_name, table_name)
+);
+
+-- The registry of columns: which key of which entity is which column.
+CREATE TABLE IF NOT EXISTS widebeam.columns (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    entity      text NOT NULL,
+    key         text NOT NULL,
+    ordinal     int NOT NULL,             -- 1, 2, 3 within the entity, never reused: the view's order
+    part        int NOT NULL,
+    column_name text NOT NULL,
+    column_type text NOT NULL,
+    source      text NOT NULL,            -- the narrow value column that it is filled from
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connector, entity, key),
+    UNIQUE (connector, entity, ordinal),
+    UNIQUE (connector, entity, column_name),
+    FOREIGN KEY (connector, entity, part) REFERENCES widebeam.tables ON DELETE CASCADE
+);
+
+-- The ledger: chunks of the backfill and their states. Ranges are half-open, together they cover all of time.
+CREATE TABLE IF NOT EXISTS widebeam.chunks (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    chunk       bigint NOT NULL,
+    lower_bound text,                     -- NULL: open; else a value of the time column as text
+    upper_bound text,
+    estimated   bigint NOT NULL,          -- rows, by the planner of the source
+    state       text NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'merged', 'void', 'failed')),
+    attempts    int NOT NULL DEFAULT 0,
+    error       text,
+    retry_at    timestamptz,              -- not to be tried before
+    rows        bigint,                   -- narrow rows read
+    cells       bigint,                   -- cells that were not NULL
+    seconds     double precision,
+    merged_at   timestamptz,
+    PRIMARY KEY (connector, chunk)
+);
+CREATE INDEX IF NOT EXISTS chunks_open ON widebeam.chunks (connector, chunk) WHERE state IN ('planned', 'failed');
+
+-- Cells that the stream cleared in a chunk that is not merged yet: the chunk must not bring them back.
+CREATE TABLE IF NOT EXISTS widebeam.tombstones (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    chunk       bigint NOT NULL,
+    entity      text NOT NULL,            -- JSON array, always the real entity
+    "time"      text NOT NULL,            -- JSON array of the wide key's time values
+    key         text NOT NULL,
+    PRIMARY KEY (connector, chunk, entity, "time", key)
+);
+
+-- How far each partition is applied. One row a partition, made when the connector is.
+CREATE TABLE IF NOT EXISTS widebeam.progress (
+    connector     text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    partition     int NOT NULL,
+    epoch         bigint NOT NULL DEFAULT 0,      -- raised by a replay: fences older owners
+    next_offset   bigint NOT NULL DEFAULT 0,
+    high          pg_lsn NOT NULL DEFAULT '0/0',  -- the highest position seen: below it is a redelivery
+    generation    bigint NOT NULL DEFAULT 0,
+    next_sequence bigint NOT NULL DEFAULT 0,
+    broken        boolean NOT NULL DEFAULT false, -- the generation has a gap: nothing more of it is taken
+    broken_at     timestamptz,
+    barrier       pg_lsn NOT NULL DEFAULT '0/0',  -- the position of the last barrier passed
+    commit_time   timestamptz,                    -- source commit time of the last record applied
+    applied_at    timestamptz,
+    rows          bigint NOT NULL DEFAULT 0,      -- narrow rows applied
+    cells         bigint NOT NULL DEFAULT 0,      -- cells set or cleared
+    skipped       bigint NOT NULL DEFAULT 0,      -- records dropped by the skip rule or the generation rule
+    latency       bigint[] NOT NULL DEFAULT '{}', -- histogram of commit -> visible; bounds in sink/latency.py
+    PRIMARY KEY (connector, partition)
+);
+
+-- Where each generation began and broke in each partition, so that a replay from the middle knows.
+CREATE TABLE IF NOT EXISTS widebeam.generations (
+    connector    text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    partition    int NOT NULL,
+    generation   bigint NOT NULL,
+    began_offset bigint NOT NULL,
+    broke_offset bigint,
+    PRIMARY KEY (connector, partition, generation)
+);
+
+-- Readings that cannot be placed, kept whole until somebody mends the mapping.
+CREATE TABLE IF NOT EXISTS widebeam.quarantine (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    id          bigint GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    origin      text NOT NULL,            -- 'partition:offset:row' of the record, or 'chunk:number:line'
+    position    pg_lsn,
+    reason      text NOT NULL,
+    detail      text NOT NULL,
+    raw         text NOT NULL,            -- JSON: table, wide, columns, row; or base64 of an undecodable record
+    PRIMARY KEY (connector, id),
+    UNIQUE (connector, origin, reason)
+);
+
+-- Every destructive or fencing action, by whom.
+CREATE TABLE IF NOT EXISTS widebeam.audit (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at        timestamptz NOT NULL DEFAULT now(),
+    connector text NOT NULL,
+    action    text NOT NULL,
+    detail    jsonb NOT NULL DEFAULT '{}',
+    by_role   text NOT NULL DEFAULT current_user
+);
