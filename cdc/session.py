@@ -1,0 +1,55 @@
+"""Connections to PostgreSQL whose sessions print every value in one and the same text.
+
+Stream, backfill, sink and verify compare text with text, so all of them, and the walsender, run under the same
+settings whatever the role's or the database's defaults say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+PINNED: Final[dict[str, str]] = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",  # from PostgreSQL 12 on: the shortest text that reads back as the same float
+    "bytea_output": "hex",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "search_path": "pg_catalog",  # else regclass and its like print with or without a schema
+    "quote_all_identifiers": "off",
+    "row_security": "off",  # an error rather than silently fewer rows
+}
+"""Settings of every session of ours. client_encoding is pinned beside them, as a connection parameter."""
+
+
+def pinned_options(more: str = "") -> str:
+    """The pinned settings as libpq's `options`, after the options `more` of the user's own."""
+    pins = " ".join(f"-c {name}={_escaped(value)}" for name, value in PINNED.items())
+    return f"{more} {pins}".strip()
+
+
+def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
+    """The connection string `dsn` with the pinned settings, with `parameters` on top."""
+    given = conninfo_to_dict(dsn)
+    fixed = {"options": pinned_options(str(given.get("options") or "")), "client_encoding": "UTF8"}
+    return make_conninfo(dsn, **{"application_name": "widebeam", **_named(given), **fixed, **parameters})
+
+
+def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...)."""
+    return psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=autocommit)
+
+
+def _escaped(value: str) -> str:
+    """In `options` a space or a backslash inside a value needs a backslash before it."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def _named(given: dict[str, Any]) -> dict[str, str]:
+    """The user's application_name wins over ours."""
+    name = given.get("application_name")
+    return {} if name is None else {"application_name": str(name)}
