@@ -15,9 +15,12 @@ from cdc.lsn import Lsn
 
 
 class Unchanged(Enum):
-    """The value of a TOASTed column that an UPDATE did not touch: the server does not send it."""
+    """The value of a TOASTed column that an UPDATE did not touch: the server does not send it.
 
-    UNCHANGED = "unchanged"
+    Its enum value is what stands for it in a JSON record: orjson writes an enum as its value, without being asked.
+    """
+
+    UNCHANGED = False
 
     def __repr__(self) -> str:
         return "UNCHANGED"
@@ -25,7 +28,7 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
-Value: TypeAlias = "str | None | Literal[Unchanged.UNCHANGED]"
+Value: TypeAlias = "str | Literal[Unchanged.UNCHANGED] | None"
 """A column's value: its text as the server's output function writes it, None for NULL, or UNCHANGED."""
 
 Row: TypeAlias = "tuple[Value, ...]"

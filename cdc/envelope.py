@@ -1,0 +1,99 @@
+"""The bytes of a change record: JSON, or Avro in Confluent's wire framing, behind the same two functions.
+
+What comes back from the log may be anybody's: `decode` checks the whole shape and answers a record or `Undecodable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, assert_never
+
+import orjson
+
+from cdc.record import Barrier, Changes, Record, Truncated
+from cdc.shape import Undecodable, barrier, changes, stamp, truncated
+
+__all__ = ["JSON", "MAX_BYTES", "Codec", "JsonCodec", "Undecodable", "decode", "encode", "encode_key"]
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""The longest record that is looked into."""
+
+
+class Codec(Protocol):
+    """One form of the bytes."""
+
+    def encode(self, record: Record) -> bytes:
+        """The record's bytes."""
+
+    def decode(self, value: bytes) -> Record:
+        """The record in these bytes; `Undecodable` with the reason if there is none."""
+
+
+def encode_key(values: Sequence[str | None]) -> bytes:
+    """The Kafka key of a wide key's values: a JSON array of texts, whatever the form of the record."""
+    return orjson.dumps(values)
+
+
+class JsonCodec:
+    """One JSON object a record. UNCHANGED is `false` in it, NULL is `null`, every other value a string."""
+
+    def encode(self, record: Record) -> bytes:
+        """The record's bytes."""
+        connector, generation, sequence, position, xid, at = record.stamp
+        fields: dict[str, Any] = {
+            "v": 1,
+            "connector": connector,
+            "generation": generation,
+            "sequence": sequence,
+            "lsn": str(position),
+            "xid": xid,
+            "at": at,
+        }
+        match record:
+            case Changes(_, table, wide, columns, rows):
+                # UNCHANGED needs no care here: orjson writes an enum as its value.
+                fields.update(table=table, wide=wide, columns=columns, rows=rows)
+            case Truncated(_, tables):
+                fields["truncate"] = tables
+            case Barrier(_, content):
+                fields["barrier"] = content
+            case _:
+                assert_never(record)
+        return orjson.dumps(fields)
+
+    def decode(self, value: bytes) -> Record:
+        """The record in these bytes; `Undecodable` with the reason if there is none."""
+        if len(value) > MAX_BYTES:
+            raise Undecodable(f"{len(value)} bytes, more than {MAX_BYTES}")
+        try:
+            fields = orjson.loads(value)  # refuses bad UTF-8, lone surrogates and deep nesting
+        except orjson.JSONDecodeError as error:
+            raise Undecodable(f"not JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise Undecodable(f"a JSON {type(fields).__name__}, not an object")
+        return _record(fields, suspect_nul=b"\\u0000" in value)
+
+
+def _record(fields: dict[str, Any], *, suspect_nul: bool) -> Record:
+    """The record whose JSON object this is. A NUL in JSON is always written as an escape, which is looked for once."""
+    head = stamp(fields)
+    if "rows" in fields:
+        return changes(head, fields, suspect_nul=suspect_nul)
+    if "truncate" in fields:
+        return truncated(head, fields)
+    if "barrier" in fields:
+        return barrier(head, fields)
+    raise Undecodable("neither rows nor truncate nor barrier in it")
+
+
+JSON: Final = JsonCodec()
+
+
+def encode(record: Record) -> bytes:
+    """The record as JSON."""
+    return JSON.encode(record)
+
+
+def decode(value: bytes) -> Record:
+    """The record in these bytes of JSON; `Undecodable` with the reason if there is none."""
+    return JSON.decode(value)
