@@ -1,0 +1,65 @@
+"""Servers and fresh databases for every test that asks for them; a server starts when the first one does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+
+from widebeam.lab.account import new_directory
+from widebeam.lab.kafka import KafkaBroker
+from widebeam.lab.postgres import QUICK, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the whole run. Do not stop it: start another one for that."""
+    directory = new_directory("wb-test-")
+    server = PostgresServer.start(directory / "pg", settings=QUICK)
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """One Kafka broker for the whole run. Do not stop it: start another one for that."""
+    directory = new_directory("wb-test-")
+    broker = KafkaBroker.start(directory / "kafka")
+    yield broker
+    broker.kill()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The connection string of a fresh database; it goes afterwards, with its replication slots."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        yield postgres.dsn(name)
+        _drop_slots(admin, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _drop_slots(admin: psycopg.Connection[tuple[object, ...]], database: str) -> None:
+    """Drop the slots of `database`, ending whoever still uses them."""
+    slots = "FROM pg_replication_slots WHERE database = %s"
+    while admin.execute(f"SELECT pg_terminate_backend(active_pid) {slots} AND active", [database]).fetchall():
+        pass
+    admin.execute(f"SELECT pg_drop_replication_slot(slot_name) {slots}", [database])
+
+
+@pytest.fixture
+def topic(kafka: KafkaBroker) -> Iterator[str]:
+    """A topic name that nobody else uses; what is made under it goes afterwards."""
+    name = f"test.{uuid4().hex[:12]}"
+    yield name
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    if name in admin.list_topics(timeout=10).topics:
+        admin.delete_topics([name])[name].result(timeout=10)

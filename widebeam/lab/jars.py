@@ -1,0 +1,95 @@
+"""Kafka's jars: fetched from Maven Central once, each checked against the SHA-256 in kafka.lock."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from widebeam.lab.process import ServerFailed
+
+LOCK: Final = Path(__file__).with_name("kafka.lock")
+REPOSITORY: Final = "https://repo1.maven.org/maven2"
+_ATTEMPTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of the lock file: `sha256 group:artifact:version`."""
+
+    sha256: str
+    group: str
+    artifact: str
+    version: str
+
+    @classmethod
+    def parse(cls, line: str) -> Jar:
+        """Read a line of the lock file."""
+        digest, coordinates = line.split()
+        return cls(digest, *coordinates.split(":"))
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    @property
+    def url(self) -> str:
+        """Where it comes from."""
+        return f"{REPOSITORY}/{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.name}"
+
+
+def locked_jars() -> list[Jar]:
+    """All that the lock file names."""
+    lines = LOCK.read_text().splitlines()
+    return [Jar.parse(line) for line in lines if line and not line.startswith("#")]
+
+
+def cache() -> Path:
+    """Where fetched files stay: WIDEBEAM_LAB, or `.lab` in a checkout, or the user's cache."""
+    if given := os.environ.get("WIDEBEAM_LAB"):
+        return Path(given)
+    root = Path(__file__).parents[2]
+    return root / ".lab" if (root / "pyproject.toml").exists() else Path.home() / ".cache" / "widebeam"
+
+
+def fetched_jars() -> Path:
+    """The directory with all jars of the lock file and no others; fetches those that are missing."""
+    release = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    directory = cache() / "kafka" / release
+    directory.mkdir(parents=True, exist_ok=True)
+    missing = [jar for jar in locked_jars() if not (directory / jar.name).exists()]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda jar: _fetch(jar, directory), missing))
+    return directory
+
+
+def _fetch(jar: Jar, directory: Path) -> None:
+    content = _download(jar)
+    if hashlib.sha256(content).hexdigest() != jar.sha256:
+        raise ServerFailed(f"{jar.url} is not what {LOCK.name} names: its SHA-256 differs. Nothing of it was kept")
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=".", delete=False) as part:
+        part.write(content)
+    path = Path(part.name)
+    with contextlib.ExitStack() as undo:
+        undo.callback(path.unlink, missing_ok=True)
+        path.chmod(0o644)
+        path.rename(directory / jar.name)
+
+
+def _download(jar: Jar) -> bytes:
+    for attempt in range(_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(jar.url, timeout=60) as response:  # noqa: S310 - the scheme is fixed above
+                content: bytes = response.read()
+                return content
+        except OSError as error:  # a name that does not resolve, a connection cut short, an HTTP status
+            if attempt == _ATTEMPTS - 1:
+                raise ServerFailed(f"{jar.url}: {error}. Kafka's jars are fetched once: try again online") from error
+    raise AssertionError("unreachable")

@@ -1,0 +1,162 @@
+"""A Kafka broker of our own: KRaft, one node, one data directory, free loopback ports."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from widebeam.lab.account import grant, readable, server_account
+from widebeam.lab.jars import fetched_jars
+from widebeam.lab.java import java
+from widebeam.lab.process import ServerFailed, ServerProcess, free_port, server_environment
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "num.partitions": "1",
+    "default.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # A broker comes back only when the controller has given up its former life, and a lone controller first waits for
+    # voters: the times that suit a cluster make a restart here take ten seconds.
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",
+    "controller.quorum.election.timeout.ms": "200",
+    "controller.quorum.fetch.timeout.ms": "400",
+}
+"""Settings of every broker; those given to `start` come on top."""
+
+_JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
+_SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+_ATTEMPTS: Final = 5
+
+
+@dataclass(slots=True)
+class KafkaBroker:
+    """A running broker without authentication. Start and stop it from the main thread."""
+
+    directory: Path
+    port: int
+    process: ServerProcess
+    leashed: bool
+
+    @classmethod
+    def start(cls, directory: Path, *, settings: Mapping[str, str] | None = None, leashed: bool = True) -> KafkaBroker:
+        """Start a broker on `directory`, which must hold no other broker's data.
+
+        Its jars come over the network the first time. With `leashed=False` it goes on after us.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_ATTEMPTS):
+            port, controller = free_port(), free_port()
+            _format(directory, {**SETTINGS, **_listeners(directory, port, controller), **(settings or {})})
+            try:
+                return cls(directory, port, _run(directory, port, leashed=leashed), leashed)
+            except ServerFailed as error:
+                if attempt == _ATTEMPTS - 1 or "Address already in use" not in str(error):
+                    raise
+                shutil.rmtree(directory / "data")
+        raise AssertionError("unreachable")
+
+    @property
+    def bootstrap(self) -> str:
+        """`bootstrap.servers` for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """Everything that the broker says."""
+        return self.directory / "log"
+
+    @property
+    def pid(self) -> int:
+        """The broker's process id."""
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Shut down in order (SIGTERM). No error if it runs no more."""
+        self.process.end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash does (SIGKILL)."""
+        self.process.end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop if it runs, and start again on the same ports and data."""
+        self.stop()
+        self.process = _run(self.directory, self.port, leashed=self.leashed)
+
+
+def _listeners(directory: Path, port: int, controller: int) -> dict[str, str]:
+    return {
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "log.dirs": str(directory / "data"),
+    }
+
+
+def _format(directory: Path, properties: Mapping[str, str]) -> None:
+    """Make the data directory of a new cluster of one."""
+    if (directory / "data").exists():
+        raise ServerFailed(f"{directory}/data holds a broker's data already: give each broker a new directory")
+    config = directory / "server.properties"
+    config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    grant(directory)
+    account = server_account()
+    tool = ["kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", uuid4().hex[:22], "--config"]
+    made = subprocess.run(
+        [*_java(*_SHORT_LIVED), *tool, str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
+        env=server_environment(),
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if made.returncode:
+        raise ServerFailed(f"formatting {directory} ended with {made.returncode}:\n{made.stdout}{made.stderr}")
+
+
+def _run(directory: Path, port: int, *, leashed: bool) -> ServerProcess:
+    process = ServerProcess(
+        f"Kafka in {directory}",
+        [*_java(*_JVM), "kafka.Kafka", str(directory / "server.properties")],
+        log=directory / "log",
+        env=server_environment(),
+        leash=signal.SIGKILL if leashed else None,
+    )
+    process.until(lambda: _answers(port), seconds=90)
+    return process
+
+
+def _java(*options: str) -> list[str]:
+    [jars] = readable(fetched_jars())
+    return [str(java()), *options, "-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", f"{jars}/*"]
+
+
+def _answers(port: int) -> bool:
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
