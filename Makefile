@@ -1,0 +1,40 @@
+# `make setup` needs python3 (3.11 or newer) with venv, and the network once. Everything else follows from it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint lock clean
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: .venv/ready ## Make .venv with everything in it, servers for the demo and the tests included
+
+# Only what the lock file names, each file checked against its hash; our own package without build isolation, because
+# that would fetch build tools that no lock file names.
+.venv/ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep"
+	@$(BIN)/widebeam demo $(ARGS)
+
+test: setup ## Run all tests, against real servers; ARGS are for pytest
+	$(BIN)/pytest $(ARGS)
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: ## Choose all versions anew (needs uv)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	  --all-extras --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
+
+clean: ## Remove all that was made here, fetched servers included
+	rm -rf .venv .lab build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
