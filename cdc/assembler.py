@@ -1,0 +1,239 @@
+"""Events become change records: the changes of a transaction, grouped by wide key, numbered in each partition."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, cast
+
+from cdc.change import RowSource, deleted, updated
+from cdc.envelope import encode_key
+from cdc.event import Begin, Commit, Delete, Event, Insert, Message, Relation, Row, Truncate, Update, Value
+from cdc.halt import Cause, Halt
+from cdc.layout import Layout, layout
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from cdc.partition import partition
+from cdc.record import Barrier, Changes, Record, Stamp, Truncated
+
+MESSAGE_PREFIX: Final = "widebeam"
+"""pg_logical_emit_message(true, this, ...) makes a barrier."""
+_TRUNCATES: Final = 7
+"""Commit LSNs are multiples of 8, and each truncate of a transaction adds one to the position."""
+_PLACES: Final = 16_384
+"""Wide keys whose place is remembered."""
+
+
+class Draft(NamedTuple):
+    """A record and where it goes. `key` is None for what stands in every partition."""
+
+    partition: int
+    key: bytes | None
+    record: Record
+
+
+class Numbering:
+    """Sequence numbers of one generation: 0, 1, 2, ... in each partition."""
+
+    def __init__(self, connector: str, generation: int, partitions: int) -> None:
+        self.connector = connector
+        self.generation = generation
+        self.partitions = partitions
+        self._next = [0] * partitions
+
+    def take(self, number: int) -> int:
+        """The next sequence number of partition `number`."""
+        sequence = self._next[number]
+        self._next[number] = sequence + 1
+        return sequence
+
+
+class Assembler:
+    """Takes events in order, answers drafts in order. Holds at most one transaction's last `most_rows` changes.
+
+    A transaction with more of them, or with more than `most_bytes` of frames, is cut into several records a wide
+    key; memory stays flat however big it is. The numbers are fixed, so what is cut where does not depend on timing.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[NarrowTable],
+        numbering: Numbering,
+        source: RowSource,
+        *,
+        most_rows: int = 10_000,
+        most_bytes: int = 2 * 1024 * 1024,
+    ) -> None:
+        self._tables = {(table.schema, table.name): table for table in tables}
+        self._numbering = numbering
+        self._source = source
+        self._most_rows = most_rows
+        self._most_bytes = most_bytes
+        self._layouts: dict[int, Layout | None] = {}  # by relation OID; None: a table that is not ours
+        self._latest: dict[NarrowTable, Layout] = {}
+        self._relation: Relation | None = None  # that of the last row, and its layout
+        self._layout: Layout | None = None
+        self._grouped: NarrowTable | None = None  # whose rows are in the groups
+        self._groups: defaultdict[Row, list[list[Value]]] = defaultdict(list)
+        self._rows = 0
+        self._bytes = 0
+        self._begin: Begin | None = None
+        self._position = Lsn(0)
+        self._places: dict[Row, tuple[int, bytes]] = {}
+
+    def take(self, event: Event, size: int = 0) -> Sequence[Draft]:
+        """What became ready by `event`, whose frame had `size` bytes. Inserts come first: they are nearly all."""
+        if type(event) is not Insert:
+            return self._other(event, size)
+        relation, new = event
+        drafts: Sequence[Draft] = ()
+        if relation is not self._relation:
+            drafts = self._switch(relation)
+        at = self._layout
+        if at is None:
+            return drafts
+        self._groups[at.wide(new)].append(["i", *at.carried(new)])
+        self._rows += 1
+        self._bytes += size
+        if self._rows >= self._most_rows or self._bytes >= self._most_bytes:
+            return [*drafts, *self._flush()]
+        return drafts
+
+    def _other(self, event: Event, size: int) -> Sequence[Draft]:
+        match event:
+            case Begin():
+                self._start(event)
+            case Commit():
+                return self._finish(event)
+            case Relation():
+                self._describe(event)
+            case Update() | Delete():
+                return [*self._switch(event.relation), *self._change(event, size)]
+            case Truncate():
+                return self._truncate(event)
+            case Message():
+                return self._barrier(event)
+        return ()  # Origin and Type say nothing that a record carries
+
+    def _start(self, begin: Begin) -> None:
+        if self._begin is not None:
+            raise _astray(f"a transaction began at {begin.final_lsn} within {self._begin}")
+        self._begin = begin
+        self._position = begin.final_lsn
+
+    def _finish(self, commit: Commit) -> Sequence[Draft]:
+        if self._begin is None or self._begin.final_lsn != commit.commit_lsn:
+            raise _astray(f"the commit of {commit.commit_lsn} came within {self._begin}")
+        drafts = self._flush()
+        self._begin = None
+        return drafts
+
+    def _describe(self, relation: Relation) -> None:
+        known = self._layouts.get(relation.oid)
+        table = self._tables.get((relation.schema, relation.name))
+        if known is not None and known.table is not table:
+            raise Halt(
+                Cause.RELATION_CHANGED,
+                f"{known.table.qualified} (OID {relation.oid}) is named {relation.schema}.{relation.name} now",
+                "Rename it back, or drop the connector and prepare it anew under the new name.",
+            )
+        made = None if table is None else layout(table, relation, self._latest.get(table))
+        self._layouts[relation.oid] = made
+        if made is not None:
+            self._latest[made.table] = made
+
+    def _switch(self, relation: Relation) -> Sequence[Draft]:
+        """Make `relation` the present one. What is buffered of another table goes first, so that order is kept."""
+        if relation is self._relation:
+            return ()
+        if relation.oid not in self._layouts:
+            raise _astray(f"a row of {relation.schema}.{relation.name} came before its description")
+        self._relation = relation
+        self._layout = self._layouts[relation.oid]
+        if self._layout is None or self._layout.table is self._grouped:
+            return ()
+        drafts = self._flush()
+        self._grouped = self._layout.table
+        return drafts
+
+    def _change(self, event: Update | Delete, size: int) -> Sequence[Draft]:
+        at = self._layout
+        if at is None:
+            return ()
+        if isinstance(event, Delete):
+            changes = [deleted(event, at)]
+        else:
+            changes = updated(event, at, self._source, self._open().xid)
+        for wide, row in changes:
+            self._groups[wide].append(row)
+        self._rows += len(changes)
+        self._bytes += size
+        full = self._rows >= self._most_rows or self._bytes >= self._most_bytes
+        return self._flush() if full else ()
+
+    def _truncate(self, event: Truncate) -> Sequence[Draft]:
+        layouts = [self._layouts.get(relation.oid) for relation in event.relations]
+        tables = [at.table.qualified for at in layouts if at is not None]
+        if not tables:
+            return ()
+        drafts = self._flush()
+        self._position = Lsn(self._position + 1)
+        begin = self._open()
+        if self._position - begin.final_lsn > _TRUNCATES:
+            raise Halt(
+                Cause.TRUNCATE,
+                f"more than {_TRUNCATES} truncates of {', '.join(tables)} in the transaction of {begin.final_lsn}",
+                "Drop the connector and prepare it anew: the wide tables are then filled from what is there now.",
+            )
+        return [*drafts, *self._everywhere(lambda stamp: Truncated(stamp, tables))]
+
+    def _barrier(self, event: Message) -> Sequence[Draft]:
+        if not event.transactional or event.prefix != MESSAGE_PREFIX:
+            return ()
+        content = event.content.decode(errors="replace")
+        return [*self._flush(), *self._everywhere(lambda stamp: Barrier(stamp, content))]
+
+    def _everywhere(self, make: Callable[[Stamp], Record]) -> list[Draft]:
+        """One record in every partition."""
+        return [Draft(number, None, make(self._stamp(number))) for number in range(self._numbering.partitions)]
+
+    def _flush(self) -> Sequence[Draft]:
+        """A record for each wide key in the buffer, which is empty afterwards."""
+        table = self._grouped
+        if not self._groups or table is None:
+            return ()
+        names, columns, name = table.wide, list(table.carried), table.qualified
+        drafts = []
+        for wide, rows in self._groups.items():
+            number, key = self._places.get(wide) or self._place(wide)
+            values = cast("tuple[str | None, ...]", wide)  # no UNCHANGED: cdc.change has seen to that
+            changes = Changes(self._stamp(number), name, dict(zip(names, values, strict=True)), columns, rows)
+            drafts.append(Draft(number, key, changes))
+        self._groups.clear()
+        self._rows = self._bytes = 0
+        return drafts
+
+    def _place(self, wide: Row) -> tuple[int, bytes]:
+        if len(self._places) >= _PLACES:
+            self._places.clear()
+        key = encode_key(cast("tuple[str | None, ...]", wide))
+        place = self._places[wide] = (partition(key, self._numbering.partitions), key)
+        return place
+
+    def _stamp(self, number: int) -> Stamp:
+        begin, numbering = self._open(), self._numbering
+        sequence = numbering.take(number)
+        return Stamp(numbering.connector, numbering.generation, sequence, self._position, begin.xid, begin.commit_time)
+
+    def _open(self) -> Begin:
+        if self._begin is None:
+            raise _astray("a change came outside of a transaction")
+        return self._begin
+
+
+def _astray(what: str) -> Halt:
+    return Halt(
+        Cause.UNDECODABLE_STREAM,
+        what,
+        "This is a defect of Widebeam or of the server: keep the slot, and report it with the server's version.",
+    )
