@@ -122,18 +122,17 @@ def test_a_program_that_forgets_to_stop_its_server_leaves_none(directory: Path) 
 
 
 def test_a_process_that_ignores_the_signal_is_killed(directory: Path) -> None:
-    stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
-    )
-    process = ServerProcess(
-        "stubborn",
-        ["/usr/bin/env", "python3", "-c", stubborn],
-        log=directory / "log",
-        env=server_environment(),
-        leash=None,
-    )
+    argv = ["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
+    process = ServerProcess("stubborn", argv, log=directory / "log", env=server_environment(), leash=None)
     process.until(lambda: "deaf" in process.tail(), seconds=10)
     assert process.end(signal.SIGTERM, seconds=0.1) == -signal.SIGKILL
+
+
+def test_a_process_that_never_gets_ready_is_ended(directory: Path) -> None:
+    process = ServerProcess("slow", ["/bin/sleep", "60"], log=directory / "log", env=server_environment(), leash=None)
+    with pytest.raises(ServerFailed, match="slow was not ready"):
+        process.until(lambda: False, seconds=0.1)
+    assert not process.running
 
 
 def test_files_under_a_closed_directory_are_copied_to_where_servers_can_read(

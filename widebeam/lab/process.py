@@ -80,12 +80,13 @@ class ServerProcess:
             _running.discard(self)
 
     def until(self, condition: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until `condition` holds; ServerFailed if the process ends first, or after `seconds`."""
+        """Wait until `condition` holds; ServerFailed if the process ends first, or, killing it, after `seconds`."""
         deadline = time.monotonic() + seconds
         while not condition():
             if not self.running:
                 raise ServerFailed(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
+                self.end(signal.SIGKILL)
                 raise ServerFailed(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")
             time.sleep(0.02)
 
