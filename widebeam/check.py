@@ -1,0 +1,83 @@
+"""Every precondition of a run, looked at all at once, each with what mends it. Changes nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import psycopg
+
+from cdc.session import connect
+from widebeam.check_identity import CHECKS as IDENTITY
+from widebeam.check_kafka import broker_findings
+from widebeam.check_publication import CHECKS as PUBLICATION
+from widebeam.check_server import CHECKS as SERVER
+from widebeam.check_table import CHECKS as TABLE
+from widebeam.check_target import CHECKS as TARGET
+from widebeam.config import Connector
+from widebeam.finding import Finding
+from widebeam.options import Server
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+Check: TypeAlias = "Callable[[Session, Connector], Iterator[Finding]]"
+
+_CONNECT_SECONDS = 10
+
+
+class Preconditions(Exception):
+    """A run cannot start; `findings` says everything that is missing."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = findings
+
+
+class Side(NamedTuple):
+    """One of the two databases and what is to be looked at in it."""
+
+    name: str
+    server: Server
+    checks: tuple[Check, ...]
+
+
+def findings(connector: Connector) -> list[Finding]:
+    """All that stands in the way of a run of this connector; empty when nothing does."""
+    found: list[Finding] = []
+    for side in (
+        Side("source", connector.options.source, (*SERVER, *TABLE, *IDENTITY, *PUBLICATION)),
+        Side("target", connector.options.target, TARGET),
+    ):
+        found.extend(_side(side, connector))
+    found.extend(broker_findings(connector))
+    return found
+
+
+def _side(side: Side, connector: Connector) -> Iterator[Finding]:
+    """Run the checks of one database in one session that cannot write."""
+    where = f"{side.name} ({side.server.shown})"
+    try:
+        session = connect(side.server.conninfo(), autocommit=True, connect_timeout=_CONNECT_SECONDS)
+    except psycopg.OperationalError as error:
+        yield Finding(
+            f"cannot be reached: {first_line(error)}",
+            where,
+            f"start the server, or set `dsn` of [{side.name}]; the password comes from `password_file`, "
+            f"WIDEBEAM_{side.name.upper()}__PASSWORD or PGPASSFILE",
+        )
+        return
+    with session:
+        session.execute("SET default_transaction_read_only = on")
+        for check in side.checks:
+            try:
+                for finding in check(session, connector):
+                    yield finding._replace(where=finding.where or where)
+            except psycopg.Error as error:
+                name = getattr(check, "__name__", "check").replace("_", " ")
+                yield Finding(f"could not be checked ({name}): {first_line(error)}", where, "mend that and check again")
+                if session.closed:
+                    return
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message without libpq's continuation lines."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,98 @@
+"""Preconditions of the changes: that one cell is one row, and that updates and deletes say which cell they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from widebeam.check_table import Found, find, leaves, pair
+from widebeam.config import Connector
+from widebeam.finding import Finding, names, statement
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+def unique_cell(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A unique index on exactly (entity, time, key), so that one cell is one row."""
+    table = find(session, connector)
+    if table is None or not _has_cell(session, connector, table):
+        return
+    if not _unique_indexes(session, connector, table):
+        online = "" if table.partitioned else "CONCURRENTLY "
+        yield Finding(
+            f"no unique index on exactly ({', '.join(connector.table.cell)}) of {connector.table.qualified}: "
+            "two rows could be one cell",
+            "",
+            statement(
+                session, f"CREATE UNIQUE INDEX {online}ON {{}} ({{}});", pair(connector), names(connector.table.cell)
+            ),
+        )
+
+
+def identity(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A replica identity that carries entity, time and key, so that updates and deletes name their cell."""
+    table = find(session, connector)
+    if table is None or not _has_cell(session, connector, table):
+        return
+    for oid, schema, name, _, kind in leaves(session, table):
+        carried = _identity_columns(session, oid, kind)
+        if kind == "f" or set(connector.table.cell) <= carried:
+            continue
+        index = _usable_index(session, connector, oid)
+        remedy = (
+            statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", (schema, name), index)
+            if index
+            else statement(session, "ALTER TABLE {} REPLICA IDENTITY FULL;", (schema, name))
+        )
+        shown = f"only ({', '.join(sorted(carried))})" if carried else "nothing"
+        yield Finding(
+            f"the replica identity of {schema}.{name} carries {shown}: updates and deletes would not say which cell",
+            "",
+            remedy,
+        )
+
+
+def _identity_columns(session: Session, oid: int, kind: str) -> set[str]:
+    rows = session.execute(
+        "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) "
+        "WHERE indrelid = %s AND CASE %s WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END",
+        [oid, kind],
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:
+    """Valid, complete, immediate unique indexes on exactly the cell's columns, in any order."""
+    rows = session.execute(_UNIQUE, {"t": table.oid, "c": sorted(connector.table.cell)}).fetchall()
+    return [row[0] for row in rows]
+
+
+def _usable_index(session: Session, connector: Connector, oid: int) -> str | None:
+    """A unique index that can be the replica identity: on exactly the cell's columns, all of them NOT NULL."""
+    rows = session.execute(_UNIQUE, {"t": oid, "c": sorted(connector.table.cell)}).fetchall()
+    return next((name for name, not_null in rows if not_null), None)
+
+
+_UNIQUE: Final = """
+    SELECT c.relname::text, bool_and(a.attnotnull)
+    FROM pg_index i JOIN pg_class c ON c.oid = indexrelid
+    JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = ANY((indkey::int2[])[0:indnkeyatts - 1])
+    WHERE indrelid = %(t)s AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+    GROUP BY c.relname, indisprimary, indnkeyatts
+    HAVING array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C") = %(c)s::text[]
+    ORDER BY indisprimary DESC, 1
+"""
+
+
+def _has_cell(session: Session, connector: Connector, table: Found) -> bool:
+    """Whether the cell's columns exist; if not, `columns_exist` has said so."""
+    row = session.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = %s AND attname = ANY(%s) AND NOT attisdropped",
+        [table.oid, list(connector.table.cell)],
+    ).fetchone()
+    return row is not None and row[0] == len(connector.table.cell)
+
+
+CHECKS: Final = (unique_cell, identity)
