@@ -56,7 +56,7 @@ class Reader(Protocol):
     """The reading end: one member of the group of sinks."""
 
     def poll(self, limit: int, timeout: float) -> list[Received]:
-        """Up to `limit` records, in order within each partition; waits `timeout` seconds for the first, never for more."""
+        """Up to `limit` records, in order within each partition; waits `timeout` seconds for the first one only."""
 
     def rewind(self, partition: int, offset: int) -> None:
         """Read this partition from `offset` on: what was polled was not applied."""

@@ -1,0 +1,54 @@
+"""Replica identity: which columns an UPDATE or DELETE brings of the old row, for a table and each of its partitions."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+
+from cdc.narrow import NarrowTable
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_QUERY: Final = """
+WITH RECURSIVE family(oid) AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+    UNION ALL
+    SELECT i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+)
+SELECT n.nspname || '.' || c.relname, c.relreplident::text, ARRAY(
+         SELECT a.attname::text
+           FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+          WHERE i.indrelid = c.oid
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+          ORDER BY a.attnum)
+  FROM family JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+class Identity(NamedTuple):
+    """One table's replica identity. `kind` is pg_class.relreplident: d, n, f or i; `columns` are empty for n and f."""
+
+    table: str
+    kind: str
+    columns: tuple[str, ...]
+
+    @property
+    def full(self) -> bool:
+        """The whole old row is sent."""
+        return self.kind == "f"
+
+    @property
+    def usable(self) -> bool:
+        """There is one: without it, publishing makes the application's own UPDATE and DELETE fail."""
+        return self.full or bool(self.columns)
+
+    def holds(self, table: NarrowTable) -> bool:
+        """An old row says which cell it means."""
+        return self.full or set(table.cell) <= set(self.columns)
+
+
+def identities(connection: Connection, table: NarrowTable) -> list[Identity]:
+    """The table's replica identity, and those of its partitions; empty if there is no such table."""
+    rows = connection.execute(_QUERY, [table.schema, table.name]).fetchall()
+    return [Identity(name, kind, tuple(columns)) for name, kind, columns in rows]

@@ -1,0 +1,100 @@
+"""Capture's own durable record, in the target: its generation, and what it has acknowledged."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import psycopg
+
+from cdc.lsn import Lsn
+from cdc.slot import Incarnation
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+class Superseded(Exception):
+    """Another capture has taken a later generation: this run is over."""
+
+
+class Account(NamedTuple):
+    """What the connector's record says. `acknowledged` is the cutoff until something was acknowledged."""
+
+    incarnation: Incarnation
+    acknowledged: Lsn
+
+
+class Report(NamedTuple):
+    """How far a run of capture is; `records` and `changes` (narrow rows) count since the last report."""
+
+    acknowledged: Lsn
+    received: Lsn
+    records: int
+    changes: int
+
+
+class Journal(Protocol):
+    """The record of one connector."""
+
+    def load(self) -> Account:
+        """What is recorded."""
+
+    def take_generation(self) -> int:
+        """The number of a new run of capture: one more than that of any run before, durably."""
+
+    def acknowledge(self, report: Report) -> bool:
+        """Write the report down, before the slot is told. False: not now (busy), try again. Raises Superseded."""
+
+
+class PostgresJournal:
+    """The record in widebeam.connectors; the connection is the journal's own, in autocommit."""
+
+    def __init__(self, connection: Connection, connector: str) -> None:
+        self._connection = connection
+        self._connector = connector
+        self._generation = 0
+        # Capture answers the server's keepalives on the same thread, so it must not wait for a lock here.
+        connection.execute("SET lock_timeout = '1s'")
+
+    def load(self) -> Account:
+        """What is recorded."""
+        row = self._connection.execute(
+            "SELECT system_id, timeline, coalesce(acknowledged, cutoff)::text"
+            " FROM widebeam.connectors WHERE connector = %s",
+            [self._connector],
+        ).fetchone()
+        if row is None or row[2] is None:
+            raise LookupError(f"connector {self._connector} is not prepared: its slot is not recorded in the target")
+        return Account(Incarnation(row[0], row[1]), Lsn.parse(row[2]))
+
+    def take_generation(self) -> int:
+        """The number of a new run of capture."""
+        row = self._connection.execute(
+            "UPDATE widebeam.connectors SET generation = generation + 1 WHERE connector = %s RETURNING generation",
+            [self._connector],
+        ).fetchone()
+        if row is None:
+            raise LookupError(f"connector {self._connector} is gone from the target")
+        self._generation = int(row[0])
+        return self._generation
+
+    def acknowledge(self, report: Report) -> bool:
+        """Write the report down. The generation in the WHERE fences a capture that was thought dead."""
+        try:
+            written = self._connection.execute(
+                "UPDATE widebeam.connectors SET acknowledged = greatest(acknowledged, %s::pg_lsn),"
+                " received = %s::pg_lsn, received_at = now(), records = records + %s, changes = changes + %s"
+                " WHERE connector = %s AND generation = %s",
+                [
+                    str(report.acknowledged),
+                    str(report.received),
+                    report.records,
+                    report.changes,
+                    self._connector,
+                    self._generation,
+                ],
+            )
+        except psycopg.errors.LockNotAvailable:
+            return False
+        if written.rowcount == 0:
+            raise Superseded(f"generation {self._generation} of {self._connector} is not the latest any more")
+        return True

@@ -1,0 +1,107 @@
+"""The publication: made for one narrow table, and looked at, so that `check` can say what is amiss."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.halt import Cause, Halt
+from cdc.identity import identities
+from cdc.narrow import NarrowTable
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_COLUMN_LISTS: Final = 150_000
+"""The server version that brought column lists and row filters."""
+_OPS: Final = ("insert", "update", "delete", "truncate")
+
+
+class Published(NamedTuple):
+    """What a publication brings of one table.
+
+    `covers` tells whether the table is in it at all (under its own name, not only its partitions' names);
+    `lacks_columns` and `lacks_ops` what of ours is not published; `row_filter` is its WHERE, None without one.
+    """
+
+    covers: bool
+    lacks_columns: tuple[str, ...]
+    lacks_ops: tuple[str, ...]
+    row_filter: str | None
+    via_root: bool
+
+    @property
+    def whole(self) -> bool:
+        """Everything that the connector needs is published."""
+        return self.covers and not self.lacks_columns and not self.lacks_ops and self.row_filter is None
+
+
+def create(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Publish `table`: all four operations, partitions under the root's name, only our columns where that is possible.
+
+    A column list has to hold the columns of the replica identity of the table and of each partition, and none of
+    them may be FULL: else the server refuses the application's own UPDATE and DELETE.
+    """
+    family = identities(connection, table)
+    barren = [identity.table for identity in family if not identity.usable]
+    if barren:
+        raise Halt(
+            Cause.REPLICA_IDENTITY,
+            f"{', '.join(barren)} has no replica identity, so that publishing it would make UPDATE and DELETE fail",
+            f"Give it a primary key over {', '.join(table.cell)}, or REPLICA IDENTITY FULL.",
+        )
+    columns: sql.Composable = sql.SQL("")
+    if connection.info.server_version >= _COLUMN_LISTS and not any(identity.full for identity in family):
+        names = dict.fromkeys([*table.columns, *(name for identity in family for name in identity.columns)])
+        columns = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+    connection.execute(
+        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} {} WITH (publish = {}, publish_via_partition_root = true)").format(
+            sql.Identifier(publication), sql.Identifier(table.schema, table.name), columns, sql.Literal(", ".join(_OPS))
+        )
+    )
+
+
+def drop(connection: Connection, publication: str) -> None:
+    """Drop the publication if it is there."""
+    connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(publication)))
+
+
+def inspect(connection: Connection, publication: str, table: NarrowTable) -> Published | None:
+    """What the publication brings of `table`; None if there is no such publication."""
+    row = connection.execute("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [publication]).fetchone()
+    if row is None:
+        return None
+    settings: dict[str, Any] = row[0]  # as JSON, since each version of the server has other columns
+    lacks_ops = tuple(op for op in _OPS if not settings[f"pub{op}"])
+    listed = connection.execute(
+        "SELECT to_jsonb(t) FROM pg_publication_tables t WHERE pubname = %s AND schemaname = %s AND tablename = %s",
+        [publication, table.schema, table.name],
+    ).fetchone()
+    if listed is None:
+        return Published(False, table.columns, lacks_ops, None, settings["pubviaroot"])
+    published: dict[str, Any] = listed[0]
+    attributes = published.get("attnames")
+    lacks_columns = () if attributes is None else tuple(name for name in table.columns if name not in attributes)
+    return Published(True, lacks_columns, lacks_ops, published.get("rowfilter"), settings["pubviaroot"])
+
+
+def check(publication: str, found: Published | None, table: NarrowTable) -> None:
+    """The publication brings what the connector needs; else a Halt that names what is missing."""
+    if found is not None and found.whole:
+        return
+    if found is None:
+        what = f"publication {publication} is gone"
+    elif not found.covers:
+        what = f"{table.qualified} is not in publication {publication}"
+    elif found.row_filter is not None:
+        what = f"publication {publication} has a row filter on {table.qualified}: {found.row_filter}"
+    else:
+        what = (
+            f"publication {publication} lacks {', '.join(found.lacks_columns + found.lacks_ops)} of {table.qualified}"
+        )
+    raise Halt(
+        Cause.NOT_PUBLISHED,
+        what,
+        "Changes made meanwhile may not have been published: drop the connector and prepare it anew.",
+    )

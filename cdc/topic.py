@@ -1,0 +1,138 @@
+"""The topic: made with our settings, looked at, compared with what was recorded when it was made, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets to export them
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
+
+from cdc.halt import Cause, Halt
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+"""How long a record may be. The assembler cuts at 2 MB of frames, so only one row alone can come near."""
+_REQUEST: Final = 30.0
+"""Seconds for one request to the brokers."""
+_NEWS: Final = 30.0
+"""Seconds until a new topic has leaders, or a deleted one is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """How a topic is to be made; `retention_hours` is how far back a replay can go."""
+
+    name: str
+    partitions: int
+    replication_factor: int = 1
+    retention_hours: int = 168
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+
+class TopicState(NamedTuple):
+    """A topic as the brokers describe it."""
+
+    topic_id: str
+    partitions: int
+    cleanup_policy: str
+    retention_ms: int
+    max_message_bytes: int
+
+
+def create(client: Mapping[str, Any], plan: TopicPlan) -> TopicState:
+    """Make the topic and wait until all its partitions have leaders. `client` is librdkafka's configuration.
+
+    A topic of this name that is there already is not ours: KafkaException TOPIC_ALREADY_EXISTS.
+    """
+    admin = AdminClient(dict(client))
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(plan.retention_hours * 3_600_000),
+        "max.message.bytes": str(plan.max_message_bytes),
+    }
+    new = NewTopic(plan.name, plan.partitions, plan.replication_factor, config=config)
+    admin.create_topics([new], operation_timeout=_REQUEST)[plan.name].result(timeout=_REQUEST)
+    state = _await(lambda: _described(admin, plan.name, led=True), lambda found: found is None)
+    if state is None:
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{plan.name} has no leaders yet"))
+    return state
+
+
+def inspect(client: Mapping[str, Any], name: str) -> TopicState | None:
+    """The topic's state, None if there is no such topic."""
+    return _described(AdminClient(dict(client)), name, led=False)
+
+
+def delete(client: Mapping[str, Any], name: str) -> bool:
+    """Delete the topic and wait until it is gone; False if there was none."""
+    admin = AdminClient(dict(client))
+    try:
+        admin.delete_topics([name], operation_timeout=_REQUEST)[name].result(timeout=_REQUEST)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise
+    _await(lambda: _described(admin, name, led=False), lambda found: found is not None)
+    return True
+
+
+def check(name: str, state: TopicState | None, topic_id: str, partitions: int) -> TopicState:
+    """The topic is the one that was recorded, with its partitions, and keeps every record; else a Halt."""
+    anew = "Drop the connector and prepare it anew: its positions are offsets of a log that is no more."
+    if state is None:
+        raise Halt(Cause.TOPIC_RECREATED, f"topic {name} is gone", anew)
+    if state.topic_id != topic_id:
+        raise Halt(
+            Cause.TOPIC_RECREATED, f"topic {name} was recreated: its id is {state.topic_id}, it was {topic_id}", anew
+        )
+    if state.partitions != partitions:
+        raise Halt(
+            Cause.PARTITIONS_CHANGED,
+            f"topic {name} has {state.partitions} partitions, it had {partitions}",
+            "Wide keys would change partitions and lose their order: drop the connector and prepare it anew.",
+        )
+    if "compact" in state.cleanup_policy:
+        raise Halt(
+            Cause.COMPACTION,
+            f"topic {name} is compacted (cleanup.policy={state.cleanup_policy}), which takes changes out of the log",
+            "Set cleanup.policy=delete, then drop the connector and prepare it anew.",
+        )
+    return state
+
+
+def _described(admin: AdminClient, name: str, *, led: bool) -> TopicState | None:
+    """The topic, None if it is not there, or, when `led` is asked for, has not all its leaders yet."""
+    try:
+        topic = admin.describe_topics(TopicCollection([name]), request_timeout=_REQUEST)[name].result()
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        config = admin.describe_configs([resource], request_timeout=_REQUEST)[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    if led and not all(partition.leader for partition in topic.partitions):
+        return None
+    return TopicState(
+        topic_id=str(topic.topic_id),
+        partitions=len(topic.partitions),
+        cleanup_policy=config["cleanup.policy"].value,
+        retention_ms=int(config["retention.ms"].value),
+        max_message_bytes=int(config["max.message.bytes"].value),
+    )
+
+
+def _await(look: Callable[[], TopicState | None], unready: Callable[[TopicState | None], bool]) -> TopicState | None:
+    """Look until the topic is as it should be, and answer what was seen last."""
+    return Retrying(
+        retry=retry_if_result(unready),
+        stop=stop_after_delay(_NEWS),
+        wait=wait_random_exponential(0.05, max=1),
+        retry_error_callback=lambda attempt: attempt.outcome and attempt.outcome.result(),
+    )(look)
