@@ -6,8 +6,9 @@ import os
 from random import SystemRandom
 
 import pytest
-from model.rules import Rule
-from model.world import ALL_RULES, Outcome, live
+
+from tests.model.rules import Rule
+from tests.model.world import ALL_RULES, Outcome, live
 
 RUNS = int(os.environ.get("WIDEBEAM_MODEL_RUNS", "4000"))
 BOUND = 6000  # histories in which a missing rule must show

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from model.rules import Rule
-from model.source import Cell, History, Table
-from model.target import CHUNKS, Target, chunk_of
+from tests.model.rules import Rule
+from tests.model.source import Cell, History, Table
+from tests.model.target import CHUNKS, Target, chunk_of
 
 
 class Reading(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeAlias
 
-from model.rules import Rule
-from model.source import Cell, History, Move, Put, Remove, Transaction, Truncate
+from tests.model.rules import Rule
+from tests.model.source import Cell, History, Move, Put, Remove, Transaction, Truncate
 
 PARTITIONS = 2
 POSITION_STEP = 8  # commit LSNs are multiples of 8, which leaves room for the phases of truncates

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from model.capture import Emptied, Record, Rows
-from model.rules import Rule
-from model.source import Cell
-from model.target import Target
+from tests.model.capture import Emptied, Record, Rows
+from tests.model.rules import Rule
+from tests.model.source import Cell
+from tests.model.target import Target
 
 
 @dataclass(frozen=True, slots=True)

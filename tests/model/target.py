@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from model.capture import POSITION_STEP
-from model.rules import Rule
-from model.source import Cell, Table
+from tests.model.capture import POSITION_STEP
+from tests.model.rules import Rule
+from tests.model.source import Cell, Table
 
 CHUNKS = (0, 1)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from model.backfill import Backfill
-from model.capture import POSITION_STEP, log
-from model.rules import Rule
-from model.sink import Partition
-from model.source import History, Table
-from model.target import Target
+from tests.model.backfill import Backfill
+from tests.model.capture import POSITION_STEP, log
+from tests.model.rules import Rule
+from tests.model.sink import Partition
+from tests.model.source import History, Table
+from tests.model.target import Target
 
 ALL_RULES = frozenset(Rule)
 
