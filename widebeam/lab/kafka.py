@@ -44,7 +44,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 """Settings of every broker; those given to `start` come on top."""
 
 _JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
-_SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _ATTEMPTS: Final = 5
 
 
@@ -104,6 +103,11 @@ class KafkaBroker:
         self.process = _run(self.directory, self.port, leashed=self.leashed)
 
 
+def tool(main_class: str, *arguments: str) -> list[str]:
+    """The command line of one of Kafka's own tools, e.g. org.apache.kafka.tools.BrokerApiVersionsCommand."""
+    return [*_java("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"), main_class, *arguments]
+
+
 def _listeners(directory: Path, port: int, controller: int) -> dict[str, str]:
     return {
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -121,9 +125,9 @@ def _format(directory: Path, properties: Mapping[str, str]) -> None:
     config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
     grant(directory)
     account = server_account()
-    tool = ["kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", uuid4().hex[:22], "--config"]
+    options = ["format", "--standalone", "--cluster-id", uuid4().hex[:22], "--config", str(config)]
     made = subprocess.run(
-        [*_java(*_SHORT_LIVED), *tool, str(config)],
+        tool("kafka.tools.StorageTool", *options),
         capture_output=True,
         text=True,
         check=False,
