@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -13,7 +13,7 @@ from cdc.session import connect
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-PLUGIN = "pgoutput"
+PLUGIN: Final = "pgoutput"
 
 
 class Cutoff(NamedTuple):
@@ -90,6 +90,18 @@ def inspect(connection: Connection, slot: str) -> SlotState | None:
         wal_status=found["wal_status"] or "lost",
         invalidation=found.get("invalidation_reason"),
     )
+
+
+def holder(connection: Connection, slot: str, pid: int) -> str:
+    """A sentence on who streams from the slot."""
+    row = connection.execute(
+        "SELECT application_name, client_addr::text, backend_start::text FROM pg_stat_activity WHERE pid = %s", [pid]
+    ).fetchone()
+    name, address, since = row or (None, None, None)
+    who = (
+        f"{name or 'a process'} at {address or 'the same machine'} since {since}" if row else "a process that just went"
+    )
+    return f"replication slot {slot} is in use by PID {pid}: {who}"
 
 
 def drop(connection: Connection, slot: str) -> bool:

@@ -1,0 +1,175 @@
+"""Capture: reads the slot, assembles change records, publishes them, and acknowledges what is durable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from cdc.ack import Acknowledger
+from cdc.assembler import Assembler, Draft, Numbering
+from cdc.event import Begin, Commit, Event, Insert
+from cdc.halt import Cause, Halt
+from cdc.journal import Journal, Report
+from cdc.lsn import Lsn
+from cdc.pgoutput import Decoder, Undecodable
+from cdc.record import Changes
+from cdc.rows import SourceRows
+from cdc.standby import CaptureSettings, take_over
+from cdc.stream import Stream
+from cdc.transport import Publisher
+
+_BATCH: Final = 2_000
+"""Frames between two looks at the clock and at what was delivered."""
+_PATIENCE: Final = 0.25
+"""Seconds without a frame until the clock and `stop` are looked at."""
+_PUSHED_BACK: Final = 0.05
+"""Seconds to wait for a delivery when the log takes nothing more."""
+_STATUS: Final = 5.0
+"""Seconds between status updates, at most; wal_sender_timeout is 60 by default."""
+
+
+class Capture:
+    """One run after the other of one connector's capture."""
+
+    def __init__(self, settings: CaptureSettings, publisher: Publisher, journal: Journal) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._journal = journal
+
+    def run(self, stop: threading.Event) -> None:
+        """Capture until `stop` is set. Raises what ended it otherwise: a Halt, DeliveryFailed, a psycopg.Error.
+
+        The publisher is of this run only and closed by it: what it did not deliver, the next run brings again.
+        """
+        source = SourceRows(self._settings.source_dsn)
+        try:
+            stream = take_over(self._settings, self._journal, stop)
+            if stream is None:
+                return
+            try:
+                _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop).go()
+            finally:
+                stream.close()
+        finally:
+            self._publisher.close()
+            source.close()
+
+
+class _Stopped(Exception):
+    """`stop` was set while the log took nothing."""
+
+
+class _Run:
+    """One generation."""
+
+    def __init__(
+        self,
+        settings: CaptureSettings,
+        publisher: Publisher,
+        journal: Journal,
+        *,
+        source: SourceRows,
+        stream: Stream,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._journal = journal
+        self._stream = stream
+        self._stop = stop
+        self._told = journal.load().acknowledged
+        self._ack = Acknowledger(self._told)
+        self._decoder = Decoder()
+        numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
+        self._assembler = Assembler(settings.tables, numbering, source)
+        self._begin: Begin | None = None
+        self._records = 0
+        self._changes = 0
+        self._written = self._reported = time.monotonic()  # the journal, the server
+
+    def go(self) -> None:
+        """Until `stop`, then drain."""
+        try:
+            while not self._stop.is_set():
+                self._take(self._stream.read(_BATCH, _PATIENCE))
+                self._ack.delivered(self._publisher.delivered())
+                # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
+                self._ack.passed(self._stream.passed)
+                self._report_if_due()
+        except _Stopped:
+            pass
+        except Undecodable as error:
+            raise Halt(
+                Cause.UNDECODABLE_STREAM,
+                f"in the transaction {self._begin}: {error}",
+                "The slot keeps everything from there on: report it with the server's version.",
+            ) from error
+        self._drain()
+
+    def _take(self, frames: list[bytes]) -> None:
+        decode, take = self._decoder.decode, self._assembler.take
+        for frame in frames:
+            event = decode(frame)
+            drafts = take(event, len(frame))
+            if drafts:
+                self._publish(drafts)
+            if type(event) is not Insert:
+                self._mark(event)
+
+    def _mark(self, event: Event) -> None:
+        match event:
+            case Begin():
+                self._begin = event
+                self._ack.began()
+            case Commit():
+                self._ack.committed(event.end_lsn)
+
+    def _publish(self, drafts: Sequence[Draft]) -> None:
+        for partition, key, record in drafts:
+            value, token = self._settings.codec.encode(record), self._ack.token()
+            while not self._publisher.publish(partition, key, value, token):
+                self._wait_for_room()
+            self._records += 1
+            if isinstance(record, Changes):
+                self._changes += len(record.rows)
+
+    def _wait_for_room(self) -> None:
+        """The log pushes back: nothing is read meanwhile, but the server hears from us."""
+        if self._stop.is_set():
+            raise _Stopped
+        self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
+        self._report_if_due()
+
+    def _report_if_due(self) -> None:
+        now, busy = time.monotonic(), self._records > 0
+        waiting = busy or self._ack.acknowledged > self._told
+        due = now - self._written >= (self._settings.ack_seconds if busy else self._settings.idle_seconds)
+        if (waiting and due) or self._stream.reply_requested:
+            self._report()
+        elif now - self._reported >= _STATUS:
+            self._tell()
+
+    def _report(self) -> None:
+        """First into the journal, then to the server: so the slot is never ahead of what we know."""
+        acknowledged = self._ack.acknowledged
+        if acknowledged > self._told or self._records:
+            received = max(Lsn(self._stream.received), acknowledged)
+            if self._journal.acknowledge(Report(acknowledged, received, self._records, self._changes)):
+                self._told = acknowledged
+                self._records = self._changes = 0
+            self._written = time.monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._stream.report(self._told)
+        self._reported = time.monotonic()
+
+    def _drain(self) -> None:
+        """A clean stop: what was handed over becomes durable, if that does not take too long, and is acknowledged."""
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while self._ack.in_flight and time.monotonic() < deadline:
+            self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
+            self._report_if_due()
+        self._report()

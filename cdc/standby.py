@@ -1,0 +1,112 @@
+"""Taking the slot over: everything is checked first, and while somebody else streams from it, we stand by."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity.nap import sleep_using_event
+from tenacity.stop import stop_base, stop_never, stop_when_event_set
+
+from cdc import publication, slot
+from cdc.envelope import JSON, Codec
+from cdc.journal import Journal
+from cdc.narrow import NarrowTable
+from cdc.session import connect
+from cdc.stream import Stream
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks whether the slot is free: the server cannot tell us when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """What capture needs to know. Seconds everywhere.
+
+    `ack_seconds` lie between two acknowledgements while changes come, `idle_seconds` while none come (each one is
+    written to the target first). `drain_seconds` is how long a clean stop waits for deliveries. `slot_seconds` is how
+    long to stand by for a slot in use; None: as long as it takes.
+    """
+
+    connector: str
+    source_dsn: str
+    slot: str
+    publication: str
+    tables: tuple[NarrowTable, ...]
+    codec: Codec = JSON
+    ack_seconds: float = 1.0
+    idle_seconds: float = 10.0
+    drain_seconds: float = 10.0
+    slot_seconds: float | None = None
+
+
+class SlotInUse(Exception):
+    """Somebody else streams from the slot; the message says who."""
+
+
+def take_over(settings: CaptureSettings, journal: Journal, stop: threading.Event) -> Stream | None:
+    """The stream from where the journal says, once it is ours alone; None if `stop` was set before.
+
+    Raises a Halt when slot, publication or incarnation are not what they were, SlotInUse after `slot_seconds`.
+    """
+    limit: stop_base = stop_never if settings.slot_seconds is None else stop_after_delay(settings.slot_seconds)
+    retrying = Retrying(
+        retry=retry_if_exception_type((SlotInUse, psycopg.errors.ObjectInUse)),
+        stop=limit | stop_when_event_set(stop),
+        wait=wait_fixed(_LOOK_SECONDS),
+        sleep=sleep_using_event(stop),
+        before_sleep=_say_who(),
+    )
+    try:
+        return retrying(_attempt, settings, journal)
+    except RetryError as error:
+        if stop.is_set():
+            return None
+        failure = error.last_attempt.exception()
+        raise SlotInUse(str(failure)) from failure
+
+
+def _attempt(settings: CaptureSettings, journal: Journal) -> Stream:
+    slot.check_incarnation(journal.load().incarnation, slot.incarnation(settings.source_dsn))
+    _check(settings, journal, ours=False)
+    stream = Stream.start(settings.source_dsn, settings.slot, settings.publication, journal.load().acknowledged)
+    try:
+        # From here on nobody but us moves the slot. What moved it just before us was another capture of this
+        # connector, which has written it to the journal, or a stranger, and then the slot is ahead of the journal.
+        _check(settings, journal, ours=True)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _check(settings: CaptureSettings, journal: Journal, *, ours: bool) -> None:
+    with connect(settings.source_dsn, autocommit=True, application_name="widebeam-capture") as connection:
+        state = slot.inspect(connection, settings.slot)
+        # The journal is read after the slot: it is written before the slot moves.
+        state = slot.check(settings.slot, state, journal.load().acknowledged)
+        if state.active_pid is not None and not ours:
+            raise SlotInUse(slot.holder(connection, settings.slot, state.active_pid))
+        for table in settings.tables:
+            found = publication.inspect(connection, settings.publication, table)
+            publication.check(settings.publication, found, table)
+
+
+def _say_who() -> Callable[[RetryCallState], None]:
+    """Log who holds the slot, once for each holder."""
+    said: set[str] = set()
+
+    def say(attempt: RetryCallState) -> None:
+        holder = str(attempt.outcome.exception()) if attempt.outcome else ""
+        if holder not in said:
+            said.add(holder)
+            log.warning("standing by: %s", holder)
+
+    return say

@@ -1,0 +1,138 @@
+"""The replication connection: frames in, status updates out. Nothing here knows what is in a frame.
+
+Source: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, primary keepalive, standby status update).
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from struct import Struct
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import pq, sql
+
+from cdc.lsn import Lsn
+from cdc.session import connect
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_XLOGDATA: Final = ord("w")
+_KEEPALIVE: Final = ord("k")
+_PAYLOAD: Final = 25
+"""Bytes of an XLogData message before its payload: kind, WAL start, WAL end, the server's clock."""
+_KEEPALIVE_LAYOUT: Final = Struct(">cQqB")
+_STATUS: Final = Struct(">cQQQqB")
+_PG_EPOCH: Final = 946_684_800
+"""2000-01-01 in seconds since 1970-01-01."""
+
+
+class StreamEnded(psycopg.OperationalError):
+    """The server ended the stream (it shuts down, or somebody terminated the walsender)."""
+
+
+class Stream:
+    """Changes from `start` on. `received` is how far the WAL was read; `passed` the last keepalive's WAL end.
+
+    libpq takes 16 KB from its socket at a time, and the server flushes row by row to a reader that always waits for
+    it: so `read` collects what there is without any pause, and waits in select only when there is nothing at all.
+    """
+
+    def __init__(self, connection: Connection, received: Lsn) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self.received = received
+        self.passed = Lsn(0)
+        self.reply_requested = False
+
+    @classmethod
+    def start(cls, dsn: str, slot: str, publication: str, start: Lsn) -> Stream:
+        """Stream from the slot; psycopg.errors.ObjectInUse while somebody else does.
+
+        A `start` below the slot's confirmed_flush is silently moved up to it by the server: compare them first.
+        """
+        connection = connect(dsn, autocommit=True, replication="database", application_name="widebeam-capture")
+        try:
+            _start_replication(connection, slot, publication, start)
+        except BaseException:
+            connection.close()
+            raise
+        connection.pgconn.nonblocking = 1
+        return cls(connection, start)
+
+    def read(self, most: int, timeout: float) -> list[bytes]:
+        """Up to `most` pgoutput frames in order, waiting up to `timeout` seconds for the first one.
+
+        Keepalives are taken out of the stream: afterwards `passed` and `reply_requested` say what the last one said.
+        """
+        frames: list[bytes] = []
+        get, fresh = self._pgconn.get_copy_data, False
+        data = None
+        while len(frames) < most:
+            size, message = get(1)
+            if size > 0:
+                if message[0] == _XLOGDATA:
+                    data = message
+                    frames.append(message[_PAYLOAD:].tobytes())
+                else:
+                    self._heed(message.tobytes())
+            elif size < 0:
+                raise self._ended()
+            elif not fresh:
+                self._pgconn.consume_input()
+                fresh = True
+                continue
+            elif frames or not self._wait(timeout):
+                break
+            fresh = False
+        if data is not None:
+            self._received(int.from_bytes(data[9:17], "big"))
+        return frames
+
+    def report(self, acknowledged: Lsn) -> None:
+        """Tell the server what was received (write) and what it may forget (flush, apply)."""
+        now = int((time.time() - _PG_EPOCH) * 1_000_000)
+        received = max(self.received, acknowledged)
+        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, acknowledged, acknowledged, now, 0))
+        self._pgconn.flush()  # what does not go out now goes with the next report
+        self.reply_requested = False
+
+    def close(self) -> None:
+        """End the connection, and with it the use of the slot."""
+        self._connection.close()
+
+    def _wait(self, timeout: float) -> bool:
+        ready, _, _ = select.select([self._pgconn.socket], [], [], timeout)
+        return bool(ready)
+
+    def _ended(self) -> psycopg.Error:
+        """Why the stream is over: the server's error, if it gave one."""
+        result = self._pgconn.get_result()
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+            return psycopg.errors.error_from_result(result, self._connection.info.encoding)
+        return StreamEnded("the server ended the replication stream")
+
+    def _heed(self, message: bytes) -> None:
+        if len(message) != _KEEPALIVE_LAYOUT.size or message[0] != _KEEPALIVE:
+            raise StreamEnded(f"neither data nor a keepalive in the replication stream: {message[:40]!r}")
+        _, wal_end, _, reply = _KEEPALIVE_LAYOUT.unpack(message)
+        self._received(wal_end)
+        self.passed = max(self.passed, Lsn(wal_end))
+        self.reply_requested = self.reply_requested or reply == 1
+
+    def _received(self, wal_end: int) -> None:
+        self.received = max(self.received, Lsn(wal_end))
+
+
+def _start_replication(connection: Connection, slot: str, publication: str, start: Lsn) -> None:
+    command = sql.SQL(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')"
+    ).format(
+        sql.Identifier(slot),
+        sql.SQL(str(start)),  # an Lsn prints as hexadecimal digits and a slash
+        sql.Literal(sql.Identifier(publication).as_string(connection)),  # a list of identifiers within a literal
+    )
+    result = connection.pgconn.exec_(command.as_bytes(connection))
+    if result.status != pq.ExecStatus.COPY_BOTH:
+        raise psycopg.errors.error_from_result(result, connection.info.encoding)
