@@ -1,0 +1,265 @@
+"""docker-compose.yml is checked, and its services run as local processes: same commands, same settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+from pydantic import BaseModel, ConfigDict, Field
+
+from widebeam.demo.history import load
+from widebeam.lab.account import new_directory
+from widebeam.lab.kafka import KafkaBroker, tool
+from widebeam.lab.postgres import QUICK, PostgresServer, newest_binaries
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "docker-compose.yml"
+OURS = ("capture", "sink", "backfill")
+SECRET = "only for this test"
+
+Duration = Annotated[str, Field(pattern=r"^(\d+h)?(\d+m)?(\d+s)?$", min_length=2)]
+
+
+class Part(BaseModel):
+    """A mapping of the compose specification, as far as we use it: anything else in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Build(Part):
+    context: str
+    dockerfile: str
+
+
+class Dependency(Part):
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+
+class HealthCheck(Part):
+    test: list[str] = Field(min_length=2)
+    interval: Duration
+    timeout: Duration
+    retries: int = Field(gt=0)
+    start_period: Duration | None = None
+
+
+class Service(Part):
+    """No container_name and no ports: those of a scaled service would collide."""
+
+    image: str = Field(min_length=1)
+    build: Build | None = None
+    command: list[str] | None = None
+    environment: dict[str, str | int]
+    secrets: list[str] = []
+    volumes: list[Annotated[str, Field(pattern=r"^[^:]+:/[^:]+(:ro)?$")]] = []
+    depends_on: dict[str, Dependency] = {}
+    restart: Literal["no", "always", "on-failure", "unless-stopped"]
+    stop_grace_period: Duration
+    healthcheck: HealthCheck
+
+
+class Secret(Part):
+    environment: str
+
+
+class Compose(Part):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    services: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$")], Service]
+    secrets: dict[str, Secret]
+    volumes: dict[str, None]
+
+
+def interpolated(value: Any, environment: Mapping[str, str]) -> Any:
+    """The specification's `${NAME:-default}` and `${NAME}` filled in."""
+    match value:
+        case str():
+            return re.sub(
+                r"\$\{(\w+)(?::-([^}]*))?\}", lambda found: environment.get(found[1]) or found[2] or "", value
+            )
+        case list():
+            return [interpolated(one, environment) for one in value]
+        case dict():
+            return {name: interpolated(one, environment) for name, one in value.items()}
+        case _:
+            return value
+
+
+def compose(environment: Mapping[str, str] | None = None) -> Compose:
+    raw = yaml.safe_load(FILE.read_text())
+    return Compose.model_validate(
+        interpolated({name: one for name, one in raw.items() if not name.startswith("x-")}, environment or {})
+    )
+
+
+def test_the_file_has_the_services_and_nothing_that_the_specification_does_not_know() -> None:
+    assert set(compose().services) == {"postgres", "kafka", *OURS}
+
+
+def test_a_key_that_the_specification_does_not_know_is_found() -> None:
+    raw = interpolated(yaml.safe_load(FILE.read_text()), {})
+    raw["services"]["sink"]["restrat"] = "always"
+    with pytest.raises(ValueError, match="restrat"):
+        Compose.model_validate({name: one for name, one in raw.items() if not name.startswith("x-")})
+
+
+def test_ours_start_after_healthy_servers_and_everything_named_is_defined() -> None:
+    file = compose()
+    for name in OURS:
+        conditions = {other: one.condition for other, one in file.services[name].depends_on.items()}
+        assert conditions == {"postgres": "service_healthy", "kafka": "service_healthy"}
+    for service in file.services.values():
+        assert set(service.secrets) <= set(file.secrets)
+        named = {volume.partition(":")[0] for volume in service.volumes if not volume.startswith(".")}
+        assert named <= set(file.volumes)
+
+
+def test_no_password_is_in_the_file() -> None:
+    for service in compose().services.values():
+        for name, value in service.environment.items():
+            assert "password=" not in str(value).lower()
+            if "PASSWORD" in name:
+                assert name.endswith("_FILE")
+                assert str(value).removeprefix("/run/secrets/") in service.secrets
+
+
+def test_the_connector_and_the_servers_can_be_chosen_by_the_environment() -> None:
+    file = compose({"CONNECTOR": "plant", "WIDEBEAM_SOURCE__DSN": "host=elsewhere dbname=plant"})
+    assert file.services["sink"].command == ["sink", "plant"]
+    assert file.services["sink"].healthcheck.test[-1] == "plant"
+    assert file.services["capture"].environment["WIDEBEAM_SOURCE__DSN"] == "host=elsewhere dbname=plant"
+
+
+def test_the_image_is_built_from_locked_files_and_does_not_run_as_root() -> None:
+    build = compose().services["capture"].build
+    assert build is not None
+    lines = (ROOT / build.context / build.dockerfile).read_text().replace("\\\n", "").splitlines()
+    fetching = [line for line in lines if "pip install" in line]
+    assert fetching
+    assert all("--require-hashes" in line or "--no-index" in line for line in fetching)
+    last_stage = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
+    assert any(line.startswith("USER ") and line.split()[1] not in ("0", "root") for line in last_stage)
+    copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}
+    assert {"cdc", "sink", "snapshot", "widebeam", "requirements-runtime.lock"} <= copied
+    assert all((ROOT / name).exists() for name in copied if not name.startswith(("--from", "/")))
+
+
+def test_the_runtime_lock_names_the_same_versions_as_the_whole_one() -> None:
+    def pins(file: str) -> set[str]:
+        return set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / file).read_text(), re.MULTILINE))
+
+    assert pins("requirements-runtime.lock") < pins("requirements.lock")
+
+
+@dataclass
+class Local:
+    """The services' world on this machine: servers as the file sets them up, names mapped to loopback ports."""
+
+    file: Compose
+    postgres: PostgresServer
+    kafka: KafkaBroker
+    directory: Path
+
+    def environment(self, service: str) -> dict[str, str]:
+        """A service's environment, with the hosts and the secrets of this machine."""
+        secret = self.directory / "secret"
+        secret.write_text(SECRET)
+        given = {name: str(value) for name, value in self.file.services[service].environment.items()}
+        here = {
+            "host=postgres port=5432": f"host=127.0.0.1 port={self.postgres.port}",
+            "kafka:9092": self.kafka.bootstrap,
+            "/run/secrets/postgres_password": str(secret),
+        }
+        for name, value in given.items():
+            for there, local in here.items():
+                value = value.replace(there, local)  # noqa: PLW2901
+            given[name] = value
+        programs = f"{Path(sys.executable).parent}:{newest_binaries()}:{os.environ['PATH']}"
+        return {"PATH": programs, "LANG": "C.UTF-8", "PGPORT": str(self.postgres.port), **given}
+
+    def healthy(self, service: str) -> bool:
+        """Run the service's health check."""
+        how, *test = self.file.services[service].healthcheck.test
+        assert how == "CMD"
+        if test[0].endswith("/kafka-broker-api-versions.sh"):
+            arguments = [word.replace("kafka:9092", self.kafka.bootstrap) for word in test[1:]]
+            test = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", *arguments)
+        env = self.environment(service)
+        return subprocess.run(test, env=env, cwd=ROOT, capture_output=True, check=False, timeout=60).returncode == 0
+
+    def start(self, service: str) -> subprocess.Popen[bytes]:
+        """Start one of ours; its output is in a file named after it."""
+        command = self.file.services[service].command
+        assert command
+        with (self.directory / service).open("ab") as out:
+            return subprocess.Popen(
+                ["widebeam", *command], env=self.environment(service), cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def said(self, service: str) -> str:
+        return (self.directory / service).read_text()
+
+
+def postgres_settings(command: list[str]) -> dict[str, str]:
+    """`postgres -c name=value ...` as settings."""
+    program, *options = command
+    assert program == "postgres"
+    assert set(options[::2]) == {"-c"}
+    return dict(option.split("=", 1) for option in options[1::2])
+
+
+def broker_settings(environment: Mapping[str, str | int]) -> dict[str, str]:
+    """KAFKA_SOME_NAME as the broker's some.name, as the image does it; where it listens is the lab's own affair."""
+    own = ("LISTENER", "QUORUM", "LOG_DIRS", "NODE_ID")
+    return {
+        name.removeprefix("KAFKA_").lower().replace("_", "."): str(value)
+        for name, value in environment.items()
+        if not any(word in name for word in own)
+    }
+
+
+@pytest.fixture
+def local() -> Iterator[Local]:
+    file = compose()
+    directory = new_directory("wb-test-")
+    settings = postgres_settings(file.services["postgres"].command or [])
+    postgres = PostgresServer.start(directory / "pg", settings={**settings, **QUICK})
+    kafka = KafkaBroker.start(directory / "kafka", settings=broker_settings(file.services["kafka"].environment))
+    try:
+        yield Local(file, postgres, kafka, directory)
+    finally:
+        kafka.kill()
+        postgres.stop("immediate")
+        shutil.rmtree(directory)
+
+
+def test_the_services_get_healthy_and_end_with_zero(local: Local) -> None:
+    database = str(local.file.services["postgres"].environment["POSTGRES_DB"])
+    with psycopg.connect(local.postgres.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    load(local.postgres.dsn(database), 10_000)
+    assert local.healthy("postgres")
+    assert local.healthy("kafka")
+    running = {"capture": local.start("capture"), "sink": local.start("sink"), "another sink": local.start("sink")}
+    try:
+        assert local.start("backfill").wait(120) == 0, local.said("backfill")
+        for service in OURS:
+            while not local.healthy(service):
+                assert all(process.poll() is None for process in running.values()), local.said(service)
+    finally:
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
+    grace = int(local.file.services["sink"].stop_grace_period.removesuffix("s"))
+    codes = {name: process.wait(grace) for name, process in running.items()}
+    assert codes == dict.fromkeys(running, 0), local.said("capture") + local.said("sink")
