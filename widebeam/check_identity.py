@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.identity import identities
 from widebeam.check_table import Found, find, leaves, pair
 from widebeam.config import Connector
 from widebeam.finding import Finding, names, statement
@@ -36,9 +37,11 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
     table = find(session, connector)
     if table is None or not _has_cell(session, connector, table):
         return
-    for oid, schema, name, _, kind in leaves(session, table):
-        carried = _identity_columns(session, oid, kind)
-        if kind == "f" or set(connector.table.cell) <= carried:
+    known = {each.table: each for each in identities(session, connector.table)}
+    family = [(table.oid, *pair(connector)), *(leaf[:3] for leaf in leaves(session, table) if leaf[0] != table.oid)]
+    for oid, schema, name in family:
+        carried = known[f"{schema}.{name}"]
+        if carried.holds(connector.table):
             continue
         index = _usable_index(session, connector, oid)
         remedy = (
@@ -46,21 +49,12 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
             if index
             else statement(session, "ALTER TABLE {} REPLICA IDENTITY FULL;", (schema, name))
         )
-        shown = f"only ({', '.join(sorted(carried))})" if carried else "nothing"
+        shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
         yield Finding(
             f"the replica identity of {schema}.{name} carries {shown}: updates and deletes would not say which cell",
             "",
             remedy,
         )
-
-
-def _identity_columns(session: Session, oid: int, kind: str) -> set[str]:
-    rows = session.execute(
-        "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) "
-        "WHERE indrelid = %s AND CASE %s WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END",
-        [oid, kind],
-    ).fetchall()
-    return {row[0] for row in rows}
 
 
 def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:

@@ -27,7 +27,7 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
         return
     where = f"Kafka ({kafka.bootstrap_servers})"
     try:
-        admin = admin_client(kafka)
+        admin = AdminClient(dict(connector.kafka_client()), logger=logging.getLogger("widebeam.kafka"))
         cluster = admin.list_topics(timeout=_SECONDS)
         for finding in _cluster(admin, cluster, kafka, topic):
             yield finding._replace(where=where)
@@ -38,16 +38,6 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
             "start the broker, or set `bootstrap_servers` and `client` of [kafka]; secrets come from "
             "WIDEBEAM_KAFKA__CLIENT",
         )
-
-
-def admin_client(kafka: Kafka) -> AdminClient:
-    """An admin client for the configured cluster; its own chatter goes to the log's debug level."""
-    log = logging.getLogger("widebeam.kafka")
-    settings: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": kafka.bootstrap_servers,
-        **kafka.client_settings(),
-    }
-    return AdminClient(settings, logger=log)
 
 
 def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, topic: str) -> Iterator[Finding]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import sql
 
+from cdc.publication import Published, inspect
 from widebeam.check_table import Found, find, pair
 from widebeam.config import Connector
 from widebeam.finding import Finding, names, statement
@@ -17,46 +18,16 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _LISTS_FROM: Final = 150000  # PostgreSQL 15 brought column lists and row filters
 
 
-class Published(NamedTuple):
-    """A publication as the catalog has it; `columns` and `filter` of our table, None if it is not in it."""
-
-    operations: set[str]
-    via_root: bool
-    columns: list[str] | None
-    filtered: bool
-
-
 def publication(session: Session, connector: Connector) -> Iterator[Finding]:
     """All kinds of changes, all rows, all mapped columns, and partitions under the table's own name."""
     table = find(session, connector)
     if table is None or table.kind not in "rp":
         return
-    found = published(session, connector)
+    found = inspect(session, connector.publication, connector.table)
     if found is None:
         yield from _can_be_made(session, connector, table)
     else:
         yield from _fits(session, connector, table, found)
-
-
-def published(session: Session, connector: Connector) -> Published | None:
-    """The publication of the connector's name; None if there is none."""
-    row = session.execute(
-        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication WHERE pubname = %s",
-        [connector.publication],
-    ).fetchone()
-    if row is None:
-        return None
-    operations = {name for name, on in zip(("insert", "update", "delete", "truncate"), row[:4], strict=True) if on}
-    more = "attnames::text[], rowfilter IS NOT NULL" if session.info.server_version >= _LISTS_FROM else "NULL, false"
-    ours = session.execute(
-        sql.SQL(
-            "SELECT {} FROM pg_publication_tables WHERE pubname = %s AND schemaname = %s AND tablename = %s"
-        ).format(sql.SQL(more)),
-        [connector.publication, *pair(connector)],
-    ).fetchone()
-    if ours is None:
-        return Published(operations, row[4], None, False)
-    return Published(operations, row[4], ours[0] or list(connector.table.columns), ours[1])
 
 
 def _can_be_made(session: Session, connector: Connector, table: Found) -> Iterator[Finding]:
@@ -87,38 +58,24 @@ def _creation(session: Session, connector: Connector, table: Found) -> str:
 
 
 def _fits(session: Session, connector: Connector, table: Found, found: Published) -> Iterator[Finding]:
-    name = connector.publication
-    needed = {"insert", "update", "delete"} | (
-        {"truncate"} if connector.options.sink.on_truncate != "ignore" else set()
-    )
-    if not needed <= found.operations:
+    name, place = connector.publication, connector.table.qualified
+    if found.lacks_ops:
         remedy = "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');"
-        missing = ", ".join(sorted(needed - found.operations))
-        yield Finding(f"the publication {name} leaves out: {missing}", "", statement(session, remedy, name))
+        what = f"the publication {name} leaves out: {', '.join(found.lacks_ops)}"
+        yield Finding(what, "", statement(session, remedy, name))
     if table.partitioned and not found.via_root:
         remedy = "ALTER PUBLICATION {} SET (publish_via_partition_root = true);"
         yield Finding(
-            f"the publication {name} names partitions instead of {connector.table.qualified}",
-            "",
-            statement(session, remedy, name),
+            f"the publication {name} names partitions instead of {place}", "", statement(session, remedy, name)
         )
-    elif found.columns is None:
-        remedy = "ALTER PUBLICATION {} ADD TABLE {};"
-        yield Finding(
-            f"the publication {name} does not contain {connector.table.qualified}",
-            "",
-            statement(session, remedy, name, pair(connector)),
-        )
-    left_out = [
-        column for column in connector.table.columns if column not in (found.columns or connector.table.columns)
-    ]
-    if found.filtered or left_out:
-        what = "filters rows" if found.filtered else f"leaves out the columns {', '.join(left_out)}"
-        yield Finding(
-            f"the publication {name} {what} of {connector.table.qualified}",
-            "",
-            statement(session, "ALTER PUBLICATION {} SET TABLE {};", name, pair(connector)),
-        )
+    elif not found.covers:
+        remedy = statement(session, "ALTER PUBLICATION {} ADD TABLE {};", name, pair(connector))
+        yield Finding(f"the publication {name} does not contain {place}", "", remedy)
+    if found.covers and (found.row_filter is not None or found.lacks_columns):
+        lacking = f"leaves out the columns {', '.join(found.lacks_columns)}"
+        what = "filters rows" if found.row_filter is not None else lacking
+        remedy = statement(session, "ALTER PUBLICATION {} SET TABLE {};", name, pair(connector))
+        yield Finding(f"the publication {name} {what} of {place}", "", remedy)
 
 
 CHECKS: Final = (publication,)

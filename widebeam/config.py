@@ -72,6 +72,11 @@ class Connector:
         kafka = self.options.kafka
         return None if kafka is None else kafka.topic or f"widebeam.{self.name}"
 
+    def kafka_client(self) -> dict[str, str]:
+        """librdkafka's settings with their secrets, for a client alone; empty on the direct transport."""
+        kafka = self.options.kafka
+        return {} if kafka is None else {"bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
+
     @property
     def table(self) -> NarrowTable:
         """The narrow table as capture and sink see it."""

@@ -180,6 +180,10 @@ UNFIT = {
         "ALTER TABLE tenant.readings ADD COLUMN s text GENERATED ALWAYS AS (ship) STORED",
         "the column s of tenant.readings is generated",
     ),
+    "a_time_that_is_no_time": (
+        "ALTER TABLE tenant.readings ALTER at TYPE text",
+        "text",
+    ),
     "a_slot_of_another_plugin": (
         "SELECT pg_create_logical_replication_slot('{p}', 'test_decoding')",
         "is somebody else's (plugin test_decoding",

@@ -1,0 +1,96 @@
+"""A part as a child process: its lines and its end come as messages in one queue."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from queue import SimpleQueue
+from typing import Final, NamedTuple, TypeAlias
+
+PARENT: Final = "WIDEBEAM_PARENT"
+"""Environment: the process id of the supervisor, for `die_with_parent`."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Part(NamedTuple):
+    """A part to run: its name in messages and the command's arguments (never a secret: anyone can see them)."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+class Line(NamedTuple):
+    """A part wrote a line to its log."""
+
+    part: Part
+    text: str
+
+
+class Ended(NamedTuple):
+    """A part ended with an exit code (negative: by that signal), its last line, after so many seconds."""
+
+    part: Part
+    code: int
+    last: str
+    seconds: float
+
+
+class Wake(NamedTuple):
+    """Something outside the children asks for attention."""
+
+
+Message: TypeAlias = "Line | Ended | Wake"
+
+
+class Child:
+    """A running part. Start it from a thread that lives as long as the part: the kernel ends it with that thread."""
+
+    __slots__ = ("_messages", "_process", "_started", "part")
+
+    def __init__(self, part: Part, messages: SimpleQueue[Message]) -> None:
+        self.part, self._messages, self._started = part, messages, time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "widebeam", *part.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, PARENT: str(os.getpid())},
+            start_new_session=True,  # Ctrl-C is for the supervisor, which tells its children in its own way
+            encoding="utf-8",
+            errors="replace",
+        )
+        threading.Thread(target=self._follow, name=part.name, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def send(self, how: signal.Signals) -> None:
+        """Send a signal; nothing happens if the process has ended."""
+        self._process.send_signal(how)
+
+    def _follow(self) -> None:
+        last = ""
+        for line in self._process.stderr or ():
+            last = line.rstrip("\n") or last
+            self._messages.put(Line(self.part, line.rstrip("\n")))
+        code = self._process.wait()
+        self._messages.put(Ended(self.part, code, last, time.monotonic() - self._started))
+
+
+def die_with_parent() -> None:
+    """In a child of the supervisor: get SIGTERM when it dies, however it dies. Elsewhere: nothing. Linux only."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != int(parent):  # it died before the line above
+        raise SystemExit(1)

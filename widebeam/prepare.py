@@ -1,0 +1,217 @@
+"""Set-up of a connector: everything that a run needs, made once, in an order that survives a crash at any point.
+
+The connector's row is written first, and each thing is recorded as soon as it is made; what a crash leaves behind
+unrecorded is known by that row to be ours, and is taken over or made again. Doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from cdc import publication, slot, topic
+from cdc.halt import Cause, Halt
+from cdc.session import connect
+from sink.mapping import Mapping
+from snapshot import ledger
+from snapshot.estimate import plan_chunks
+from widebeam import catalog, recorded
+from widebeam.config import ConfigError, Connector
+from widebeam.recorded import Recorded
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_WAIT: Final = "60s"
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """A connector that can run: its mapping with the source's types, and how many partitions it has."""
+
+    mapping: Mapping
+    partitions: int
+
+
+class Busy(Exception):
+    """Somebody else sets the connector up or drops it."""
+
+
+def prepare(connector: Connector) -> Prepared:
+    """Set the connector up or find that it is. Raises Halt, ConfigError (an unsafe change), Busy."""
+    source_dsn, target_dsn = connector.options.source.conninfo(), connector.options.target.conninfo()
+    name = "widebeam-prepare"
+    with (
+        connect(target_dsn, autocommit=True, application_name=name) as target,
+        connect(source_dsn, autocommit=True, application_name=name) as source,
+    ):
+        recorded.install(target)
+        with alone(target, connector.name):
+            found = _row(source, target, connector)
+            _wide_schema(target, connector)
+            _topic(target, connector, found)
+            _publication(source, target, connector, found)
+            _slot(source, target, connector, found)
+            _plan(source, target, connector, found)
+            return Prepared(connector.mapping(found.column_types), found.partitions)
+
+
+def prepared(connector: Connector) -> Prepared:
+    """What a single part needs of a connector that was set up before; ConfigError if it was not."""
+    with connect(connector.options.target.conninfo(), autocommit=True) as target:
+        found = recorded.load(target, connector.name)
+    if found is None or found.cutoff is None or not found.planned:
+        raise ConfigError(
+            [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
+        )
+    recorded.refuse_changes(found, connector)
+    return Prepared(connector.mapping(found.column_types), found.partitions)
+
+
+@contextmanager
+def alone(target: Session, connector: str) -> Iterator[None]:
+    """Nobody else sets this connector up or drops it meanwhile. Ends with the session, too."""
+    target.execute("SELECT set_config('lock_timeout', %s, false)", [_WAIT])
+    key = f"widebeam.prepare {connector}"
+    try:
+        target.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
+    except psycopg.errors.LockNotAvailable:
+        raise Busy(f"another widebeam has been setting {connector} up, or dropping it, for {_WAIT}") from None
+    finally:
+        target.execute("RESET lock_timeout")
+    try:
+        yield
+    finally:
+        if not target.closed:
+            target.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [key])
+
+
+def _row(source: Session, target: Session, connector: Connector) -> Recorded:
+    """The connector's row: as it is, if nothing unsafe changed, or a new one."""
+    history = slot.incarnation(connector.options.source.conninfo())
+    described = catalog.describe(source, connector.table)
+    found = recorded.load(target, connector.name)
+    if found is None:
+        _refuse_foreign(source, connector)
+        recorded.insert(target, connector, history, described.types, described.oid)
+        _LOG.info("connector %s is new", connector.name)
+        made = recorded.load(target, connector.name)
+        if made is None:
+            raise LookupError(f"connector {connector.name} vanished from widebeam.connectors")
+        return made
+    if found.settings.get("dropping"):
+        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
+    recorded.refuse_changes(found, connector)
+    slot.check_incarnation(found.incarnation, history)
+    catalog.check(described, found.source_oid, found.column_types, connector.table)
+    recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
+    return found
+
+
+def _refuse_foreign(source: Session, connector: Connector) -> None:
+    """A slot or filled topic that is there before the connector is belongs to somebody else."""
+    if slot.inspect(source, connector.slot) is not None:
+        raise ConfigError(
+            [
+                f"the slot {connector.slot} exists, but the target knows no connector {connector.name}: set another "
+                f"`slot` in [source] of {connector.file}, or, if nobody needs it: "
+                f"SELECT pg_drop_replication_slot('{connector.slot}');"
+            ]
+        )
+    kafka = connector.options.kafka
+    if kafka is None or connector.topic is None:
+        return
+    state = topic.inspect(connector.kafka_client(), connector.topic)
+    if state is not None and _filled(connector, state.partitions):
+        raise ConfigError(
+            [
+                f"the topic {connector.topic} holds records, but the target knows no connector {connector.name}: "
+                f"set another `topic` in [kafka] of {connector.file}, or delete that one"
+            ]
+        )
+
+
+def _filled(connector: Connector, partitions: int) -> bool:
+    """Whether anything was ever written to the topic."""
+    consumer = Consumer({**connector.kafka_client(), "group.id": f"widebeam-prepare-{connector.name}"})
+    try:
+        ends = [
+            consumer.get_watermark_offsets(TopicPartition(connector.topic or "", number), timeout=10)
+            for number in range(partitions)
+        ]
+    finally:
+        consumer.close()
+    return any(end is not None and end[1] > 0 for end in ends)
+
+
+def _wide_schema(target: Session, connector: Connector) -> None:
+    """The schema of the wide tables; `drop` removes it only if it is ours."""
+    if recorded.schema_made(target, connector.options.target.wide_schema):
+        recorded.note(target, connector.name, made_schema=True)
+
+
+def _topic(target: Session, connector: Connector, found: Recorded) -> None:
+    """The topic and its id. Without a recorded id it is new, or left by a crash before the id was written."""
+    kafka = connector.options.kafka
+    if kafka is None or connector.topic is None:
+        return
+    client = connector.kafka_client()
+    state = topic.inspect(client, connector.topic)
+    if found.topic_id is not None:
+        topic.check(connector.topic, state, found.topic_id, found.partitions)
+        return
+    if state is None:
+        plan = topic.TopicPlan(connector.topic, found.partitions, kafka.replication_factor, kafka.retention_hours)
+        state = topic.create(client, plan)
+    target.execute(
+        "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s", [state.topic_id, connector.name]
+    )
+
+
+def _publication(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
+    """The publication, made before the slot: a slot decodes by the catalog as it was at each commit."""
+    state = publication.inspect(source, connector.publication, connector.table)
+    if state is None and found.cutoff is None:
+        recorded.note(target, connector.name, made_publication=True)
+        publication.create(source, connector.publication, connector.table)
+        return
+    publication.check(connector.publication, state, connector.table)
+
+
+def _slot(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
+    """The slot and its cutoff. Without a recorded cutoff, nothing was merged: a slot that is there is made anew."""
+    state = slot.inspect(source, connector.slot)
+    if found.cutoff is not None:
+        slot.check(connector.slot, state, found.position)
+        return
+    if state is not None:
+        _LOG.info("slot %s was made, but its cutoff was never recorded: made anew", connector.slot)
+        slot.drop(source, connector.slot)
+    _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
+    cutoff = slot.create(connector.options.source.conninfo(), connector.slot)
+    done = target.execute(
+        "UPDATE widebeam.connectors SET cutoff = %s, cutoff_snapshot = %s WHERE connector = %s AND cutoff IS NULL",
+        [str(cutoff.lsn), cutoff.snapshot, connector.name],
+    )
+    if done.rowcount != 1:
+        raise Halt(
+            Cause.SLOT_GONE,
+            f"the slot {connector.slot} was made, and somebody else recorded another one meanwhile",
+            f"Run `widebeam drop {connector.name}`, then run it anew.",
+        )
+    _LOG.info("the cutoff is %s", cutoff.lsn)
+
+
+def _plan(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
+    """The ledger of chunks."""
+    if found.planned:
+        return
+    backfill = connector.options.backfill
+    time_type = found.column_types[connector.table.time[0]]
+    chunks = plan_chunks(source, connector.table, time_type, backfill.chunk_rows, backfill.chunk_hours)
+    if ledger.write_plan(target, connector.name, chunks):
+        _LOG.info("planned %d chunks of about %d rows in all", len(chunks), sum(chunk.estimated for chunk in chunks))

@@ -1,0 +1,171 @@
+"""What is written down about a connector in widebeam.connectors, and whether the configuration still says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from cdc.lsn import Lsn
+from cdc.slot import Incarnation
+from widebeam.config import ConfigError, Connector
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS widebeam;"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A row of widebeam.connectors, as far as set-up looks at it. `cutoff` is None until the slot is recorded."""
+
+    transport: str
+    partitions: int
+    topic: str | None
+    topic_id: str | None
+    slot: str
+    publication: str
+    system_id: str
+    timeline: int
+    cutoff: str | None
+    acknowledged: str | None
+    column_types: dict[str, str]
+    source_oid: int
+    planned: bool
+    settings: dict[str, Any]
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Which history its positions belong to."""
+        return Incarnation(self.system_id, self.timeline)
+
+    @property
+    def position(self) -> Lsn:
+        """Up to where we have acknowledged; the cutoff before the first time."""
+        return Lsn.parse(self.acknowledged or self.cutoff or "0/0")
+
+
+def install(session: Session) -> None:
+    """Make the control schema, if it is not there whole. One at a time, whatever the connector."""
+    with session.transaction():
+        session.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
+        schema, last = session.execute(
+            "SELECT to_regnamespace('widebeam'), to_regclass('widebeam.audit')"
+        ).fetchone() or (None, None)
+        if last is not None:
+            return
+        script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
+        # Even with IF NOT EXISTS it takes CREATE on the database, which a role need not have for a schema made for it.
+        session.execute((script if schema is None else script.replace(_CREATE_SCHEMA, "")).encode())
+
+
+def load(session: Session, connector: str) -> Recorded | None:
+    """What is recorded; None for a connector that was never prepared, or in a database without control schema."""
+    if session.execute("SELECT to_regclass('widebeam.connectors')").fetchone() == (None,):
+        return None
+    with session.cursor(row_factory=class_row(Recorded)) as cursor:
+        return cursor.execute(
+            "SELECT transport, partitions, topic, topic_id, slot, publication, system_id, timeline, "
+            "cutoff::text, acknowledged::text, column_types, source_oid, planned_at IS NOT NULL AS planned, settings "
+            "FROM widebeam.connectors WHERE connector = %s",
+            [connector],
+        ).fetchone()
+
+
+def insert(session: Session, connector: Connector, history: Incarnation, types: dict[str, str], oid: int) -> None:
+    """Write a new connector down, with its partitions, before anything is made for it anywhere."""
+    with session.transaction():
+        session.execute(
+            "INSERT INTO widebeam.connectors (connector, transport, partitions, topic, slot, publication, "
+            "system_id, timeline, column_types, source_oid, settings) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                connector.name,
+                connector.transport,
+                connector.partitions,
+                connector.topic,
+                connector.slot,
+                connector.publication,
+                history.system_id,
+                history.timeline,
+                Jsonb(types),
+                oid,
+                Jsonb(settings(connector)),
+            ],
+        )
+        session.execute(
+            "INSERT INTO widebeam.progress (connector, partition) SELECT %s, generate_series(0, %s - 1)",
+            [connector.name, connector.partitions],
+        )
+
+
+def note(session: Session, connector: str, **more: bool | dict[str, str] | str | None) -> None:
+    """Add to the recorded settings."""
+    session.execute(
+        "UPDATE widebeam.connectors SET settings = settings || %s WHERE connector = %s", [Jsonb(more), connector]
+    )
+
+
+def settings(connector: Connector) -> dict[str, Any]:
+    """What decides where a value goes: it cannot change once values have gone there."""
+    source, target = connector.options.source, connector.options.target
+    columns = source.value.columns
+    return {
+        "table": source.table,
+        "entity": source.entity,
+        "time": source.time,
+        "key": source.key,
+        "discriminator": source.value.discriminator,
+        "columns": columns if isinstance(columns, list) else None,
+        "choices": columns if isinstance(columns, dict) else None,
+        "layout": target.layout,
+        "schema": target.wide_schema,
+        "name": connector.mapping({}).name,
+    }
+
+
+def refuse_changes(recorded: Recorded, connector: Connector) -> None:
+    """ConfigError if the configuration changed in a way that would send values elsewhere than before.
+
+    Safe, and not compared: what to do with deletes, truncates and unknown keys, workers, batches, how to connect.
+    Safe, too: another value of the discriminator for a column that is carried already.
+    """
+    mistakes = list(_changes(recorded, connector))
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
+def _changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
+    way_out = f"set it back, or `widebeam drop {connector.name}` and run it anew"
+    for option in ("transport", "partitions", "topic", "slot", "publication"):
+        before, now = getattr(recorded, option), getattr(connector, option)
+        if before != now and not (option == "partitions" and connector.transport == "direct"):
+            yield f"{connector.file}: `{option}` was {before} and is {now}; {way_out}"
+    given = settings(connector)
+    for option, now in given.items():
+        before = recorded.settings.get(option)
+        if option == "choices" and _only_more(before, now):
+            continue
+        if before != now:
+            yield f"{connector.file}: `{option}` was {before} when the connector was made and is {now}; {way_out}"
+
+
+def _only_more(before: Any, now: Any) -> bool:
+    """Whether choices only grew, and name no column that is not carried already."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return False
+    return before.items() <= now.items() and set(now.values()) == set(before.values())
+
+
+def schema_made(session: Session, schema: str) -> bool:
+    """Make the schema of the wide tables; False if it was there."""
+    if session.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is not None:
+        return False
+    session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    return True
