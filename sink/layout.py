@@ -1,0 +1,80 @@
+"""Where cells are laid out: names of columns and tables, and how many columns a row can hold. Pure.
+
+PostgreSQL cuts an identifier silently after 63 bytes, so that two long keys could become one column; and it makes a
+table whose rows do not fit a page, to fail at the first full row. Both are settled here, before anything is made.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Container, Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+NAME_BYTES: Final = 63
+"""The longest identifier, in bytes of UTF-8."""
+
+TABLE_BYTES: Final = NAME_BYTES - len("__9999")
+"""The longest name of a wide table's view: its parts' names are longer."""
+
+SYSTEM_COLUMNS: Final = frozenset(("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"))
+"""Names that no column can have."""
+
+LSN_COLUMN: Final = "_lsn"
+"""The wide tables' own column: the position of the commit that last touched the row."""
+
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def misplaced(key: str | None) -> tuple[str, str] | None:
+    """Why a key cannot become a column: a reason and its detail; None when it can."""
+    if key is None:
+        return "null_key", "the key is NULL"
+    if not key:
+        return "empty_key", "the key is empty"
+    found = _UNPRINTABLE.search(key)
+    if found is not None:
+        return "unplaceable_key", f"the key has the character U+{ord(found[0]):04X} at {found.start()}"
+    return None
+
+
+def folded(name: str) -> str:
+    """What two names share that a reader would take for the same: case and Unicode form aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def fitted(name: str, identity: str, taken: Container[str], limit: int = NAME_BYTES) -> str:
+    """`name` where it fits and nobody has it, else a readable head of it and a hash of `identity`.
+
+    `taken` holds the names that are there, each `folded`.
+    """
+    if len(name.encode()) <= limit and folded(name) not in taken:
+        return name
+    for salt in range(1000):
+        digest = sha256(f"{identity}\0{salt}".encode() if salt else identity.encode()).hexdigest()[:8]
+        candidate = f"{_head(name, limit - 9)}_{digest}"
+        if folded(candidate) not in taken:
+            return candidate
+    raise ValueError(f"no free name for {name!r}")
+
+
+def reserved(key_columns: Iterable[str]) -> set[str]:
+    """The column names that are taken before there is any column, `folded`."""
+    return {folded(name) for name in (*key_columns, LSN_COLUMN, *SYSTEM_COLUMNS)}
+
+
+def table_name(template: str, entity: Sequence[str | None]) -> str:
+    """The name that the template gives for an entity, before it is `fitted`."""
+    values = "_".join("" if value is None else value for value in entity)
+    return _UNPRINTABLE.sub("_", template.replace("{entity}", values)) or "_"
+
+
+def part_name(view: str, part: int) -> str:
+    """The name of a wide table's part, before it is `fitted`."""
+    return f"{view}__{part}"
+
+
+def _head(name: str, limit: int) -> str:
+    """The first characters of `name` that fit `limit` bytes, never half a character."""
+    return name.encode()[:limit].decode(errors="ignore")

@@ -1,0 +1,221 @@
+"""The registry: which tables and columns there are for which entity and key, and how new ones come about.
+
+Cached in each process. Nothing is ever taken out of it while a connector runs, so what is cached stays right, and
+what is not cached is looked up before it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import errors, sql
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from cdc.halt import Cause, Halt
+from sink import tables
+from sink.layout import misplaced
+from sink.mapping import Mapping
+from sink.planned import Planned, plan
+from sink.wide import ALL, Column, Entity, Need, Part, identity
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
+"""(entity identity, key) -> reason and detail: keys that get no column."""
+
+_LOCK_TIMEOUT: Final = "200ms"
+_GIVE_UP_AFTER: Final = 120.0
+
+_CLASH: Final = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.UniqueViolation,
+    errors.DuplicateTable,
+)
+
+
+class Registry:
+    """One connector's tables and columns. `entities` is by identity, and is only ever added to.
+
+    The connections that its methods take must be in autocommit, outside a transaction.
+    """
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.entities: dict[str, Entity] = {}
+
+    @property
+    def parts(self) -> list[Part]:
+        """Every wide table, in the order in which they are locked."""
+        every = [part for entity in self.entities.values() for part in entity.parts.values()]
+        return sorted(every, key=lambda part: part.table)
+
+    def refresh(self, connection: Connection) -> None:
+        """Read again what there is."""
+        connector = [self.mapping.connector]
+        for row in connection.execute(
+            "SELECT entity, part, schema_name, table_name, view_name FROM widebeam.tables WHERE connector = %s",
+            connector,
+        ):
+            self._entity(row[0], row[4]).parts[row[1]] = Part(*row[:4])
+        for row in connection.execute(_COLUMNS, connector):
+            self.entities[row[0]].add(Column(*row[1:]))
+
+    def ensure(self, connection: Connection, needs: Iterable[Need]) -> Refused:
+        """Make tables and columns for these keys where there are none; answer the keys that cannot have one.
+
+        Commits on its own: a column without a value does no harm. Waits for readers of the tables by short attempts,
+        so that nobody queues behind it. Raises Halt when that is in vain for two minutes.
+        """
+        self.refresh(connection)
+        missing, refused = self._sorted_out(needs)
+        if not missing:
+            return refused
+        if self.mapping.unknown_key == "reject":
+            return refused | {(self._of(need), need.key): ("unknown_key", "no column for it") for need in missing}
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(_CLASH),
+                stop=stop_after_delay(_GIVE_UP_AFTER),
+                wait=wait_random_exponential(0.05, max=2),
+                reraise=True,
+            ):
+                with attempt:
+                    self._extend(connection, missing)
+        except _CLASH as error:
+            raise self._in_vain(missing, error) from error
+        self.refresh(connection)
+        return refused
+
+    def check(self, connection: Connection) -> None:
+        """Raise Halt if a table or a column of ours is not there any more, or has another type."""
+        gone = connection.execute(_GONE, [self.mapping.connector]).fetchone()
+        if gone is not None:
+            schema, table, column, wanted, found = gone
+            what = f'table "{schema}"."{table}"' if column is None else f'column "{column}" of "{schema}"."{table}"'
+            state = "is gone" if found is None else f"is now {found}, and was made as {wanted}"
+            raise Halt(
+                Cause.TARGET_CHANGED,
+                f"the {what} {state}",
+                "put it back as it was, or drop the connector's tables and run it again",
+            )
+
+    def _entity(self, entity: str, view: str) -> Entity:
+        found = self.entities.get(entity)
+        if found is None:
+            found = self.entities[entity] = Entity(entity, view)
+        return found
+
+    def _of(self, need: Need) -> str:
+        return ALL if self.mapping.layout == "single" else identity(need.values)
+
+    def _sorted_out(self, needs: Iterable[Need]) -> tuple[list[Need], Refused]:
+        """Which of these keys still have no column; and which cannot have one."""
+        missing: list[Need] = []
+        refused: Refused = {}
+        for need in needs:
+            reason = misplaced(need.key)
+            if reason is not None:
+                refused[self._of(need), need.key] = reason
+            elif need.key not in self.entities.get(self._of(need), _NOTHING).columns:
+                missing.append(need)
+        return missing, refused
+
+    def _extend(self, connection: Connection, missing: list[Need]) -> None:
+        """One attempt, one transaction: nobody else plans at the same time, and what others did meanwhile is seen."""
+        with connection.transaction():
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
+            self.refresh(connection)
+            missing, _ = self._sorted_out(missing)
+            if missing:
+                _make_schema(connection, self.mapping.schema)
+                _check_types(connection, self.mapping, missing)
+                self._make(
+                    connection, plan(self.mapping, self.entities, missing, _taken(connection, self.mapping.schema))
+                )
+
+    def _make(self, connection: Connection, planned: list[Planned]) -> None:
+        """Make what is planned: tables and columns first, in the order in which they are locked, then the views."""
+        by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
+        for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
+            if new:
+                connection.execute(tables.create_part(self.mapping, part, columns))
+            else:
+                connection.execute(tables.add_columns(part, columns))
+        with connection.cursor() as cursor:
+            for each in planned:
+                connection.execute(tables.create_view(self.mapping, each.entity, self.mapping.schema))
+                cursor.executemany(
+                    _NEW_TABLE, [[self.mapping.connector, *part, each.entity.view] for part in each.new_parts]
+                )
+                cursor.executemany(
+                    _NEW_COLUMN, [[self.mapping.connector, each.entity.identity, *c] for c in each.columns]
+                )
+
+    def _in_vain(self, missing: list[Need], error: Exception) -> Halt:
+        return Halt(
+            Cause.REPEATED_FAILURE,
+            f"no columns could be made for {len(missing)} keys, among them {missing[0].key!r},"
+            f" in {_GIVE_UP_AFTER:.0f} s: {error}",
+            "look for a session that holds a lock on the wide tables, and run it again",
+        )
+
+
+_NOTHING: Final = Entity("", "")
+
+_TABLES: Final = (
+    "SELECT entity, part, schema_name, table_name, view_name FROM widebeam.tables WHERE connector = %s"
+    " ORDER BY entity, part"
+)
+_COLUMNS: Final = (
+    "SELECT entity, ordinal, part, key, column_name, column_type, source FROM widebeam.columns WHERE connector = %s"
+    " ORDER BY entity, ordinal"
+)
+_NEW_TABLE: Final = (
+    "INSERT INTO widebeam.tables (connector, entity, part, schema_name, table_name, view_name)"
+    " VALUES (%s, %s, %s, %s, %s, %s)"
+)
+_NEW_COLUMN: Final = (
+    "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+)
+_GONE: Final = """
+SELECT t.schema_name, t.table_name, c.column_name, c.column_type, format_type(a.atttypid, a.atttypmod)
+FROM widebeam.tables t
+LEFT JOIN pg_class r ON r.relname = t.table_name AND r.relnamespace = to_regnamespace(quote_ident(t.schema_name))
+LEFT JOIN widebeam.columns c ON r.oid IS NOT NULL AND (c.connector, c.entity, c.part) = (t.connector, t.entity, t.part)
+LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = c.column_name AND NOT a.attisdropped
+WHERE t.connector = %s AND (
+    r.oid IS NULL
+    OR c.column_name IS NOT NULL AND format_type(a.atttypid, a.atttypmod) IS DISTINCT FROM c.column_type
+)
+ORDER BY 2, 3 LIMIT 1
+"""
+
+
+def _make_schema(connection: Connection, schema: str) -> None:
+    """Not CREATE SCHEMA IF NOT EXISTS: that wants the right to make schemas even where nothing is to be made."""
+    if connection.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", [schema]).fetchone() == (True,):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _check_types(connection: Connection, mapping: Mapping, missing: list[Need]) -> None:
+    """Let the target's own parser read the types' names, which go into statements as they are."""
+    wanted = {mapping.types[need.source] for need in missing} | {mapping.types[name] for name in mapping.key_columns}
+    for text in sorted(wanted):
+        connection.execute("SELECT %s::regtype", [text])
+
+
+def _taken(connection: Connection, schema: str) -> set[str]:
+    """Every name that a table in the schema cannot have: of relations, of types, and of tables that are registered."""
+    rows = connection.execute(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s))"
+        " UNION SELECT typname::text FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(%(schema)s))"
+        " UNION SELECT unnest(ARRAY[table_name, view_name]) FROM widebeam.tables WHERE schema_name = %(schema)s",
+        {"schema": schema},
+    )
+    return {name for (name,) in rows}

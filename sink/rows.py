@@ -1,0 +1,133 @@
+"""Folded wide rows, and their spreading over the part tables as lines of COPY. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TypeAlias
+
+from cdc.lsn import Lsn
+from sink.copytext import NULL, escaped
+from sink.wide import Column, Entity, Part
+
+WideKey: TypeAlias = "tuple[str, ...]"
+"""The values of a wide table's key columns: the time, and before it the entity where one table holds all."""
+
+Shape: TypeAlias = "tuple[int, ...]"
+"""The ordinals that a row sets, in the row's own order."""
+
+
+class WideRow:
+    """What happened to one wide row: its last position, and for each ordinal COPY text, or None where it is cleared.
+
+    `bare` holds keys that were cleared and have no column (they matter to chunks that are not merged yet);
+    `clears` tells that there may be a None.
+    """
+
+    __slots__ = ("bare", "cells", "clears", "position")
+
+    def __init__(self, position: Lsn) -> None:
+        self.position = position
+        self.cells: dict[int, str | None] = {}
+        self.clears = False
+        self.bare: set[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"WideRow({self.position}, {self.cells}, bare={self.bare})"
+
+
+@dataclass(slots=True)
+class PartRows:
+    """What one part table gets.
+
+    `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`, of which `always` are set in every
+    line; where one of the others is not set, there is a NULL that means nothing. `clear_lines` are COPY lines of the
+    key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared.
+    """
+
+    part: Part
+    sets: list[Column] = field(default_factory=list)
+    always: frozenset[int] = frozenset()
+    lines: list[str] = field(default_factory=list)
+    clears: list[Column] = field(default_factory=list)
+    clear_lines: list[str] = field(default_factory=list)
+
+
+def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
+    """Spread the rows over the entity's part tables, in the order of their numbers."""
+    by_shape: defaultdict[Shape, list[tuple[str, list[str]]]] = defaultdict(list)
+    cleared: list[tuple[str, frozenset[int]]] = []
+    for key, row in rows.items():
+        if row.cells:
+            head = f"{_head(key)}\t{row.position}"
+            sets = row.cells if not row.clears else _without_clears(head, row.cells, cleared)
+            if sets:
+                by_shape[tuple(sets)].append((head, list(sets.values())))  # type: ignore[arg-type]
+    made = {number: PartRows(part) for number, part in sorted(entity.parts.items())}
+    for number, part_rows in made.items():
+        _set(part_rows, [c for c in _columns(entity, by_shape) if c.part == number], by_shape)
+        _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
+    return [part_rows for part_rows in made.values() if part_rows.lines or part_rows.clear_lines]
+
+
+def _head(key: WideKey) -> str:
+    return escaped(key[0]) if len(key) == 1 else "\t".join(map(escaped, key))
+
+
+def _without_clears(
+    head: str, cells: dict[int, str | None], cleared: list[tuple[str, frozenset[int]]]
+) -> dict[int, str | None]:
+    """The cells that are set; those that are cleared are noted."""
+    clears = frozenset(ordinal for ordinal, value in cells.items() if value is None)
+    if not clears:
+        return cells
+    cleared.append((head, clears))
+    return {ordinal: value for ordinal, value in cells.items() if value is not None}
+
+
+def _columns(entity: Entity, shapes: Iterable[Iterable[int]]) -> list[Column]:
+    """All columns of these shapes, in the order of their ordinals."""
+    return [entity.ordinals[ordinal] for ordinal in sorted(set().union(*shapes))]
+
+
+def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple[str, list[str]]]]) -> None:
+    """Write the lines that set these columns of one part."""
+    union = [column.ordinal for column in sets]
+    wanted = frozenset(union)
+    always = set(union)
+    for shape, shaped in by_shape.items():
+        here = wanted.intersection(shape)
+        if here:
+            always &= here
+            line = _line(shape, union, here)
+            rows.lines += [line(head, values) for head, values in shaped]
+    rows.sets, rows.always = sets, frozenset(always)
+
+
+def _line(shape: Shape, union: list[int], here: frozenset[int]) -> Callable[[str, list[str]], str]:
+    """How a row of this shape is written as a line that has all the columns of `union`."""
+    if list(shape) == union:
+        return lambda head, values: head + "\t" + "\t".join(values) + "\n"
+    place = {ordinal: n for n, ordinal in enumerate(shape)}
+    order = [place[ordinal] for ordinal in union if ordinal in here]
+    pick = itemgetter(*order) if len(order) > 1 else None
+    if len(here) == len(union) and pick is not None:
+        return lambda head, values: head + "\t" + "\t".join(pick(values)) + "\n"
+    # A row that sets few of many columns: the NULLs between are written once for all rows of this shape.
+    template = "%s\t" + "\t".join("%s" if ordinal in here else NULL for ordinal in union) + "\n"
+    if pick is None:
+        only = order[0]
+        return lambda head, values: template % (head, values[only])
+    return lambda head, values: template % (head, *pick(values))
+
+
+def _clear(rows: PartRows, clears: list[Column], cleared: list[tuple[str, frozenset[int]]]) -> None:
+    """Write the lines that clear these columns of one part."""
+    rows.clears = clears
+    wanted = frozenset(column.ordinal for column in clears)
+    for head, ordinals in cleared:
+        if not wanted.isdisjoint(ordinals):
+            bits = "".join("1" if column.ordinal in ordinals else "0" for column in clears)
+            rows.clear_lines.append(f"{head}\t{bits}\n")
