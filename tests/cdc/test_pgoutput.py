@@ -1,4 +1,4 @@
-"""Frames made here byte by byte, by the documentation's table of message formats; a real server's are in test_capture."""
+"""Frames made here byte by byte, by the documentation of the message formats; a real server's are in test_capture."""
 
 from __future__ import annotations
 
