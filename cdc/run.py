@@ -26,8 +26,6 @@ _PATIENCE: Final = 0.25
 """Seconds without a frame until the clock and `stop` are looked at."""
 _PUSHED_BACK: Final = 0.05
 """Seconds to wait for a delivery when the log takes nothing more."""
-_STATUS: Final = 5.0
-"""Seconds between status updates, at most; wal_sender_timeout is 60 by default."""
 
 
 class Capture:
@@ -148,7 +146,7 @@ class _Run:
         due = now - self._written >= (self._settings.ack_seconds if busy else self._settings.idle_seconds)
         if (waiting and due) or self._stream.reply_requested:
             self._report()
-        elif now - self._reported >= _STATUS:
+        elif now - self._reported >= self._stream.status_seconds:
             self._tell()
 
     def _report(self) -> None:

@@ -24,6 +24,7 @@ _PAYLOAD: Final = 25
 """Bytes of an XLogData message before its payload: kind, WAL start, WAL end, the server's clock."""
 _KEEPALIVE_LAYOUT: Final = Struct(">cQqB")
 _STATUS: Final = Struct(">cQQQqB")
+_STATUS_SECONDS: Final = 5.0
 _PG_EPOCH: Final = 946_684_800
 """2000-01-01 in seconds since 1970-01-01."""
 
@@ -34,15 +35,17 @@ class StreamEnded(psycopg.OperationalError):
 
 class Stream:
     """Changes from `start` on. `received` is how far the WAL was read; `passed` the last keepalive's WAL end.
+    A report is due every `status_seconds`, or the server takes us for dead.
 
     libpq takes 16 KB from its socket at a time, and the server flushes row by row to a reader that always waits for
     it: so `read` collects what there is without any pause, and waits in select only when there is nothing at all.
     """
 
-    def __init__(self, connection: Connection, received: Lsn) -> None:
+    def __init__(self, connection: Connection, received: Lsn, status_seconds: float) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self.received = received
+        self.status_seconds = status_seconds
         self.passed = Lsn(0)
         self.reply_requested = False
 
@@ -54,12 +57,13 @@ class Stream:
         """
         connection = connect(dsn, autocommit=True, replication="database", application_name="widebeam-capture")
         try:
+            patience = _patience(connection)
             _start_replication(connection, slot, publication, start)
         except BaseException:
             connection.close()
             raise
         connection.pgconn.nonblocking = 1
-        return cls(connection, start)
+        return cls(connection, start, patience)
 
     def read(self, most: int, timeout: float) -> list[bytes]:
         """Up to `most` pgoutput frames in order, waiting up to `timeout` seconds for the first one.
@@ -123,6 +127,13 @@ class Stream:
 
     def _received(self, wal_end: int) -> None:
         self.received = max(self.received, Lsn(wal_end))
+
+
+def _patience(connection: Connection) -> float:
+    """A third of what the server waits for us, and 5 seconds at most."""
+    row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'").fetchone()
+    milliseconds = int(row[0]) if row else 0
+    return min(_STATUS_SECONDS, milliseconds / 3000) if milliseconds else _STATUS_SECONDS
 
 
 def _start_replication(connection: Connection, slot: str, publication: str, start: Lsn) -> None:
