@@ -1,0 +1,97 @@
+"""Applying a batch: fold it, see that its columns are there, and commit rows and progress in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from sink import account, quarantine, tombstones
+from sink.batch import Batch, Segment
+from sink.mapping import Mapping
+from sink.merge import Merger
+from sink.pivot import Fold, Misfit
+from sink.registry import Refused, Registry
+from sink.route import Routes
+from sink.rows import PartRows, spread
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_FOLDS: Final = 3
+"""Attempts to fold a segment: the first, one after its columns are made, and one more after somebody dropped some."""
+
+
+@dataclass(slots=True)
+class _Folded:
+    """A segment ready to be merged: rows by part table, in the order in which tables are locked."""
+
+    segment: Segment
+    fold: Fold
+    parts: list[PartRows]
+
+
+class Applier:
+    """Applies batches over one target connection, which is in autocommit. Lives as long as the connection."""
+
+    def __init__(self, connection: Connection, mapping: Mapping, registry: Registry) -> None:
+        self._connection = connection
+        self._mapping = mapping
+        self._registry = registry
+        self._routes = Routes(mapping, registry.entities, first=1)
+        self._merger = Merger(connection, mapping)
+
+    def apply(self, batch: Batch) -> None:
+        """Apply the batch. Raises Fenced, or the database's error; nothing is applied then.
+
+        (Or everything is, when the answer to COMMIT was lost: the target's progress tells.)
+        """
+        folded = [self._folded(segment) for segment in batch.segments if segment.entries or segment.truncate]
+        self._merger.prepare(rows for each in folded for rows in each.parts)
+        misfits = batch.misfits + [misfit for each in folded for misfit in each.fold.misfits]
+        with self._connection.transaction():
+            account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
+            self._before_rows(folded, misfits)
+            for each in folded:
+                for rows in each.parts:
+                    self._merger.upsert(rows)
+                if each.segment.truncate is not None:
+                    self._merger.truncate(self._registry.parts, each.segment.truncate)
+
+    def _before_rows(self, folded: list[_Folded], misfits: list[Misfit]) -> None:
+        """What has to be done before the first wide row is touched, in the order of the locks."""
+        if any(each.segment.truncate is not None for each in folded):
+            tombstones.void(self._connection, self._mapping.connector)
+        else:
+            cells = [
+                cell
+                for each in folded
+                for cell in tombstones.cleared(self._mapping, self._registry.entities, each.fold.tables)
+            ]
+            tombstones.bury(self._connection, self._mapping, cells)
+        quarantine.write(self._connection, self._mapping.connector, misfits)
+
+    def _folded(self, segment: Segment) -> _Folded:
+        refused: Refused = {}
+        for _ in range(_FOLDS):
+            fold = self._fold(segment, refused)
+            if not fold.needs:
+                return _Folded(segment, fold, self._spread(fold))
+            refused |= self._registry.ensure(self._connection, fold.needs)
+        raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
+
+    def _fold(self, segment: Segment, refused: Refused) -> Fold:
+        fold = Fold(self._mapping, self._routes, refused)
+        for entry in segment.entries:
+            if entry.poisoned:
+                fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
+            else:
+                fold.add(entry.changes, entry.origin, escape=entry.escape)
+        return fold
+
+    def _spread(self, fold: Fold) -> list[PartRows]:
+        entities = self._registry.entities
+        parts = [
+            rows for name, folded in fold.tables.items() if name in entities for rows in spread(entities[name], folded)
+        ]
+        return sorted(parts, key=lambda rows: rows.part.table)

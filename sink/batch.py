@@ -1,0 +1,122 @@
+"""A batch: received records, decoded, admitted, and cut where a truncate stands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
+
+from cdc.envelope import Undecodable
+from cdc.lsn import Lsn
+from cdc.record import Barrier, Changes, Record, Truncated
+from cdc.transport import Received
+from sink.mapping import Mapping as WideMapping
+from sink.pivot import Misfit
+from sink.progress import Admission, Progress
+from sink.quarantine import undecodable
+
+Decode: TypeAlias = Callable[[bytes], Record]
+Place: TypeAlias = "tuple[int, int]"
+"""A record's partition and offset."""
+
+
+class Entry(NamedTuple):
+    """A record to be folded. `poisoned`: the target has refused a value of it, so all of it goes into quarantine."""
+
+    changes: Changes
+    origin: str
+    escape: bool
+    poisoned: bool
+
+
+@dataclass(slots=True)
+class Segment:
+    """Changes that are folded together, and the position of the truncate that comes after them, if one does."""
+
+    entries: list[Entry] = field(default_factory=list)
+    truncate: Lsn | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one target transaction is to apply.
+
+    `rows` counts narrow rows. `halted_by` is a truncate at which the connector is to stop: it and what comes after
+    it are not in the batch. `commits` counts rows by partition and commit time, for the latency.
+    """
+
+    mapping: WideMapping
+    decode: Decode
+    known: Mapping[int, Progress]
+    poison: Container[Place] = ()
+    admissions: dict[int, Admission] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=lambda: [Segment()])
+    misfits: list[Misfit] = field(default_factory=list)
+    commits: dict[Place, int] = field(default_factory=dict)
+    rows: int = 0
+    halted_by: Truncated | None = None
+
+    def take(self, received: Received) -> None:
+        """Take the next record in. One of a partition that is not ours, or that is applied already, is nothing."""
+        known = self.known.get(received.partition)
+        if known is None:
+            return
+        admission = self.admissions.get(received.partition) or Admission(known)
+        if received.offset < admission.now.next_offset:
+            return
+        self._take(received, admission)
+        if self.halted_by is None:
+            self.admissions[received.partition] = admission
+
+    def _take(self, received: Received, admission: Admission) -> None:
+        origin = f"{received.partition}:{received.offset}"
+        try:
+            record = self.decode(received.value)
+        except Undecodable as error:
+            self.misfits.append(undecodable(origin, received.value, "undecodable_record", error.reason))
+            admission.pass_over(received.offset)
+            return
+        if record.stamp.connector != self.mapping.connector:
+            detail = f"a record of connector {record.stamp.connector}"
+            self.misfits.append(undecodable(origin, received.value, "foreign_record", detail))
+            admission.pass_over(received.offset)
+        elif isinstance(record, Truncated) and self._halts(record, admission.now):
+            self.halted_by = record
+        elif admission.admit(received.offset, record):
+            self._include(received, record, admission, origin)
+
+    def _halts(self, record: Truncated, now: Progress) -> bool:
+        """A truncate that is to be applied, and that the mapping says to stop at."""
+        return (
+            self.mapping.on_truncate == "halt"
+            and self.mapping.table.qualified in record.tables
+            and Admission(now).admit(now.next_offset, record)
+        )
+
+    def _include(self, received: Received, record: Record, admission: Admission, origin: str) -> None:
+        match record:
+            case Changes():
+                place = received.partition, received.offset
+                escape = _may_need_escape(received.value)
+                self.segments[-1].entries.append(Entry(record, origin, escape, place in self.poison))
+                admission.rows += len(record.rows)
+                admission.cells += len(record.rows)
+                self.rows += len(record.rows)
+                commit = received.partition, record.stamp.commit_time
+                self.commits[commit] = self.commits.get(commit, 0) + len(record.rows)
+            case Truncated():
+                if self.mapping.on_truncate == "apply" and self.mapping.table.qualified in record.tables:
+                    self.segments[-1].truncate = record.stamp.position
+                    self.segments.append(Segment())
+            case Barrier():
+                pass  # its position is in the admission
+            case _:
+                assert_never(record)
+
+
+_JSON: Final[Literal[b"{"]] = b"{"
+
+
+def _may_need_escape(value: bytes) -> bool:
+    r"""JSON escapes tab, line end and backslash by a backslash; another format has to be looked at value by value."""
+    return not value.startswith(_JSON) or b"\\" in value

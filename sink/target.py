@@ -1,0 +1,42 @@
+"""Connections to the target database, with the settings under which sinks and backfill workers write."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import IsolationLevel
+
+from cdc.session import connect
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_SETTINGS = (
+    # The compare-and-set of the progress waits for another owner and then sees what it did: no other level does both.
+    "SET default_transaction_isolation = 'read committed'",
+    # A commit that is lost in a crash after the log was told of it would be lost for good.
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    # Statements name hundreds of columns and touch few rows: to compile them takes longer than to run them.
+    "SET jit = off",
+    # The role's own may be meant for people; ours waits for chunks and bulk deletes.
+    "SET statement_timeout = 0",
+    "SET idle_in_transaction_session_timeout = 0",
+    "SET temp_buffers = '32MB'",
+)
+
+
+def open_target(dsn: str, application_name: str) -> Connection:
+    """Connect to the target, in autocommit."""
+    connection = connect(dsn, autocommit=True, application_name=application_name)
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    return connection
+
+
+def planned(connection: Connection, connector: str) -> bool:
+    """Is the ledger complete? Nothing may be applied before: a cell cleared then would get no tombstone."""
+    row = connection.execute("SELECT planned_at FROM widebeam.connectors WHERE connector = %s", [connector]).fetchone()
+    if row is None:
+        raise LookupError(f"connector {connector} is not in widebeam.connectors: prepare it first")
+    return row[0] is not None
