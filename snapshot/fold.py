@@ -1,0 +1,201 @@
+"""Folding a chunk: lines of COPY become wide rows. Pure.
+
+Values stay as COPY wrote them, escapes and all, and go out like that again. Keys and discriminators are compared in
+that form too (it is one to one), so a line is split and nothing in it is looked at twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+from cdc.lsn import Lsn
+from cdc.record import Changes, Stamp
+from sink.copytext import NULL, escaped
+from sink.mapping import Mapping
+from sink.pivot import Fold, Misfit
+from sink.route import Route, Routes
+from sink.rows import WideKey, WideRow
+from sink.wide import Need
+
+Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
+Slots: TypeAlias = "dict[str, int]"  # key, as COPY writes it -> ordinal
+Cells: TypeAlias = "dict[int, str | None]"
+
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_WIDE_ROW_BYTES: Final = 800  # a row with its dictionary, its keys, and its line of COPY on the way out
+_CELL_BYTES: Final = 120
+_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def unescaped(text: str) -> str | None:
+    """A value, from what COPY wrote for it."""
+    if "\\" not in text:
+        return text
+    return None if text == NULL else _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), text)
+
+
+class Lane:
+    """How the lines of one entity become cells; as Route, with keys and discriminators as COPY writes them.
+
+    Its dictionaries are added to and never replaced: every wide row of the entity refers to them.
+    """
+
+    __slots__ = ("_slots", "choices", "values")
+
+    def __init__(self, indices: Iterable[int] = (), choices: dict[str | None, int] | None = None) -> None:
+        self._slots: dict[int, Slots] = {index: {} for index in indices}
+        self.values = tuple(self._slots.items())
+        self.choices = {
+            NULL if choice is None else escaped(choice): (index, self._slots[index])
+            for choice, index in (choices or {}).items()
+        }
+
+    @classmethod
+    def of(cls, route: Route) -> Lane:
+        """The lane of a route, as it is now."""
+        lane = cls(
+            (index for index, _ in route.values), {choice: index for choice, (index, _) in route.choices.items()}
+        )
+        lane.follow(route)
+        return lane
+
+    def follow(self, route: Route) -> None:
+        """Take in the columns that came about since."""
+        for index, slots in route.values:
+            self._slots[index].update((escaped(key), ordinal) for key, ordinal in slots.items())
+
+
+_NO_LANE: Final = Lane()
+
+
+class ChunkFold(dict[str, tuple[Lane, Cells]]):
+    """The lines of a chunk, folded by wide key. Itself a dictionary: a line's head -> where its cells go.
+
+    `tables` is as in sink.pivot.Fold: entity identity -> wide key -> row, all of them at position `cutoff`.
+    After `add`, as long as `open` is true, `place` what could not be placed at once. `line` is the number of the
+    first line: a chunk may be folded in pieces.
+    """
+
+    def __init__(self, mapping: Mapping, routes: Routes, cutoff: Lsn, chunk: int, line: int = 0) -> None:
+        super().__init__()
+        self.tables: dict[str, dict[WideKey, WideRow]] = {}
+        self.misfits: list[Misfit] = []
+        self.rows = 0
+        self._first_line, self._bytes = line, 0
+        self._mapping, self._routes, self._cutoff, self._chunk = mapping, routes, cutoff, chunk
+        self._entity_width = len(mapping.table.entity)
+        self._key_from = 0 if mapping.layout == "single" else self._entity_width
+        self._lanes: dict[tuple[str | None, ...], Lane] = {}
+        self._odd: list[tuple[int, list[str]]] = []
+
+    @property
+    def open(self) -> bool:
+        """Are there lines that are not placed yet?"""
+        return bool(self._odd)
+
+    @property
+    def cells(self) -> int:
+        """How many cells are set."""
+        return sum(len(row.cells) for rows in self.tables.values() for row in rows.values())
+
+    @property
+    def next_line(self) -> int:
+        """The number of the line after the last one."""
+        return self._first_line + self.rows
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory this takes."""
+        return _WIDE_ROW_BYTES * len(self) + _CELL_BYTES * self.rows + self._bytes
+
+    def add(self, lines: Sequence[str], size: int = 0) -> None:
+        """Take lines in, without their line ends. `size` is their length in bytes, for `weight`."""
+        if self._routes.discriminator is None:
+            self._add_first_set(lines)
+        else:
+            self._add_chosen(lines, self._routes.discriminator)
+        self.rows += len(lines)
+        self._bytes += size
+
+    def _add_chosen(self, lines: Sequence[str], discriminator: int) -> None:
+        """The hot loop where a discriminator chooses the value."""
+        key, width = self._routes.key, len(self._mapping.table.carried)
+        last, lane, cells = None, _NO_LANE, dict[int, str | None]()
+        for number, line in enumerate(lines, self.next_line):
+            fields = line.rsplit("\t", width)
+            if fields[0] != last:
+                last = fields[0]
+                lane, cells = self[last]
+            try:
+                index, slots = lane.choices[fields[discriminator]]
+                value = fields[index]
+                if value != NULL:
+                    cells[slots[fields[key]]] = value
+            except KeyError:
+                self._odd.append((number, fields))
+
+    def _add_first_set(self, lines: Sequence[str]) -> None:
+        """The hot loop where the first value that is not NULL is the reading."""
+        key, width = self._routes.key, len(self._mapping.table.carried)
+        for number, line in enumerate(lines, self.next_line):
+            fields = line.rsplit("\t", width)
+            lane, cells = self[fields[0]]
+            try:
+                for index, slots in lane.values:
+                    if fields[index] != NULL:
+                        cells[slots[fields[key]]] = fields[index]
+                        break
+                else:
+                    if lane is _NO_LANE:
+                        self._odd.append((number, fields))
+            except KeyError:
+                self._odd.append((number, fields))
+
+    def __missing__(self, head: str) -> tuple[Lane, Cells]:
+        """A head that was not there yet: its wide row, or none when a part of it is NULL."""
+        wide = [unescaped(each) for each in head.split("\t")]
+        place = self[head] = (_NO_LANE, {}) if None in wide else self._new_row(tuple(wide))  # type: ignore[arg-type]
+        return place
+
+    def _new_row(self, wide: WideKey) -> tuple[Lane, Cells]:
+        entity = wide[: self._entity_width]
+        route = self._routes.of(entity)
+        lane = self._lanes.get(entity)
+        if lane is None:
+            lane = self._lanes[entity] = Lane.of(route)
+        rows = self.tables.setdefault(route.entity.identity, {})
+        row = rows[wide[self._key_from :]] = WideRow(self._cutoff)
+        return lane, row.cells
+
+    def place(self, refused: Refused) -> list[Need]:
+        """Place the lines that could not be placed at once; or answer which columns they need, and place none.
+
+        `refused` are the keys that cannot have a column: their readings become misfits.
+        """
+        for entity, lane in self._lanes.items():
+            lane.follow(self._routes.of(entity))
+        slow = Fold(self._mapping, self._routes, refused)
+        for number, fields in self._odd:
+            slow.add(self._changes(fields), f"chunk:{self._chunk}:{number}", escape=True)
+        if not slow.needs:
+            self._take(slow)
+            self._odd.clear()
+        return list(slow.needs)
+
+    def _take(self, slow: Fold) -> None:
+        """Take over what was placed; what was cleared there is NULL here, so not there."""
+        self.misfits += slow.misfits
+        for identity, rows in slow.tables.items():
+            mine = self.tables.setdefault(identity, {})
+            for key, row in rows.items():
+                cells = {ordinal: value for ordinal, value in row.cells.items() if value is not None}
+                mine.setdefault(key, WideRow(self._cutoff)).cells.update(cells)
+
+    def _changes(self, fields: list[str]) -> Changes:
+        """One line as a record of one insert, which is what the stream would have made of it."""
+        table = self._mapping.table
+        wide = dict(zip(table.wide, map(unescaped, fields[0].split("\t")), strict=True))
+        stamp = Stamp(self._mapping.connector, 0, 0, self._cutoff, 0, 0)
+        return Changes(stamp, table.qualified, wide, list(table.carried), [["i", *map(unescaped, fields[1:])]])

@@ -1,0 +1,109 @@
+"""Merging a chunk by rule M: it only fills, and never what the stream cleared meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, NamedTuple, TypeAlias
+
+import psycopg
+
+from sink import quarantine
+from sink.mapping import Mapping
+from sink.merge import Merger
+from sink.registry import Registry
+from sink.rows import PartRows, WideKey, spread
+from sink.wide import ALL
+from snapshot import ledger
+from snapshot.fold import ChunkFold
+from snapshot.plan import Chunk
+from snapshot.reader import Reading
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+class Tombstone(NamedTuple):
+    """A cell that the stream cleared before its chunk was merged: where the registry and a fold have it."""
+
+    entity: str
+    wide: WideKey
+    key: str
+
+
+class ChunkMerger:
+    """Merges folded chunks over one target connection, which is in autocommit mode."""
+
+    def __init__(self, target: Connection, registry: Registry) -> None:
+        self._target, self._registry = target, registry
+        self._mapping: Mapping = registry.mapping
+        self._merger = Merger(target, self._mapping)
+
+    def merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
+        """Merge all pieces in one transaction and say so in the ledger; False when the chunk is not open any more.
+
+        From the lock on the ledger's row on, no sink can write a tombstone of this chunk, and the tombstones are read
+        in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
+        """
+        self._merger.prepare(self._parts(reading.entities))
+        connector, rows, cells = self._mapping.connector, 0, 0
+        with self._target.transaction():
+            if not ledger.lock(self._target, connector, chunk.number):
+                return False
+            tombstones = self._tombstones(chunk)
+            for piece in reading.pieces:
+                rows, cells = rows + piece.rows, cells + piece.cells
+                self._fill(piece, tombstones)
+            self._forget_tombstones(chunk)
+            seconds = monotonic() - began
+            ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+        return True
+
+    def _fill(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
+        self._bury(piece, tombstones)
+        for rows in self._spread(piece):
+            self._merger.fill(rows)
+        quarantine.write(self._target, self._mapping.connector, piece.misfits)
+
+    def _spread(self, piece: ChunkFold) -> list[PartRows]:
+        """The rows of all entities by part table, in the order in which tables are locked."""
+        spread_rows = [
+            part_rows
+            for identity, rows in piece.tables.items()
+            if identity in self._registry.entities
+            for part_rows in spread(self._registry.entities[identity], rows)
+        ]
+        return sorted(spread_rows, key=lambda each: each.part.table)
+
+    def _parts(self, entities: Iterable[str]) -> list[PartRows]:
+        """Every part table of these entities, with all of its columns: what there may be to stage."""
+        found = [self._registry.entities[each] for each in entities if each in self._registry.entities]
+        return [PartRows(part, each.of_part(number)) for each in found for number, part in each.parts.items()]
+
+    def _bury(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
+        """Take cells out of a fold that the stream cleared."""
+        for stone in tombstones:
+            entity = self._registry.entities.get(stone.entity)
+            column = None if entity is None else entity.columns.get(stone.key)
+            row = piece.tables.get(stone.entity, {}).get(stone.wide)
+            if column is not None and row is not None:
+                row.cells.pop(column.ordinal, None)
+
+    def _tombstones(self, chunk: Chunk) -> list[Tombstone]:
+        single = self._mapping.layout == "single"
+        found = self._target.execute(
+            'SELECT entity, "time", key FROM widebeam.tombstones WHERE connector = %s AND chunk = %s',
+            [self._mapping.connector, chunk.number],
+        )
+        return [
+            Tombstone(
+                ALL if single else entity, tuple(json.loads(entity) if single else []) + tuple(json.loads(time)), key
+            )
+            for entity, time, key in found
+        ]
+
+    def _forget_tombstones(self, chunk: Chunk) -> None:
+        self._target.execute(
+            "DELETE FROM widebeam.tombstones WHERE connector = %s AND chunk = %s",
+            [self._mapping.connector, chunk.number],
+        )

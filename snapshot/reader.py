@@ -1,0 +1,136 @@
+"""Reading a chunk: one COPY out of the source, folded while it comes in, never more of it than memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from sink.mapping import Mapping
+from sink.route import Routes
+from sink.wide import Need
+from snapshot.fold import ChunkFold, Refused
+from snapshot.plan import Chunk
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+Ensure: TypeAlias = Callable[[list[Need]], Refused]
+"""Makes columns, in a transaction of its own; answers the keys that cannot have one."""
+
+MOST_BYTES: Final = 100 * 1024 * 1024
+"""How heavy a fold may get. A worker with one of this weight stays under 300 MB."""
+
+_ROWS_AT_ONCE: Final = 500
+_BYTES_AT_ONCE: Final = 1024 * 1024
+
+
+class Stopped(Exception):
+    """The worker was told to stop in the middle of a chunk."""
+
+
+class Reading(NamedTuple):
+    """A chunk as it was read: the identities of all entities in it, and its folded pieces."""
+
+    entities: set[str]
+    pieces: Iterator[ChunkFold]
+
+
+class ChunkReader:
+    """Reads chunks over one source connection, which is in autocommit mode, each in a snapshot of its own.
+
+    The gate has to be open. `ensure` is called in the middle of a COPY, and must not use the source connection.
+    """
+
+    def __init__(self, source: Connection, mapping: Mapping, routes: Routes, cutoff: Lsn, ensure: Ensure) -> None:
+        self._source, self._mapping, self._routes, self._cutoff = source, mapping, routes, cutoff
+        self._ensure = ensure
+        self._refused: Refused = {}
+
+    @contextmanager
+    def read(self, chunk: Chunk, stop: Event, most_bytes: int = MOST_BYTES) -> Iterator[Reading]:
+        """The chunk, folded: in one piece, for which the source's transaction is over before it is answered.
+
+        A chunk that turns out heavier than `most_bytes` (the planner's estimate was wrong) comes in several pieces,
+        read twice in one snapshot: at first only to make all of its columns, so that whoever merges the pieces in one
+        transaction never has to make one in the middle of it.
+        """
+        with ExitStack() as open_snapshot:
+            open_snapshot.enter_context(self._snapshot())
+            entities, fold, whole = set[str](), self._fold(chunk), True
+            for lines, size in self._lines(chunk, stop):
+                self._take(fold, lines, size)
+                if fold.weight > most_bytes:
+                    entities.update(fold.tables)
+                    fold, whole = self._fold(chunk), False
+            entities.update(fold.tables)
+            if whole:
+                open_snapshot.close()
+            yield Reading(entities, iter([fold]) if whole else self._again(chunk, stop, most_bytes))
+
+    def _again(self, chunk: Chunk, stop: Event, most_bytes: int) -> Iterator[ChunkFold]:
+        fold = self._fold(chunk)
+        for lines, size in self._lines(chunk, stop):
+            if fold.weight > most_bytes:
+                yield fold
+                fold = self._fold(chunk, line=fold.next_line)
+            self._take(fold, lines, size)
+        yield fold
+
+    def _fold(self, chunk: Chunk, line: int = 0) -> ChunkFold:
+        return ChunkFold(self._mapping, self._routes, self._cutoff, chunk.number, line)
+
+    def _take(self, fold: ChunkFold, lines: list[str], size: int) -> None:
+        """Fold lines in; make columns for keys that have none."""
+        fold.add(lines, size)
+        if fold.open:
+            needs = fold.place(self._refused)
+            if needs:
+                self._refused |= self._ensure(needs)
+                if fold.place(self._refused):
+                    raise LookupError(f"keys have neither a column nor a reason for it: {needs[:3]}")
+
+    def _lines(self, chunk: Chunk, stop: Event) -> Iterator[tuple[list[str], int]]:
+        """Some lines at a time, without their line ends, and their size in bytes."""
+        blocks, size = [], 0
+        with self._source.cursor().copy(select(self._mapping.table, chunk)) as copy:
+            for block in copy:
+                blocks.append(block)
+                size += len(block)
+                if len(blocks) >= _ROWS_AT_ONCE or size > _BYTES_AT_ONCE:
+                    if stop.is_set():
+                        raise Stopped
+                    yield b"".join(blocks).decode().split("\n")[:-1], size
+                    blocks, size = [], 0
+        if blocks:
+            yield b"".join(blocks).decode().split("\n")[:-1], size
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """A short transaction in which everything is read as of one moment."""
+        with self._source.transaction():
+            self._source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
+
+def select(table: NarrowTable, chunk: Chunk) -> sql.Composed:
+    """The COPY of a chunk: columns as they are, without casts, which would print another text than the stream's.
+
+    A reading without a time (the column may allow it) belongs to the first chunk.
+    """
+    time = sql.Identifier(table.time[0])
+    tests = []
+    if chunk.lower is not None:
+        tests.append(sql.SQL("{} >= {}").format(time, sql.Literal(chunk.lower)))
+    if chunk.upper is not None:
+        tests.append(sql.SQL("{} < {}").format(time, sql.Literal(chunk.upper)))
+    within: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
+    if chunk.lower is None:
+        within = sql.SQL("({} OR {} IS NULL)").format(within, time)
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(table.schema, table.name), within
+    )

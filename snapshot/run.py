@@ -1,0 +1,87 @@
+"""A backfill worker: claims chunks, reads and merges them, until none is open."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from cdc.halt import Cause, Halt
+from snapshot import ledger
+from snapshot.gate import await_gate, await_replay
+from snapshot.ledger import Counts
+from snapshot.sessions import Sessions, sessions
+from snapshot.settings import BackfillSettings
+from snapshot.worker import Worker
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOOK_AGAIN: Final = 0.25  # seconds between two looks at a ledger in which nothing is due
+
+__all__ = ["Backfill", "BackfillSettings"]
+
+
+class Backfill:
+    """One worker. Any number of them may run at once, each in a process of its own."""
+
+    def __init__(self, settings: BackfillSettings) -> None:
+        self._settings = settings
+        self._connector = settings.mapping.connector
+
+    def run(self, stop: Event) -> Counts:
+        """Work until no chunk is open or `stop` is set; answer the ledger's counts.
+
+        Can be ended at any point, by any means, and run again. Chunks that were given up in an earlier run get new
+        attempts. Raises Halt when chunks are given up in this one, GateClosed when the gate does not open, and
+        psycopg.OperationalError when a server stays away for a minute.
+        """
+        reopen = True
+        while True:
+            with sessions(self._settings, stop) as connected:
+                if reopen:
+                    ledger.reopen(connected.target, self._connector)
+                    reopen = False
+                finished = self._work(connected, stop)
+                if finished is not None:
+                    return self._verdict(connected.target, finished)
+
+    def _work(self, connected: Sessions, stop: Event) -> Counts | None:
+        """Chunk after chunk; None when a session broke, so that new ones are needed."""
+        if not self._ready(connected, stop):
+            return ledger.counts(connected.target, self._connector)
+        worker = Worker(self._settings, connected)
+        while not stop.is_set():
+            chunk = ledger.claim(connected.target, self._connector)
+            if chunk is None:
+                counts = ledger.counts(connected.target, self._connector)
+                if counts.open == 0:
+                    return counts
+                stop.wait(_LOOK_AGAIN)
+            elif not worker.do(chunk, stop):
+                return None
+        return ledger.counts(connected.target, self._connector)
+
+    def _ready(self, connected: Sessions, stop: Event) -> bool:
+        """Wait for the plan and the gate; False when `stop` was set."""
+        while not ledger.planned(connected.target, self._connector):
+            if stop.wait(_LOOK_AGAIN):
+                return False
+        if ledger.counts(connected.target, self._connector).open == 0:
+            return True
+        seconds = self._settings.gate_seconds
+        gate = await_gate(connected.primary, connected.target, self._connector, stop, seconds)
+        return gate is not None and await_replay(connected.source, gate, stop, seconds)
+
+    def _verdict(self, target: Connection, counts: Counts) -> Counts:
+        if not counts.given_up or counts.open:
+            return counts
+        failures = ledger.given_up(target, self._connector)
+        first = failures[0]
+        raise Halt(
+            Cause.CHUNKS_FAILED,
+            f"{counts.given_up} chunks of connector {self._connector} failed {first.attempts} times each: chunks "
+            f"{', '.join(str(each.chunk) for each in failures)}; the first (from {first.lower or 'the beginning'} to "
+            f"{first.upper or 'the end'}) with: {first.error}",
+            "Mend the cause and run it again: failed chunks get new attempts, merged ones stay.",
+        )

@@ -1,0 +1,68 @@
+"""A backfill worker's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from cdc import session
+from snapshot.settings import BackfillSettings
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_NAME: Final = "widebeam-backfill"
+_RECONNECT_FOR: Final = 60.0  # seconds
+_LIMITS: Final = ["statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "lock_timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """All in autocommit mode. `source` is what chunks are read from: the primary itself, or a standby of it."""
+
+    target: Connection
+    primary: Connection
+    source: Connection
+
+
+@contextmanager
+def sessions(settings: BackfillSettings, stop: Event) -> Iterator[Sessions]:
+    """Connect to all servers, waiting up to a minute for one that is just starting; psycopg.OperationalError then."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(psycopg.OperationalError),
+        stop=stop_after_delay(_RECONNECT_FOR) | stop_when_event_set(stop),
+        wait=wait_random_exponential(0.1, max=5),
+        sleep=sleep_using_event(stop),
+        reraise=True,
+    ):
+        with attempt, ExitStack() as stack:
+            made = _connect_all(settings, stack)
+            kept = stack.pop_all()
+    with kept:
+        yield made
+
+
+def connect(dsn: str) -> Connection:
+    """A session without time limits of its own: a chunk may take long, and is no danger to anybody."""
+    connection = session.connect(dsn, autocommit=True, application_name=_NAME)
+    connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)", [_LIMITS])
+    return connection
+
+
+def _connect_all(settings: BackfillSettings, stack: ExitStack) -> Sessions:
+    target = stack.enter_context(connect(settings.target_dsn))
+    primary = stack.enter_context(connect(settings.source_dsn))
+    standby = None if settings.standby_dsn is None else stack.enter_context(connect(settings.standby_dsn))
+    return Sessions(target, primary, standby or primary)

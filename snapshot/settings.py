@@ -1,0 +1,24 @@
+"""What a backfill worker is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sink.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillSettings:
+    """What a worker needs to know. The connection strings may hold passwords.
+
+    `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
+    first failure, and twice as long after each further one.
+    """
+
+    mapping: Mapping
+    source_dsn: str
+    target_dsn: str
+    standby_dsn: str | None = None
+    attempts: int = 5
+    backoff: float = 1.0
+    gate_seconds: float = 300.0

@@ -1,0 +1,81 @@
+"""Doing one chunk: read, merge, or write down why not."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event
+from time import monotonic
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from cdc.lsn import Lsn
+from sink.registry import Registry
+from sink.route import Routes
+from snapshot import ledger
+from snapshot.merge import ChunkMerger
+from snapshot.plan import Chunk
+from snapshot.reader import ChunkReader, Stopped
+from snapshot.sessions import Sessions, connect
+from snapshot.settings import BackfillSettings
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Worker:
+    """Does chunks over one set of sessions."""
+
+    def __init__(self, settings: BackfillSettings, sessions: Sessions) -> None:
+        self._settings, self._sessions = settings, sessions
+        mapping, target = settings.mapping, sessions.target
+        registry = Registry(mapping)
+        registry.refresh(target)
+        routes = Routes(mapping, registry.entities, first=1)
+        self._reader = ChunkReader(
+            sessions.source,
+            mapping,
+            routes,
+            _cutoff(target, mapping.connector),
+            lambda needs: registry.ensure(target, needs),
+        )
+        self._merger = ChunkMerger(target, registry)
+
+    def do(self, chunk: Chunk, stop: Event) -> bool:
+        """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
+        connector, began = self._settings.mapping.connector, monotonic()
+        try:
+            with self._reader.read(chunk, stop) as reading:
+                self._merger.merge(chunk, reading, began)
+        except Stopped:
+            return False
+        except psycopg.Error as error:
+            _LOG.warning("chunk %d of %s failed: %s", chunk.number, connector, error)
+            self._failed(chunk, str(error))
+            return False
+        ledger.release(self._sessions.target, connector, chunk.number)
+        return True
+
+    def _failed(self, chunk: Chunk, error: str) -> None:
+        """Write the failure down over a session of its own: the worker's may be broken, or hold half a COPY."""
+        settings, connector = self._settings, self._settings.mapping.connector
+        try:
+            with connect(settings.target_dsn) as target:
+                ledger.mark_failed(
+                    target,
+                    connector,
+                    chunk.number,
+                    error=error,
+                    attempts=settings.attempts,
+                    backoff=settings.backoff,
+                )
+        except psycopg.OperationalError as away:
+            _LOG.warning("the target is away too, so nothing is written down: %s", away)
+
+
+def _cutoff(target: Connection, connector: str) -> Lsn:
+    row = target.execute("SELECT cutoff::text FROM widebeam.connectors WHERE connector = %s", [connector]).fetchone()
+    if row is None or row[0] is None:
+        raise LookupError(f"connector {connector} has no cutoff yet: prepare it first")
+    return Lsn.parse(row[0])
