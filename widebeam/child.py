@@ -15,14 +15,21 @@ from typing import Final, NamedTuple, TypeAlias
 PARENT: Final = "WIDEBEAM_PARENT"
 """Environment: the process id of the supervisor, for `die_with_parent`."""
 
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "widebeam")
+"""What a part's arguments are for: this very installation."""
+
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class Part(NamedTuple):
-    """A part to run: its name in messages and the command's arguments (never a secret: anyone can see them)."""
+    """A part to run: its name in messages and the command's arguments (never a secret: anyone can see them).
+
+    A `finite` part has done its work when it ends with 0; the others never end by themselves.
+    """
 
     name: str
     arguments: tuple[str, ...]
+    finite: bool = False
 
 
 class Line(NamedTuple):
@@ -56,7 +63,7 @@ class Child:
     def __init__(self, part: Part, messages: SimpleQueue[Message]) -> None:
         self.part, self._messages, self._started = part, messages, time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "widebeam", *part.arguments],
+            [*COMMAND, *part.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -78,9 +85,11 @@ class Child:
 
     def _follow(self) -> None:
         last = ""
-        for line in self._process.stderr or ():
-            last = line.rstrip("\n") or last
-            self._messages.put(Line(self.part, line.rstrip("\n")))
+        assert self._process.stderr is not None  # noqa: S101  it is a pipe
+        with self._process.stderr as lines:
+            for line in lines:
+                last = line.rstrip("\n") or last
+                self._messages.put(Line(self.part, line.rstrip("\n")))
         code = self._process.wait()
         self._messages.put(Ended(self.part, code, last, time.monotonic() - self._started))
 

@@ -72,6 +72,11 @@ class Connector:
         kafka = self.options.kafka
         return None if kafka is None else kafka.topic or f"widebeam.{self.name}"
 
+    @property
+    def group(self) -> str:
+        """The consumer group of the sinks."""
+        return f"widebeam.{self.name}"
+
     def kafka_client(self) -> dict[str, str]:
         """librdkafka's settings with their secrets, for a client alone; empty on the direct transport."""
         kafka = self.options.kafka

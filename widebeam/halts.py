@@ -11,12 +11,12 @@ from cdc.session import connect
 
 
 def record(target: str, connector: str, halt: Halt) -> None:
-    """Write the halt down; the first one stands, since the later ones follow from it."""
+    """Write the halt down; the first one stands, since the later ones follow from it. Again is written as the time."""
     with connect(target, autocommit=True, connect_timeout=5) as session:
         session.execute(
-            "UPDATE widebeam.connectors SET halt_cause = %s, halt_what = %s, halt_remedy = %s, halted_at = now() "
-            "WHERE connector = %s AND halt_cause IS NULL",
-            [halt.cause.value, halt.what, halt.remedy, connector],
+            "UPDATE widebeam.connectors SET halt_cause = %(cause)s, halt_what = %(what)s, halt_remedy = %(remedy)s, "
+            "halted_at = now() WHERE connector = %(name)s AND (halt_cause IS NULL OR halt_cause = %(cause)s)",
+            {"cause": halt.cause.value, "what": halt.what, "remedy": halt.remedy, "name": connector},
         )
 
 
@@ -30,10 +30,20 @@ def recorded(session: psycopg.Connection[tuple[Any, ...]], connector: str) -> Ha
     return None if row is None else Halt(Cause(row[0]), row[1] or "", row[2] or "")
 
 
-def clear(session: psycopg.Connection[tuple[Any, ...]], connector: str) -> None:
-    """Forget it: somebody starts the connector again. What is still wrong halts it again, loudly."""
+def read(target: str, connector: str) -> Halt | None:
+    """`recorded`, over a session of its own; None if the target cannot be asked."""
+    try:
+        with connect(target, autocommit=True, connect_timeout=5) as session:
+            return recorded(session, connector)
+    except psycopg.Error:
+        return None
+
+
+def clear(session: psycopg.Connection[tuple[Any, ...]], connector: str, *, before: float | None = None) -> None:
+    """Forget it (only one from before that time, in seconds since 1970). What is still wrong halts again, loudly."""
     session.execute(
         "UPDATE widebeam.connectors SET halt_cause = NULL, halt_what = NULL, halt_remedy = NULL, halted_at = NULL "
-        "WHERE connector = %s AND halt_cause IS NOT NULL",
-        [connector],
+        "WHERE connector = %(name)s AND halt_cause IS NOT NULL "
+        "AND (%(before)s::float8 IS NULL OR halted_at < to_timestamp(%(before)s::float8))",
+        {"name": connector, "before": before},
     )

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 _SECRET: Final = re.compile(r"(password|secret|token)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,'\"]+)", re.IGNORECASE)
@@ -29,8 +30,20 @@ def struck_out(text: str) -> str:
     return _URL_PASSWORD.sub(r"\1***@", _SECRET.sub(r"\1\2***", text))
 
 
-def set_up(part: str, *, debug: bool = False) -> None:
-    """Send this process's log to stderr as `part`."""
-    handler = logging.StreamHandler(sys.stderr)
+class Through(logging.Handler):
+    """Hands lines to whoever owns the terminal."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._write(self.format(record))
+
+
+def set_up(part: str, *, debug: bool = False, write: Callable[[str], None] | None = None) -> None:
+    """Send this process's log to stderr, or through `write`, as `part`."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr) if write is None else Through(write)
     handler.setFormatter(OneLine(part))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)

@@ -20,7 +20,7 @@ from cdc.session import connect
 from sink.mapping import Mapping
 from snapshot import ledger
 from snapshot.estimate import plan_chunks
-from widebeam import catalog, recorded
+from widebeam import catalog, halts, recorded
 from widebeam.config import ConfigError, Connector
 from widebeam.recorded import Recorded
 
@@ -58,6 +58,13 @@ def prepare(connector: Connector) -> Prepared:
             _slot(source, target, connector, found)
             _plan(source, target, connector, found)
             return Prepared(connector.mapping(found.column_types), found.partitions)
+
+
+def start_anew(target_dsn: str, connector: str) -> None:
+    """Somebody runs the connector again: an old halt is forgotten, and chunks that were given up get new attempts."""
+    with connect(target_dsn, autocommit=True) as target:
+        halts.clear(target, connector)
+        ledger.reopen(target, connector)
 
 
 def prepared(connector: Connector) -> Prepared:

@@ -1,0 +1,5 @@
+"""`python -m widebeam` is the command, too."""
+
+from widebeam.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""The command `widebeam`: a file a verb. Here they are gathered, and errors become one clear line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from widebeam.child import die_with_parent
+from widebeam.cli.backfill import backfill
+from widebeam.cli.capture import capture
+from widebeam.cli.check import check
+from widebeam.cli.demo import demo
+from widebeam.cli.drop import drop
+from widebeam.cli.outcome import explained, wants_debug
+from widebeam.cli.run import run
+from widebeam.cli.sink import sink
+from widebeam.cli.status import status
+from widebeam.cli.stream import stream
+from widebeam.cli.verify import verify
+
+_EPILOG = (
+    "CONNECTOR is the name of a file in connectors/ (or in the directory WIDEBEAM_CONNECTORS), or a path. "
+    "Exit codes: 0 well, 1 a problem, 2 usage or configuration, 3 halted with a named cause."
+)
+
+app = typer.Typer(
+    name="widebeam",
+    help="Turns narrow PostgreSQL tables into wide ones, live, without losing a reading.",
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"widebeam {version('widebeam')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the debug log.")] = False,
+    _shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _verb in (run, check, status, verify, drop, demo):
+    app.command()(_verb)
+for _verb in (capture, sink, backfill):
+    app.command(rich_help_panel="Parts of `run`, one process each")(_verb)
+app.command(hidden=True)(stream)
+
+
+def main() -> None:
+    """The entry point: run a verb and exit with its code."""
+    try:
+        die_with_parent()
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if wants_debug():
+            raise
+        message, code = explained(error)
+        print(message, file=sys.stderr)
+        sys.exit(code)

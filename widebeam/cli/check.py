@@ -1,0 +1,30 @@
+"""`widebeam check`: everything that a run needs, looked at, nothing changed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from widebeam.cli.part import ConnectorName
+
+
+def check(
+    connector: ConnectorName,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON array on stdout.")] = False,
+) -> None:
+    """Say everything that stands in the way of a run, each with the statement that mends it; exit code 1 if any.
+
+    Example: widebeam check ships
+    """
+    from widebeam.check import Preconditions, findings  # noqa: PLC0415
+    from widebeam.config import load  # noqa: PLC0415
+
+    found = findings(load(connector))
+    if as_json:
+        typer.echo(orjson.dumps([finding._asdict() for finding in found]))
+        raise typer.Exit(1 if found else 0)
+    if found:
+        raise Preconditions(found)
+    typer.echo("Nothing stands in the way of a run.")

@@ -1,0 +1,31 @@
+"""`widebeam drop`: everything of a connector goes, but the narrow table."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from widebeam.cli.part import ConnectorName
+
+
+def drop(
+    connector: ConnectorName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a connector's wide tables, state, slot, publication and topic. The narrow table is never touched.
+
+    Stop the connector first. If it is interrupted, run it again. Example: widebeam drop ships
+    """
+    from widebeam import drop as module  # noqa: PLC0415
+    from widebeam.config import load  # noqa: PLC0415
+
+    loaded = load(connector)
+    if not yes:
+        typer.confirm(f"Drop {loaded.name} with its wide tables in {loaded.options.target.shown}?", abort=True)
+    done = module.drop(loaded)
+    if done is None:
+        typer.echo(f"There is no connector {loaded.name} in {loaded.options.target.shown}: nothing to drop.")
+        return
+    also = [name for name in ("slot", "publication", "topic") if getattr(done, name)]
+    typer.echo(f"Dropped {loaded.name}: {done.tables} wide tables{''.join(f', the {name}' for name in also)}.")

@@ -1,0 +1,78 @@
+"""What an error says to the user, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from cdc.halt import Halt
+from cdc.journal import Superseded
+from cdc.standby import SlotInUse
+from cdc.transport import DeliveryFailed
+from snapshot.gate import GateClosed
+from widebeam.check import Preconditions
+from widebeam.config import ConfigError
+from widebeam.drop import StillRunning
+from widebeam.log import struck_out
+from widebeam.prepare import Busy
+from widebeam.supervise import PartRefused
+
+PROBLEM: Final = 1
+USAGE: Final = 2
+HALTED: Final = 3
+
+_EXPECTED: Final = (
+    Busy,
+    StillRunning,
+    SlotInUse,
+    Superseded,
+    DeliveryFailed,
+    GateClosed,
+    psycopg.Error,
+    KafkaException,
+    OSError,
+    LookupError,
+)
+"""Things that happen: their message is for the user. Anything else is a fault of ours, and says so."""
+
+
+def wants_debug() -> bool:
+    """Whether tracebacks and debug messages are wanted; asked before the options are read, too."""
+    return "--debug" in sys.argv[1:] or bool(os.environ.get("WIDEBEAM_DEBUG"))
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """The message, without a traceback and without secrets, and the exit code."""
+    message, code = _explained(error)
+    return struck_out(message), code
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    match error:
+        case ConfigError(mistakes=mistakes):
+            return _listed("the configuration cannot be used", mistakes), USAGE
+        case Preconditions(findings=findings):
+            return _listed("a run is not possible yet", list(map(str, findings))), PROBLEM
+        case Halt():
+            return f"widebeam: halted ({error.cause.value}): {error.what}\n{error.remedy}", HALTED
+        case PartRefused():
+            return f"widebeam: {error}", USAGE
+        case _:
+            return f"widebeam: {_said(error)}", PROBLEM
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, KafkaException) and error.args:
+        return f"Kafka: {error.args[0]}"
+    text = " | ".join(str(error).strip().splitlines())
+    if isinstance(error, _EXPECTED):
+        return f"{type(error).__name__}: {text}"
+    return f"unexpected: {type(error).__name__}: {text} (with `widebeam --debug ...` it shows where)"
+
+
+def _listed(headline: str, items: list[str]) -> str:
+    return "\n".join([f"widebeam: {headline}:", *(f"  - {item}" for item in items)])

@@ -1,0 +1,100 @@
+"""How a part of a connector runs as a process: its log, its signals, its set-up, its halts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Final, TypeAlias
+
+import psycopg
+import typer
+
+from cdc.halt import Halt
+from cdc.session import connect
+from widebeam import halts
+from widebeam.check import Preconditions, findings
+from widebeam.child import PARENT
+from widebeam.cli.outcome import wants_debug
+from widebeam.config import Connector, load
+from widebeam.log import set_up as set_up_log
+from widebeam.prepare import Prepared, prepare, prepared
+
+Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
+
+ConnectorName = Annotated[str, typer.Argument(metavar="CONNECTOR", help="Its name, or the path of its file.")]
+
+WELL_AFTER: Final = 120.0
+"""Seconds that a part has to run for an older halt to be forgotten, where no `widebeam run` does that."""
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+def run_part(name: str, connector_name: str, work: Work) -> None:
+    """Run a part until it has done its work, a signal or a halt."""
+    set_up_log(name, debug=wants_debug())
+    connector = load(connector_name)
+    stop = stop_on_signals()
+    alone = PARENT not in os.environ
+    ready = set_up(connector, alone=alone)
+    if alone:
+        threading.Thread(target=_forget_old_halt, args=(connector, stop, time.time()), daemon=True).start()
+    _LOG.info("starts")
+    try:
+        work(connector, ready, stop)
+    except Halt as halt:
+        record_halt(connector, halt)
+        raise
+    _LOG.info("ends")
+
+
+def set_up(connector: Connector, *, alone: bool) -> Prepared:
+    """Under a supervisor it has been done; a part alone does it, or says what it takes."""
+    if not alone:
+        return prepared(connector)
+    found = findings(connector)
+    if found:
+        raise Preconditions(found)
+    try:
+        return prepare(connector)
+    except Halt as halt:
+        record_halt(connector, halt)
+        raise
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second one ends the process at once."""
+    stop = threading.Event()
+
+    def asked(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+    return stop
+
+
+def record_halt(connector: Connector, halt: Halt) -> None:
+    """Write a halt down; that it cannot be is said, and no reason to hide the halt."""
+    try:
+        halts.record(connector.options.target.conninfo(), connector.name, halt)
+    except psycopg.Error as error:
+        _LOG.warning("the halt could not be written down in the target: %s", error)
+
+
+def _forget_old_halt(connector: Connector, stop: threading.Event, started: float) -> None:
+    """A halt from before our start is over when we have run well for a while."""
+    if stop.wait(WELL_AFTER):
+        return
+    try:
+        with connect(connector.options.target.conninfo(), autocommit=True) as target:
+            halts.clear(target, connector.name, before=started)
+    except psycopg.Error as error:
+        _LOG.debug("an old halt stays written down: %s", error)

@@ -1,0 +1,75 @@
+"""`widebeam run`: everything of a connector on this machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc.halt import Halt
+from widebeam.child import Part
+from widebeam.cli.outcome import wants_debug
+from widebeam.cli.part import ConnectorName, record_halt
+
+if TYPE_CHECKING:
+    from widebeam.config import Connector
+    from widebeam.progress import Display
+
+
+def run(
+    connector: ConnectorName,
+    until_converged: Annotated[
+        bool, typer.Option("--until-converged", help="End with 0 once history and stream are together.")
+    ] = False,
+) -> None:
+    """Set the connector up, then run capture, sinks and backfill until Ctrl-C. Running it again resumes.
+
+    Parts that die are started again; a named halt ends the run with exit code 3. Example: widebeam run ships
+    """
+    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.log import set_up as set_up_log  # noqa: PLC0415
+    from widebeam.progress import display  # noqa: PLC0415
+
+    loaded = load(connector)
+    screen = display()
+    set_up_log("run", debug=wants_debug(), write=screen.line)
+    try:
+        _run(loaded, screen, until_converged=until_converged)
+    except Halt as halt:
+        record_halt(loaded, halt)
+        raise
+    finally:
+        screen.close()
+
+
+def _run(connector: Connector, screen: Display, *, until_converged: bool) -> None:
+    from widebeam import halts  # noqa: PLC0415
+    from widebeam.cli.part import set_up  # noqa: PLC0415
+    from widebeam.monitor import Monitor  # noqa: PLC0415
+    from widebeam.prepare import start_anew  # noqa: PLC0415
+    from widebeam.supervise import Supervisor  # noqa: PLC0415
+
+    set_up(connector, alone=True)
+    target = connector.options.target.conninfo()
+    start_anew(target, connector.name)
+    monitor = Monitor(connector, screen, until_converged=until_converged)
+    try:
+        Supervisor(parts(connector), monitor, lambda: halts.read(target, connector.name)).run()
+    finally:
+        monitor.close()
+    logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
+
+
+def parts(connector: Connector) -> list[Part]:
+    """The processes of a connector, as they are configured."""
+    options, file = connector.options, str(connector.file)
+    debug = ("--debug",) if wants_debug() else ()
+    backfill = [
+        Part(f"backfill {number}", (*debug, "backfill", file), finite=True)
+        for number in range(1, options.backfill.workers + 1)
+    ]
+    if connector.transport == "direct":
+        return [Part("stream", (*debug, "stream", file)), *backfill]
+    sinks = [Part(f"sink {number}", (*debug, "sink", file)) for number in range(1, options.sink.workers + 1)]
+    return [Part("capture", (*debug, "capture", file)), *sinks, *backfill]

@@ -1,0 +1,88 @@
+"""`widebeam status`: how a connector is."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Protocol
+
+import orjson
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from widebeam.cli.part import ConnectorName
+from widebeam.status import Status
+
+
+def status(
+    connector: ConnectorName,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look, on stdout.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Show backfill, lag, latency, partitions, slot, quarantine and, if it halted, why and the way on.
+
+    Exit code 0 if it is well, 1 if it is not set up or out of reach, 3 if it halted. Example: widebeam status ships -w
+    """
+    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.viewer import Viewer  # noqa: PLC0415
+
+    viewer = Viewer(load(connector))
+    show: _Show = _Json() if as_json else _Page(live=watch)
+    try:
+        seen = viewer.read()
+        show.show(seen)
+        while watch:
+            time.sleep(every)
+            seen = viewer.read()
+            show.show(seen)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        show.close()
+        viewer.close()
+    raise typer.Exit(_code(seen))
+
+
+def _code(seen: Status) -> int:
+    if seen.state == "halted":
+        return 3
+    return 1 if seen.problems or seen.state in ("absent", "dropping") else 0
+
+
+class _Show(Protocol):
+    def show(self, seen: Status) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Json:
+    """One object a line."""
+
+    def show(self, seen: Status) -> None:
+        typer.echo(orjson.dumps(seen.as_json()))
+
+    def close(self) -> None:
+        pass
+
+
+class _Page:
+    """A page, that stays in its place when it is live."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False) if live and self._console.is_terminal else None
+        if self._live is not None:
+            self._live.start()
+
+    def show(self, seen: Status) -> None:
+        from widebeam.view import page  # noqa: PLC0415
+
+        if self._live is None:
+            self._console.print(page(seen))
+        else:
+            self._live.update(page(seen), refresh=True)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
