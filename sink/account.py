@@ -28,10 +28,7 @@ def load(connection: Connection, connector: str, partitions: Iterable[int]) -> d
     """The progress of these partitions. LookupError if one has no row: the connector is not prepared."""
     wanted = sorted(partitions)
     rows = connection.execute(_LOAD, [connector, wanted]).fetchall()
-    found = {
-        row[0]: Recorded(Progress(row[0], row[1], row[2], Lsn.parse(row[3]), *row[4:7], Lsn.parse(row[7])), row[8])
-        for row in rows
-    }
+    found = {row[0]: Recorded(_progress(*row[:8]), row[8]) for row in rows}
     if len(found) != len(wanted):
         missing = sorted(set(wanted) - set(found))
         raise LookupError(f"partitions {missing} of connector {connector} have no row in widebeam.progress")
@@ -55,6 +52,12 @@ def write_latency(connection: Connection, connector: str, histograms: dict[int, 
     """Write down how long changes took. Of no consequence for what is applied, so it needs no compare-and-set."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(_LATENCY, [[counts, connector, n] for n, counts in sorted(histograms.items())])
+
+
+def _progress(
+    partition: int, epoch: int, offset: int, high: str, generation: int, sequence: int, broken: bool, barrier: str
+) -> Progress:
+    return Progress(partition, epoch, offset, Lsn.parse(high), generation, sequence, broken, Lsn.parse(barrier))
 
 
 def _advance(connector: str, each: Admission) -> dict[str, Any]:

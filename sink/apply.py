@@ -62,6 +62,7 @@ class Applier:
         """What has to be done before the first wide row is touched, in the order of the locks."""
         if any(each.segment.truncate is not None for each in folded):
             tombstones.void(self._connection, self._mapping.connector)
+            self._registry.refresh(self._connection)  # a chunk that was merged just before may have made a table
         else:
             cells = [
                 cell

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 from cdc.envelope import Undecodable
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Record, Truncated
 from cdc.transport import Received
 from sink.mapping import Mapping as WideMapping
-from sink.pivot import Misfit
+from sink.pivot import Misfit, undecodable
 from sink.progress import Admission, Progress
-from sink.quarantine import undecodable
 
 Decode: TypeAlias = Callable[[bytes], Record]
 Place: TypeAlias = "tuple[int, int]"
@@ -114,9 +113,6 @@ class Batch:
                 assert_never(record)
 
 
-_JSON: Final[Literal[b"{"]] = b"{"
-
-
 def _may_need_escape(value: bytes) -> bool:
     r"""JSON escapes tab, line end and backslash by a backslash; another format has to be looked at value by value."""
-    return not value.startswith(_JSON) or b"\\" in value
+    return not value.startswith(b"{") or b"\\" in value

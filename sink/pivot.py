@@ -5,6 +5,7 @@ The order within a wide row is kept by keeping the last change of each cell; row
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -30,6 +31,11 @@ class Misfit(NamedTuple):
     reason: str
     detail: str
     raw: str
+
+
+def undecodable(origin: str, value: bytes, reason: str, detail: str) -> Misfit:
+    """A record of the log that is none of ours, as bytes."""
+    return Misfit(origin, None, reason, detail, b64encode(value).decode())
 
 
 class Fold:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -18,11 +17,6 @@ _INSERT: Final = (
     "INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)"
     " VALUES (%s, %s, %s::pg_lsn, %s, %s, %s) ON CONFLICT (connector, origin, reason) DO NOTHING"
 )
-
-
-def undecodable(origin: str, value: bytes, reason: str, detail: str) -> Misfit:
-    """A record of the log that is none of ours, as bytes."""
-    return Misfit(origin, None, reason, detail, b64encode(value).decode())
 
 
 def write(connection: Connection, connector: str, misfits: Iterable[Misfit]) -> None:

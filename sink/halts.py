@@ -1,0 +1,63 @@
+"""The halts of a sink, each with what was found and the way on."""
+
+from __future__ import annotations
+
+from cdc.halt import Cause, Halt
+from cdc.lsn import Lsn
+from sink.progress import Progress
+
+
+def truncated(table: str, position: Lsn) -> Halt:
+    """The narrow table was truncated, and the mapping says to stop at that."""
+    return Halt(
+        Cause.TRUNCATE,
+        f"the narrow table {table} was truncated at {position}",
+        "set on_truncate to ignore (keep the wide rows) or apply (truncate them too) and run it again",
+    )
+
+
+def log_incomplete(progress: Progress, seconds: float) -> Halt:
+    """A generation has a gap, and no next one came."""
+    return Halt(
+        Cause.LOG_INCOMPLETE,
+        f"partition {progress.partition} lacks a record of generation {progress.generation} before offset"
+        f" {progress.next_offset}, and no run of capture has sent it again in {seconds:.0f} s",
+        "run capture anew: it sends again what is not acknowledged. If the gap stays, the log has lost records that it"
+        " had confirmed: drop the connector and prepare it anew",
+    )
+
+
+def target_unwritable(error: BaseException, seconds: float) -> Halt:
+    """One failure after the other."""
+    return Halt(
+        Cause.REPEATED_FAILURE,
+        f"the target could not be written for {seconds:.0f} s: {error}",
+        "mend what the message says, and run it again: nothing is lost",
+    )
+
+
+def retention_gap(where: str, wanted: int, first: int) -> Halt:
+    """The log does not hold the next record any more."""
+    return Halt(
+        Cause.RETENTION_GAP,
+        f"{where} is wanted from offset {wanted}, and the log begins at {first}: what lay between was never applied",
+        "drop the connector and prepare it anew; raise the topic's retention above the longest time that a sink rests",
+    )
+
+
+def log_ends_before(where: str, wanted: int, end: int) -> Halt:
+    """The log is shorter than what was applied of it: it is another log."""
+    return Halt(
+        Cause.TOPIC_RECREATED,
+        f"{where} is wanted from offset {wanted}, and the log ends at {end}: it was recreated, or has lost records",
+        "drop the connector and prepare it anew: its positions are offsets of a log that is no more",
+    )
+
+
+def log_gone(topic: str, said: str) -> Halt:
+    """There is no such topic any more."""
+    return Halt(
+        Cause.TOPIC_RECREATED,
+        f"topic {topic} is gone: {said}",
+        "drop the connector and prepare it anew: its positions are offsets of a log that is no more",
+    )

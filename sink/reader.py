@@ -1,0 +1,193 @@
+"""The reading end of the log on Kafka: one member of the consumer group of a connector's sinks.
+
+Where to read comes from the target alone. The group's own offsets are written for lag tools, and never read.
+
+Partitions are dealt out cooperatively (cooperative-sticky): when a sink comes or goes, only those that change hands
+stop, and a rebalance does not make every sink read again what it had polled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from cdc.transport import Assignment, Received
+from sink import halts
+
+CONSUMER: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # never jump over records, or back
+    "partition.assignment.strategy": "cooperative-sticky",
+    "isolation.level": "read_committed",
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 100,
+    "fetch.message.max.bytes": 1024 * 1024,  # of one partition at once, and at least one record however long
+    "queued.min.messages": 1000,
+    "queued.max.messages.kbytes": 8 * 1024,  # what a sink holds in memory before it is polled
+    "log.connection.close": False,
+}
+"""Our settings of the consumer, which win over those of the user."""
+
+_REQUEST: Final = 30.0
+"""Seconds for one request to the brokers."""
+
+_POLL_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of values in one poll at most (or one record)."""
+
+_TAKE: Final = 500
+_COMMIT_EVERY: Final = 1.0
+"""Seconds between two publications of the group's offsets."""
+
+_GONE: Final = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
+
+
+class KafkaReader:
+    """Reads a topic as a member of `group`. `client` is librdkafka's configuration with bootstrap.servers in it."""
+
+    def __init__(self, client: Mapping[str, Any], topic: str, group: str, assignment: Assignment) -> None:
+        self._topic = topic
+        self._assignment = assignment
+        self._failure: BaseException | None = None
+        self._rejoin = False
+        self._unpublished: dict[int, int] = {}
+        self._published_at = time.monotonic()
+        self._consumer = Consumer({**client, **CONSUMER, "group.id": group, "error_cb": self._broke})
+        self._subscribe()
+
+    def poll(self, limit: int, timeout: float) -> list[Received]:
+        """Up to `limit` records, in order within each partition; waits `timeout` seconds for the first, never for more.
+
+        Raises Halt when the log does not hold what is wanted, and what `Assignment.assigned` raised.
+        """
+        if self._rejoin:
+            self._rejoin = False
+            self._consumer.unsubscribe()
+            self._subscribe()
+        received: list[Received] = []
+        size = 0
+        messages = self._consumer.consume(1, timeout)
+        while messages:
+            received += filter(None, map(self._received, messages))
+            size += sum(len(message.value() or b"") for message in messages)
+            if len(received) >= limit or size >= _POLL_BYTES:
+                break
+            messages = self._consumer.consume(min(_TAKE, limit - len(received)), 0)
+        self._check()
+        self._publish(every=_COMMIT_EVERY)
+        return received
+
+    def rewind(self, partition: int, offset: int) -> None:
+        """Read this partition from `offset` on."""
+        self._consumer.seek(TopicPartition(self._topic, partition, offset))
+
+    def applied(self, offsets: dict[int, int]) -> None:
+        """These next offsets are durable in the target: tell the group, now and then."""
+        self._unpublished.update(offsets)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """The first offset that the log still holds and the offset after the last one."""
+        bounds = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_REQUEST)
+        if bounds is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return bounds
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._publish(every=0.0)
+        self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """What is raised here would be lost in librdkafka's hands: kept for `poll`, which joins anew the next time."""
+        try:
+            offsets = self._assignment.assigned([each.partition for each in partitions])
+            for each in partitions:
+                each.offset = offsets[each.partition]
+                self._check_bounds(each.partition, each.offset)
+            consumer.incremental_assign(partitions)
+        except BaseException as error:  # noqa: BLE001
+            self._failure = error
+            self._rejoin = True
+            consumer.incremental_assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = [each.partition for each in partitions]
+        self._publish(every=0.0)
+        self._assignment.revoked(gone)
+        for partition in gone:
+            self._unpublished.pop(partition, None)
+        consumer.incremental_unassign(partitions)
+
+    def _check_bounds(self, partition: int, offset: int) -> None:
+        first, end = self.bounds(partition)
+        if offset < first:
+            raise halts.retention_gap(self._place(partition), offset, first)
+        if offset > end:
+            raise halts.log_ends_before(self._place(partition), offset, end)
+
+    def _received(self, message: Message) -> Received | None:
+        """A record; None for what is only news."""
+        partition, offset = message.partition(), message.offset()
+        error = message.error()
+        if error is not None:
+            self._news(error, partition, offset)
+            return None
+        if partition is None or offset is None:
+            return None
+        return Received(
+            partition, offset, _bytes(message.key()), _bytes(message.value()) or b"", message.timestamp()[1]
+        )
+
+    def _news(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
+        """An error in the stream of records. librdkafka mends most of them by itself."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
+            self._failure = self._out_of_range(partition, offset)
+        elif error.code() in _GONE:
+            self._failure = halts.log_gone(self._topic, error.str())
+        elif error.fatal():
+            self._failure = KafkaException(error)
+
+    def _out_of_range(self, partition: int, offset: int | None) -> BaseException:
+        """The record that is wanted is not in the log: before its beginning or behind its end?"""
+        wanted = offset
+        if wanted is None or wanted < 0:
+            (at,) = self._consumer.position([TopicPartition(self._topic, partition)])
+            wanted = at.offset
+        try:
+            self._check_bounds(partition, wanted)
+        except Exception as found:  # noqa: BLE001
+            return found
+        return halts.retention_gap(self._place(partition), wanted, self.bounds(partition)[0])
+
+    def _broke(self, error: KafkaError) -> None:
+        """librdkafka's own troubles: it goes on trying, unless the error is fatal."""
+        if error.fatal() and self._failure is None:
+            self._failure = KafkaException(error)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _publish(self, every: float) -> None:
+        if not self._unpublished or time.monotonic() - self._published_at < every:
+            return
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in self._unpublished.items()]
+        self._consumer.commit(offsets=offsets, asynchronous=True)
+        self._unpublished.clear()
+        self._published_at = time.monotonic()
+
+    def _place(self, partition: int) -> str:
+        return f"partition {partition} of topic {self._topic}"
+
+
+def _bytes(part: bytes | str | None) -> bytes | None:
+    return part.encode() if isinstance(part, str) else part
