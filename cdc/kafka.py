@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -11,6 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from cdc.halt import Cause, Halt
 from cdc.topic import MAX_MESSAGE_BYTES
 from cdc.transport import DeliveryFailed
+
+log = logging.getLogger(__name__)
 
 PRODUCER: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,  # implies acks=all, and order within a partition through retries
@@ -33,7 +36,7 @@ class KafkaPublisher:
 
     def __init__(self, client: Mapping[str, Any], topic: str, partitions: int) -> None:
         chosen = {name: client[name] for name in _USERS_CHOICE if name in client}
-        self._producer = Producer({**client, **PRODUCER, **chosen, "error_cb": self._broke})
+        self._producer = Producer({**client, **PRODUCER, **chosen, "error_cb": self._broke, "logger": log})
         self._topic = topic
         self._partitions = partitions
         self._done: list[int] = []
@@ -67,7 +70,7 @@ class KafkaPublisher:
     def close(self) -> None:
         """Give up what is still queued and let go of the brokers."""
         self._producer.purge()
-        self._producer.poll(0)
+        self._producer.close()
 
     def _delivered(self, token: int, key: bytes | None, error: KafkaError | None, _message: Message) -> None:
         if error is None:

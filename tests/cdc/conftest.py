@@ -61,7 +61,9 @@ class Remembering:
             return done
 
     def close(self) -> None:
-        self.closed = True
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
 
     @property
     def records(self) -> list[Record]:

@@ -1,0 +1,308 @@
+"""Capture as a process: acknowledging, pushing back, standing by, ending, starting again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from cdc import slot
+from cdc import topic as topics
+from cdc.envelope import decode
+from cdc.halt import Cause, Halt
+from cdc.journal import Report, Superseded
+from cdc.lsn import Lsn
+from cdc.record import Changes
+from cdc.run import Capture
+from cdc.standby import SlotInUse
+from cdc.transport import DeliveryFailed
+from widebeam.lab.kafka import KafkaBroker
+
+INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) SELECT 's', 'c' || g, '2026-01-01' FROM {} g"
+
+
+def insert(connector: Any, low: int, high: int) -> Lsn:
+    """Insert channels c<low>..c<high>; the WAL end after it."""
+    connector.admin.execute(INSERT.format(f"generate_series({low}, {high})"))
+    return connector.wal_end()
+
+
+def test_what_is_delivered_is_acknowledged(connector: Any, log: Any) -> None:
+    end = insert(connector, 1, 100)
+    with connector.capturing(log):
+        connector.wait_confirmed(end)
+    assert len(log.rows) == 100
+
+
+def test_confirmed_flush_never_passes_what_is_not_delivered(connector: Any, log: Any) -> None:
+    log.hold = True
+    before = connector.wal_end()
+    insert(connector, 1, 10)
+    with connector.capturing(log, drain_seconds=0.1):
+        log.wait(lambda it: len(it.rows) == 10)
+        insert(connector, 11, 20)
+        log.wait(lambda it: len(it.rows) == 20)
+        connector.admin.execute("SELECT pg_sleep(0.3)")  # several acknowledgement intervals
+        assert connector.confirmed() <= before
+    assert connector.confirmed() <= before
+
+
+def test_a_clean_stop_drains_and_acknowledges(connector: Any, log: Any) -> None:
+    log.hold = True
+    end = insert(connector, 1, 10)
+    with connector.capturing(log, ack_seconds=60.0) as stop:
+        log.wait(lambda it: len(it.rows) == 10)
+        stop.set()
+        log.hold = False
+    assert connector.confirmed() >= end - 64  # the commit's end; what follows it is not ours
+    assert log.closed
+
+
+def test_an_idle_table_in_a_busy_database_does_not_hold_wal(connector: Any, log: Any) -> None:
+    connector.admin.execute("CREATE TABLE tenant.busy (x int)")
+    with connector.capturing(log):
+        for _ in range(3):
+            connector.admin.execute("INSERT INTO tenant.busy SELECT generate_series(1, 1000)")
+            connector.wait_confirmed(connector.wal_end())
+    assert log.published == []
+
+
+def test_pushing_back_does_not_keep_the_server_from_hearing_of_us(connector: Any, log: Any) -> None:
+    connector.admin.execute(f"ALTER DATABASE {connector.admin.info.dbname} SET wal_sender_timeout = '900ms'")
+    log.full = True
+    insert(connector, 1, 30_000)
+    with connector.capturing(log):
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            connector.admin.execute("SELECT pg_sleep(0.1)")
+        log.full = False
+        log.wait(lambda it: it.published and len(it.rows) == 30_000)
+
+
+def test_a_failed_delivery_ends_the_run_and_the_next_one_brings_everything_again(connector: Any, log: Any) -> None:
+    log.hold = True
+    insert(connector, 1, 5)
+    with pytest.raises(DeliveryFailed), connector.capturing(log):
+        log.wait(lambda it: len(it.rows) == 5)
+        log.failed = True
+        connector.admin.execute("SELECT pg_sleep(0.5)")
+    assert log.closed
+    again = connector.captured()
+    assert [row[3] for row in again.rows] == [f"c{n}" for n in range(1, 6)]
+    stamps = [record.stamp for record in again.records if isinstance(record, Changes)]
+    assert [(stamp.generation, stamp.sequence) for stamp in stamps] == [(2, 0)]
+
+
+def test_a_terminated_walsender_ends_the_run_with_its_error(connector: Any, log: Any) -> None:
+    with pytest.raises(psycopg.OperationalError), connector.capturing(log):
+        connector.fence(log)
+        connector.admin.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+        connector.admin.execute("SELECT pg_sleep(0.5)")
+
+
+def test_a_second_capture_stands_by_and_takes_over(connector: Any, log: Any) -> None:
+    standby = type(log)()
+    with connector.capturing(log) as stop:
+        insert(connector, 1, 5)
+        log.wait(lambda it: len(it.rows) == 5)
+        with connector.capturing(standby, slot_seconds=None):
+            connector.fence(log, "while the first one lives")
+            assert standby.published == []
+            stop.set()
+            log.wait(lambda it: it.closed)
+            connector.fence(standby, "after it")
+    assert {record.stamp.generation for record in standby.records} == {2}
+    assert standby.rows == []
+
+
+def test_a_capture_that_stands_by_can_be_stopped(connector: Any, log: Any) -> None:
+    standby = type(log)()
+    with connector.capturing(log):
+        connector.fence(log)
+        with connector.capturing(standby, slot_seconds=None):
+            connector.admin.execute("SELECT pg_sleep(0.2)")
+    assert standby.closed
+
+
+def test_waiting_for_the_slot_is_bounded_and_says_who_holds_it(connector: Any, log: Any) -> None:
+    with connector.capturing(log):
+        connector.fence(log)
+        with pytest.raises(SlotInUse, match=r"in use by PID \d+: widebeam-capture at "):
+            capture(connector, type(log)(), slot_seconds=0.5)
+
+
+def capture(connector: Any, log: Any, **changes: Any) -> None:
+    """A run in this thread, for runs that end by themselves."""
+    with connector.journal() as journal:
+        Capture(connector.settings(**changes), log, journal).run(threading.Event())
+
+
+def halted(connector: Any, log: Any, cause: Cause) -> str:
+    with pytest.raises(Halt) as caught:
+        capture(connector, log)
+    assert caught.value.cause is cause, str(caught.value)
+    return str(caught.value)
+
+
+def test_a_slot_that_is_gone_halts(connector: Any, log: Any) -> None:
+    slot.drop(connector.admin, connector.name)
+    assert connector.name in halted(connector, log, Cause.SLOT_GONE)
+
+
+def test_a_slot_that_somebody_else_moved_halts(connector: Any, log: Any) -> None:
+    insert(connector, 1, 5)
+    connector.admin.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [connector.name])
+    assert str(connector.cutoff.lsn) in halted(connector, log, Cause.SLOT_AHEAD)
+
+
+def test_a_slot_that_was_made_anew_halts(connector: Any, log: Any) -> None:
+    slot.drop(connector.admin, connector.name)
+    insert(connector, 1, 5)
+    slot.create(connector.dsn, connector.name)
+    halted(connector, log, Cause.SLOT_AHEAD)
+
+
+def test_another_incarnation_halts(connector: Any, log: Any) -> None:
+    connector.admin.execute("UPDATE widebeam.connectors SET timeline = timeline + 1")
+    assert "timeline" in halted(connector, log, Cause.OTHER_INCARNATION)
+
+
+def test_a_slot_of_another_plugin_halts(connector: Any, log: Any) -> None:
+    slot.drop(connector.admin, connector.name)
+    connector.admin.execute("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", [connector.name])
+    halted(connector, log, Cause.OTHER_INCARNATION)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DROP PUBLICATION {}", "is gone"),
+        ("ALTER PUBLICATION {} DROP TABLE tenant.readings", "is not in publication"),
+        ("ALTER PUBLICATION {} SET (publish = 'insert')", "lacks update, delete, truncate"),
+        ("ALTER PUBLICATION {} SET TABLE tenant.readings WHERE (ship_id <> 'x')", "has a row filter"),
+        ("ALTER PUBLICATION {} SET TABLE tenant.readings (ship_id, channel, created_time)", "lacks double_v"),
+    ],
+)
+def test_a_publication_that_does_not_bring_everything_halts(connector: Any, log: Any, change: str, said: str) -> None:
+    connector.admin.execute(change.format(connector.name))
+    assert said in halted(connector, log, Cause.NOT_PUBLISHED)
+
+
+def test_a_replica_identity_made_unusable_halts(connector: Any, log: Any) -> None:
+    connector.admin.execute("ALTER TABLE tenant.readings REPLICA IDENTITY NOTHING")
+    insert(connector, 1, 1)
+    assert "USING INDEX" in halted(connector, log, Cause.REPLICA_IDENTITY)
+
+
+def test_a_dropped_column_halts(connector: Any, log: Any) -> None:
+    connector.admin.execute(f"ALTER PUBLICATION {connector.name} SET TABLE tenant.readings")
+    insert(connector, 1, 1)
+    stop_at = type(log)()
+    with connector.capturing(stop_at):
+        connector.fence(stop_at)
+    connector.admin.execute("ALTER TABLE tenant.readings DROP format")
+    insert(connector, 2, 2)
+    halted(connector, log, Cause.NOT_PUBLISHED)
+
+
+def test_an_altered_type_halts_the_run_that_meets_it(connector: Any, log: Any) -> None:
+    connector.admin.execute(f"ALTER PUBLICATION {connector.name} SET TABLE tenant.readings")  # a list forbids it
+    with pytest.raises(Halt, match="double_v") as caught, connector.capturing(log):
+        insert(connector, 1, 1)
+        log.wait(lambda it: len(it.rows) == 1)
+        connector.admin.execute("ALTER TABLE tenant.readings ALTER double_v TYPE text")
+        insert(connector, 2, 2)
+        connector.admin.execute("SELECT pg_sleep(0.5)")
+    assert caught.value.cause is Cause.RELATION_CHANGED
+
+
+def test_the_journal_is_written_before_the_slot_is_told(connector: Any, log: Any) -> None:
+    end = insert(connector, 1, 10)
+    with connector.capturing(log):
+        connector.wait_confirmed(end)
+        row = connector.admin.execute(
+            "SELECT acknowledged >= confirmed_flush_lsn, records, changes, received >= acknowledged, generation"
+            " FROM widebeam.connectors, pg_replication_slots WHERE slot = slot_name"
+        ).fetchone()
+    assert row == (True, 1, 10, True, 1)
+
+
+def test_the_journal_fences_an_older_generation(connector: Any) -> None:
+    with connector.journal() as old, connector.journal() as new:
+        assert (old.take_generation(), new.take_generation()) == (1, 2)
+        assert new.acknowledge(Report(Lsn(2000), Lsn(3000), 1, 2))
+        with pytest.raises(Superseded):
+            old.acknowledge(Report(Lsn(9000), Lsn(9000), 1, 2))
+        assert new.acknowledge(Report(Lsn(1000), Lsn(3000), 1, 2))
+        assert new.load().acknowledged == Lsn(2000)
+
+
+def test_a_journal_that_is_locked_says_not_now(connector: Any) -> None:
+    with connector.journal() as journal:
+        journal.take_generation()
+        with connector.admin.transaction():
+            connector.admin.execute("SELECT FROM widebeam.connectors FOR UPDATE")
+            assert not journal.acknowledge(Report(Lsn(1), Lsn(1), 0, 0))
+
+
+PROCESS = """
+import json, sys, threading
+from cdc.journal import PostgresJournal
+from cdc.kafka import KafkaPublisher
+from cdc.narrow import NarrowTable
+from cdc.run import Capture
+from cdc.session import connect
+from cdc.standby import CaptureSettings
+given = json.loads(sys.argv[1])
+table = NarrowTable(**{key: tuple(v) if isinstance(v, list) else v for key, v in given["table"].items()})
+settings = CaptureSettings(given["name"], given["dsn"], given["name"], given["name"], (table,), ack_seconds=0.05,
+    idle_seconds=0.05)
+publisher = KafkaPublisher({"bootstrap.servers": given["kafka"]}, given["topic"], 3)
+journal = PostgresJournal(connect(given["dsn"], autocommit=True), given["name"])
+Capture(settings, publisher, journal).run(threading.Event())
+"""
+
+
+def test_a_killed_capture_starts_again_as_a_new_generation_and_nothing_is_missing(
+    connector: Any, kafka: KafkaBroker, topic: str
+) -> None:
+    topics.create({"bootstrap.servers": kafka.bootstrap}, topics.TopicPlan(topic, 3))
+    table = {name: getattr(connector.settings().tables[0], name) for name in connector.settings().tables[0].__slots__}
+    given = {"dsn": connector.dsn, "name": connector.name, "kafka": kafka.bootstrap, "topic": topic, "table": table}
+    command = [sys.executable, "-c", PROCESS, json.dumps(given)]
+    for attempt in range(3):
+        start = connector.confirmed()
+        insert(connector, attempt * 30_000, attempt * 30_000 + 29_999)
+        with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
+            while connector.confirmed() == start and process.poll() is None:
+                connector.admin.execute("SELECT pg_sleep(0.01)")
+            insert(connector, -attempt - 1, -attempt - 1)
+            if attempt == 2:
+                connector.wait_confirmed(connector.wal_end())
+            process.kill()
+    records = consumed(kafka, topic)
+    assert {row[1] for record in records for row in record.rows} == {f"c{n}" for n in range(-3, 90_000)}
+    assert {record.stamp.generation for record in records} == {1, 2, 3}
+    for generation in (1, 2, 3):
+        sequences = sorted(r.stamp.sequence for r in records if r.stamp.generation == generation)
+        assert sequences == list(range(len(sequences)))  # one wide key: all in one partition
+
+
+def consumed(kafka: KafkaBroker, topic: str) -> list[Changes]:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic, "enable.auto.commit": False})
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(3)]
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(3)])
+    messages: list[Any] = []
+    while len(messages) < sum(ends):
+        messages += consumer.consume(1000, 1)
+    consumer.close()
+    records = [decode(message.value()) for message in messages]
+    return [record for record in records if isinstance(record, Changes)]
