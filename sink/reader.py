@@ -8,6 +8,7 @@ stop, and a rebalance does not make every sink read again what it had polled.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,12 +18,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from cdc.transport import Assignment, Received
 from sink import halts
 
+_log = logging.getLogger(__name__)
+
 CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # never jump over records, or back
     "partition.assignment.strategy": "cooperative-sticky",
-    "isolation.level": "read_committed",
+    "isolation.level": "read_uncommitted",  # ours are not in transactions, and somebody else's must not hold us up
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
     "fetch.message.max.bytes": 1024 * 1024,  # of one partition at once, and at least one record however long
@@ -61,7 +64,8 @@ class KafkaReader:
     def poll(self, limit: int, timeout: float) -> list[Received]:
         """Up to `limit` records, in order within each partition; waits `timeout` seconds for the first, never for more.
 
-        Raises Halt when the log does not hold what is wanted, and what `Assignment.assigned` raised.
+        Raises Halt when the log does not hold what is wanted, and what `Assignment.assigned` raised; after that only
+        `close` is of use.
         """
         if self._rejoin:
             self._rejoin = False
@@ -106,16 +110,19 @@ class KafkaReader:
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """What is raised here would be lost in librdkafka's hands: kept for `poll`, which joins anew the next time."""
+        """What is raised here would be lost in librdkafka's hands: `poll` raises it, or joins anew."""
         try:
             offsets = self._assignment.assigned([each.partition for each in partitions])
             for each in partitions:
                 each.offset = offsets[each.partition]
                 self._check_bounds(each.partition, each.offset)
             consumer.incremental_assign(partitions)
+        except KafkaException as error:
+            _log.warning("%s: partitions could not be taken over: %s", self._topic, error)
+            self._rejoin = True
+            consumer.incremental_assign([])
         except BaseException as error:  # noqa: BLE001
             self._failure = error
-            self._rejoin = True
             consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

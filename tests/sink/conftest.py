@@ -66,7 +66,5 @@ def target(database: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
             " cutoff, column_types, source_oid, planned_at, settings)"
             " VALUES ('ships', 'direct', 4, 's', 'p', '1', 1, '0/100', '{}', 1, now(), '{}')"
         )
-        connection.execute(
-            "INSERT INTO widebeam.progress (connector, partition) SELECT 'ships', generate_series(0, 3)"
-        )
+        connection.execute("INSERT INTO widebeam.progress (connector, partition) SELECT 'ships', generate_series(0, 3)")
         yield connection
