@@ -24,8 +24,8 @@ Slots: TypeAlias = "dict[str, int]"  # key, as COPY writes it -> ordinal
 Cells: TypeAlias = "dict[int, str | None]"
 
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
-_WIDE_ROW_BYTES: Final = 800  # a row with its dictionary, its keys, and its line of COPY on the way out
-_CELL_BYTES: Final = 120
+_WIDE_ROW_BYTES: Final = 700  # a row with its dictionary and its keys
+_CELL_BYTES: Final = 60  # and the value itself
 _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 

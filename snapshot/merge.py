@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -21,6 +22,9 @@ from snapshot.plan import Chunk
 from snapshot.reader import Reading
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_ROWS_AT_ONCE: Final = 50_000
+"""Wide rows that are spread at once: a line may be much longer than its one cell, for the NULLs in it."""
 
 
 class Tombstone(NamedTuple):
@@ -54,26 +58,27 @@ class ChunkMerger:
             for piece in reading.pieces:
                 rows, cells = rows + piece.rows, cells + piece.cells
                 self._fill(piece, tombstones)
+                del piece  # before the next one is made: both would not fit
             self._forget_tombstones(chunk)
             seconds = monotonic() - began
             ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
         return True
 
     def _fill(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
+        """Fill in entity by entity, in the order in which tables are locked, and some rows at a time."""
         self._bury(piece, tombstones)
-        for rows in self._spread(piece):
-            self._merger.fill(rows)
-        quarantine.write(self._target, self._mapping.connector, piece.misfits)
-
-    def _spread(self, piece: ChunkFold) -> list[PartRows]:
-        """The rows of all entities by part table, in the order in which tables are locked."""
-        spread_rows = [
-            part_rows
-            for identity, rows in piece.tables.items()
-            if identity in self._registry.entities
-            for part_rows in spread(self._registry.entities[identity], rows)
+        # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
+        found = [
+            (self._registry.entities[each], rows)
+            for each, rows in piece.tables.items()
+            if each in self._registry.entities
         ]
-        return sorted(spread_rows, key=lambda each: each.part.table)
+        for entity, rows in sorted(found, key=lambda pair: pair[0].view):
+            left = iter(rows.items())
+            while some := dict(islice(left, _ROWS_AT_ONCE)):
+                for part_rows in spread(entity, some):
+                    self._merger.fill(part_rows)
+        quarantine.write(self._target, self._mapping.connector, piece.misfits)
 
     def _parts(self, entities: Iterable[str]) -> list[PartRows]:
         """Every part table of these entities, with all of its columns: what there may be to stage."""

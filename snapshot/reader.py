@@ -22,7 +22,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Ensure: TypeAlias = Callable[[list[Need]], Refused]
 """Makes columns, in a transaction of its own; answers the keys that cannot have one."""
 
-MOST_BYTES: Final = 100 * 1024 * 1024
+MOST_BYTES: Final = 160 * 1024 * 1024
 """How heavy a fold may get. A worker with one of this weight stays under 300 MB."""
 
 _ROWS_AT_ONCE: Final = 500

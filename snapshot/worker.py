@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -46,7 +49,7 @@ class Worker:
         """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
         connector, began = self._settings.mapping.connector, monotonic()
         try:
-            with self._reader.read(chunk, stop) as reading:
+            with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
                 self._merger.merge(chunk, reading, began)
         except Stopped:
             return False
@@ -72,6 +75,18 @@ class Worker:
                 )
         except psycopg.OperationalError as away:
             _LOG.warning("the target is away too, so nothing is written down: %s", away)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A fold is a million objects and no cycle: looking for cycles in it takes as long as folding."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _cutoff(target: Connection, connector: str) -> Lsn:
