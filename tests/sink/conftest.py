@@ -44,13 +44,13 @@ MAPPING = Mapping(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mapping() -> Mapping:
     """The reference mapping: one table a ship."""
     return MAPPING
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def single() -> Mapping:
     """The reference mapping with one table for all ships."""
     return replace(MAPPING, layout="single", name="ships")

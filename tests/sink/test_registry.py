@@ -94,7 +94,7 @@ def test_the_view_of_two_parts_is_read_by_index_for_a_range_of_time(target, mapp
         target.execute(
             sql.SQL(
                 "INSERT INTO wide.{} (created_time, _lsn, {})"
-                " SELECT timestamp '2024-01-01' + n * interval '1 minute', '0/1', n FROM generate_series(1, 100000) AS n"
+                " SELECT timestamp '2024-01-01' + n * interval '1 min', '0/1', n FROM generate_series(1, 100000) n"
             ).format(sql.Identifier(part), sql.Identifier(column))
         )
     target.execute("ANALYZE")

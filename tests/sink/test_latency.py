@@ -1,0 +1,36 @@
+"""The latency histogram against the plain percentile of the same numbers."""
+
+from __future__ import annotations
+
+import statistics
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sink.latency import BOUNDS, added, observed, percentile, percentiles
+
+
+@given(st.lists(st.floats(0.01, 7e6), min_size=1, max_size=200))
+def test_a_percentile_is_right_to_within_a_bucket(times):
+    counts: list[int] = []
+    for time in times:
+        counts = observed(counts, time, 1)
+    exact = statistics.median_low(times)
+    found = percentile(counts, 0.5)
+    assert found is not None
+    assert exact / 1.6 - 1 <= found <= exact * 1.6 + 1
+
+
+def test_nothing_measured_has_no_percentile():
+    assert percentile([], 0.5) is None
+    assert percentiles([[], []]) == {"p50": None, "p95": None, "p99": None}
+
+
+def test_a_clock_that_is_behind_and_a_time_beyond_all_bounds_are_counted():
+    counts = observed(observed([], -5.0, 2), 1e12, 3)
+    assert (counts[0], counts[-1], len(counts)) == (2, 3, len(BOUNDS))
+
+
+def test_histograms_of_partitions_are_added():
+    assert sum(added(observed([], 5, 3), observed([], 50, 4))) == 7
+    assert added([], [1, 2]) == [1, 2]

@@ -1,0 +1,189 @@
+"""Merging into real tables: sets, clears, fills, and the text of every value."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.lsn import Lsn
+from sink.copytext import escaped
+from sink.merge import Merger
+from sink.registry import Registry
+from sink.rows import WideRow, spread
+from sink.wide import Need
+
+ENTITY = '["ship-1"]'
+
+
+class Table:
+    """One ship's wide table, for writing rows as {time: {key: text or None}} and reading them back."""
+
+    def __init__(self, target, mapping):
+        self.target, self.mapping = target, mapping
+        self.registry = Registry(mapping)
+        self.merger = Merger(target, mapping)
+
+    def columns(self, *keys, source="double_v"):
+        self.registry.ensure(self.target, [Need(("ship-1",), key, source) for key in keys])
+
+    def spread(self, rows, position):
+        entity = self.registry.entities[ENTITY]
+        folded = {}
+        for time, cells in rows.items():
+            row = folded[time,] = WideRow(Lsn(position))
+            row.cells = {entity.columns[key].ordinal: value for key, value in cells.items()}
+            row.clears = True
+        return spread(entity, folded)
+
+    def write(self, rows, position=8, how="upsert"):
+        parts = self.spread(rows, position)
+        self.merger.prepare(parts)
+        with self.target.transaction():
+            for part in parts:
+                getattr(self.merger, how)(part)
+
+    def read(self, *keys):
+        columns = ", ".join(f'"{key}"::text' for key in keys)
+        query = f'SELECT created_time::text, _lsn::text, {columns} FROM wide."ship-1" ORDER BY created_time'
+        return self.target.execute(query).fetchall()
+
+
+@pytest.fixture
+def table(target, mapping):
+    made = Table(target, mapping)
+    made.columns("a", "b", "c")
+    return made
+
+
+T1, T2, T3 = "2024-01-01 00:00:00", "2024-01-02 00:00:00", "2024-01-03 00:00:00"
+
+
+def test_a_row_keeps_what_a_change_does_not_set(table):
+    table.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}})
+    table.write({T1: {"b": "4"}, T2: {"c": "5"}}, position=16)
+    assert table.read("a", "b", "c") == [(T1, "0/10", "1", "4", None), (T2, "0/10", "3", None, "5")]
+
+
+def test_a_cleared_cell_is_null_and_a_row_without_cells_goes(table):
+    table.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}, T3: {"b": "3"}})
+    table.write({T1: {"a": None}, T2: {"a": None, "b": None}, T3: {"a": None, "b": None, "c": "1"}}, position=16)
+    assert table.read("a", "b", "c") == [(T1, "0/10", None, "2", None), (T3, "0/10", None, None, "1")]
+
+
+def test_a_clear_of_a_row_that_is_not_there_makes_none(table):
+    table.write({T1: {"a": None}})
+    assert table.read("a") == []
+
+
+def test_a_row_with_a_cell_in_a_column_that_this_sink_has_not_heard_of_is_not_empty(table, target, mapping):
+    table.write({T1: {"a": "1"}})
+    other = Table(target, mapping)
+    other.columns("new")
+    other.write({T1: {"new": "7"}}, position=16)
+    table.write({T1: {"a": None, "b": None, "c": None}}, position=24)
+    assert table.read("a", "new") == [(T1, "0/18", None, "7")]
+
+
+def test_a_chunk_fills_what_is_null_and_leaves_position_and_value(table):
+    table.write({T1: {"a": "1"}}, position=16)
+    table.write({T1: {"a": "9", "b": "9"}, T2: {"a": "9"}}, position=8, how="fill")
+    assert table.read("a", "b") == [(T1, "0/10", "1", "9"), (T2, "0/8", "9", None)]
+
+
+def test_a_column_that_is_added_later_is_staged_too(table):
+    table.write({T1: {"a": "1"}})
+    table.columns("d", source="str_v")
+    table.write({T1: {"d": "x"}})
+    assert table.read("a", "d") == [(T1, "0/8", "1", "x")]
+
+
+def test_a_staging_table_used_twice_in_one_transaction_is_empty_the_second_time(table):
+    first, second = table.spread({T1: {"a": "1"}}, 8), table.spread({T1: {"a": None}, T2: {"a": "2"}}, 16)
+    third = table.spread({T2: {"a": None}}, 24)
+    table.merger.prepare([*first, *second, *third])
+    with table.target.transaction():
+        for part in (*first, *second, *third):
+            table.merger.upsert(part)
+    assert table.read("a") == []
+
+
+def test_a_truncate_takes_the_rows_below_its_position(table):
+    table.write({T1: {"a": "1"}, T2: {"a": "2"}}, position=8)
+    table.write({T2: {"b": "2"}}, position=17)
+    table.merger.truncate(table.registry.parts, Lsn(17))
+    assert table.read("a", "b") == [(T2, "0/11", "2", "2")]
+
+
+def test_no_temporary_table_is_made_or_dropped_once_there_is_one(table):
+    table.write({T1: {"a": "1"}, T2: {"b": None}})
+    tables = "SELECT oid::text, relfilenode FROM pg_class WHERE relname LIKE 'widebeam_stage%' ORDER BY oid"
+    before = table.target.execute(tables).fetchall()
+    for n in range(10):
+        table.write({T1: {"a": str(n)}, T3: {"a": None}}, position=8 * n)
+    assert table.target.execute(tables).fetchall() == before
+    assert len(before) == 2  # one for sets, one for clears
+
+
+TEXTS = [
+    "",
+    "NULL",
+    r"\N",
+    r"\.",
+    "a\tb",
+    "a\nb",
+    "a\rb",
+    "\\",
+    "\\t",
+    "'\"",
+    "엔진 🚢",
+    "%s %(x)s {}",
+    "\x01\x7f",
+    "\u2028",
+]
+FLOATS = ["NaN", "Infinity", "-Infinity", "-0", "0.1", "1.7976931348623157e+308", "5e-324", "0.30000000000000004"]
+
+
+def test_every_text_comes_back_as_it_was(table):
+    keys = [f"s{n}" for n in range(len(TEXTS))]
+    table.columns(*keys, source="str_v")
+    table.write({T1: {key: escaped(text) for key, text in zip(keys, TEXTS, strict=True)}})
+    assert list(table.read(*keys)[0][2:]) == TEXTS
+
+
+@pytest.mark.parametrize("how", ["upsert", "fill"])
+def test_every_float_comes_back_as_it_was(table, how):
+    keys = [f"f{n}" for n in range(len(FLOATS))]
+    table.columns(*keys)
+    table.write({T1: dict(zip(keys, FLOATS, strict=True))}, how=how)
+    assert list(table.read(*keys)[0][2:]) == FLOATS
+
+
+def test_integers_beyond_a_float_s_precision_come_back_as_they_were(table):
+    table.columns("i", source="long_v")
+    table.write({T1: {"i": "9007199254740993"}, T2: {"i": "-9223372036854775808"}})
+    assert [row[2] for row in table.read("i")] == ["9007199254740993", "-9223372036854775808"]
+
+
+def test_times_at_the_ends_of_history_are_keys_like_others(table):
+    times = [
+        "-infinity",
+        "0044-03-15 12:00:00 BC",
+        "2024-01-01 00:00:00.000001",
+        "294276-12-31 23:59:59.999999",
+        "infinity",
+    ]
+    table.write({time: {"a": "1"} for time in times})
+    table.write({time: {"b": "2"} for time in times})
+    assert [row[0] for row in sorted(table.read("a", "b"), key=lambda row: times.index(row[0]))] == [
+        "-infinity", "0044-03-15 12:00:00 BC", "2024-01-01 00:00:00.000001", "294276-12-31 23:59:59.999999", "infinity",
+    ]  # fmt: skip
+
+
+def test_rows_of_two_parts_are_cleared_and_deleted_part_by_part(target, mapping):
+    table = Table(target, mapping)
+    table.columns(*(f"k{n}" for n in range(1037)))
+    table.write({T1: {f"k{n}": str(n) for n in range(1037)}, T2: {"k0": "1", "k1036": "2"}})
+    table.write({T1: {"k0": None}, T2: {"k1036": None}}, position=16)
+    assert table.read("k0", "k1", "k1036") == [(T1, "0/10", None, "1", "1036"), (T2, "0/8", "1", None, None)]
+    table.write({T1: {f"k{n}": None for n in range(1, 1037)}}, position=24)
+    assert table.read("k0") == [(T2, "0/8", "1")]
+    assert target.execute('SELECT count(*) FROM wide."ship-1__2"').fetchone() == (0,)
