@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from cdc.standby import CaptureSettings, take_over
 from cdc.stream import Stream
 from cdc.transport import Publisher
 
+_COLLECT_EVERY: Final = 50_000
 _BATCH: Final = 2_000
 """Frames between two looks at the clock and at what was delivered."""
 _PATIENCE: Final = 0.25
@@ -42,6 +44,10 @@ class Capture:
         The publisher is of this run only and closed by it: what it did not deliver, the next run brings again.
         """
         source = SourceRows(self._settings.source_dsn)
+        # The buffered rows are many small lists without a cycle among them: looking for cycles every 700
+        # allocations, as is the default, costs a tenth of the time and finds nothing.
+        before = gc.get_threshold()
+        gc.set_threshold(_COLLECT_EVERY, 20, 20)
         try:
             stream = take_over(self._settings, self._journal, stop)
             if stream is None:
@@ -51,6 +57,7 @@ class Capture:
             finally:
                 stream.close()
         finally:
+            gc.set_threshold(*before)
             self._publisher.close()
             source.close()
 

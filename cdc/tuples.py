@@ -55,9 +55,10 @@ class Pieces(dict[bytes, tuple[str | None, ...]]):
             values = (text.decode(), *nulls) if nulls else (text.decode(),)
         except UnicodeDecodeError:
             raise Irregular from None
-        if len(self) >= _KEEP:
-            self.clear()
-        self[piece] = values
+        if 46 not in text:  # a point: decimal numbers seldom come twice, and would push out the rest
+            if len(self) >= _KEEP:
+                self.clear()
+            self[piece] = values
         return values
 
 
