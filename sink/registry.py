@@ -56,12 +56,11 @@ class Registry:
     def refresh(self, connection: Connection) -> None:
         """Read again what there is."""
         connector = [self.mapping.connector]
-        for row in connection.execute(
-            "SELECT entity, part, schema_name, table_name, view_name FROM widebeam.tables WHERE connector = %s",
-            connector,
-        ):
+        # Columns first: another process may make a table with its columns between the two, never one without the other.
+        columns = connection.execute(_COLUMNS, connector).fetchall()
+        for row in connection.execute(_TABLES, connector):
             self._entity(row[0], row[4]).parts[row[1]] = Part(*row[:4])
-        for row in connection.execute(_COLUMNS, connector):
+        for row in columns:
             self.entities[row[0]].add(Column(*row[1:]))
 
     def ensure(self, connection: Connection, needs: Iterable[Need]) -> Refused:

@@ -173,7 +173,8 @@ class Sink:
         if self._resync:
             self._synchronise(reader)
         if not self._pending:
-            self._pending.extend(reader.poll(_RECORDS_AT_ONCE, _LOOK_UP))
+            received = reader.poll(_RECORDS_AT_ONCE, _LOOK_UP)  # `revoked` may replace the pending ones meanwhile
+            self._pending.extend(received)
         if self._resync:  # the connection was lost while partitions were assigned
             return
         if self._pending:
