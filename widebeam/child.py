@@ -18,6 +18,9 @@ PARENT: Final = "WIDEBEAM_PARENT"
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "widebeam")
 """What a part's arguments are for: this very installation."""
 
+NAME: Final = "WIDEBEAM_PART"
+"""Environment: the part's name in its log, where there are several of a kind."""
+
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -67,7 +70,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, PARENT: str(os.getpid())},
+            env={**os.environ, PARENT: str(os.getpid()), NAME: part.name},
             start_new_session=True,  # Ctrl-C is for the supervisor, which tells its children in its own way
             encoding="utf-8",
             errors="replace",

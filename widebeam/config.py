@@ -80,7 +80,10 @@ class Connector:
     def kafka_client(self) -> dict[str, str]:
         """librdkafka's settings with their secrets, for a client alone; empty on the direct transport."""
         kafka = self.options.kafka
-        return {} if kafka is None else {"bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
+        if kafka is None:
+            return {}
+        # Level 4: warnings. Without it librdkafka chats on stderr when a client is closed.
+        return {"log_level": "4", "bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
 
     @property
     def table(self) -> NarrowTable:

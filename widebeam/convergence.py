@@ -28,15 +28,6 @@ def chunks_left(target: Session, connector: str) -> int:
     return counts.open + counts.given_up
 
 
-def passed(target: Session, connector: str, position: str) -> bool:
-    """Whether every partition has passed the barrier at `position`."""
-    row = target.execute(
-        "SELECT count(*) > 0 AND bool_and(barrier >= %s::pg_lsn) FROM widebeam.progress WHERE connector = %s",
-        [position, connector],
-    ).fetchone()
-    return row is not None and bool(row[0])
-
-
 def record(target: Session, connector: str) -> None:
     """Write down that the connector has converged; the first time stands."""
     target.execute(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_SECRET: Final = re.compile(r"(password|secret|token)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,'\"]+)", re.IGNORECASE)
+_SECRET: Final = re.compile(r"""(password|secret|token)(["']?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,'"]+)""", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+@")
 
 

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.lsn import Lsn
 from cdc.session import connect
-from widebeam import convergence
-from widebeam.barrier import emit
+from widebeam import barrier, convergence
 from widebeam.check import first_line
 from widebeam.config import Connector
 from widebeam.progress import Display
@@ -28,7 +28,7 @@ class Monitor:
         self._display = display
         self._until_converged = until_converged
         self._viewer = Viewer(connector)
-        self._barrier: str | None = None
+        self._barrier: Lsn | None = None
         self._converged = False
         self._trouble = ""
 
@@ -59,15 +59,15 @@ class Monitor:
                 if convergence.chunks_left(target, name):
                     return False
                 self._barrier = self._emit()
-            if not convergence.passed(target, name, self._barrier):
+            if not barrier.passed(target, name, self._barrier):
                 return False
             convergence.record(target, name)
         _LOG.info("converged: all chunks are merged, and the barrier at %s has passed every partition", self._barrier)
         return True
 
-    def _emit(self) -> str:
+    def _emit(self) -> Lsn:
         with connect(self._connector.options.source.conninfo(), autocommit=True, connect_timeout=5) as source:
-            return str(emit(source, self._connector.name))
+            return barrier.emit(source, f"converged {self._connector.name}")
 
     def _say(self, trouble: str) -> None:
         """Once for each trouble, not once a second."""

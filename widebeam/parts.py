@@ -7,8 +7,6 @@ import threading
 from functools import partial
 from typing import Final
 
-from sink.reader import KafkaReader
-
 from cdc.direct import MemoryLog
 from cdc.envelope import JSON
 from cdc.journal import PostgresJournal
@@ -17,6 +15,7 @@ from cdc.run import Capture
 from cdc.session import connect
 from cdc.standby import CaptureSettings
 from cdc.transport import DeliveryFailed, Publisher
+from sink.reader import KafkaReader
 from sink.run import Sink, SinkSettings
 from snapshot.run import Backfill, BackfillSettings
 from widebeam.config import Connector

@@ -60,11 +60,15 @@ def prepare(connector: Connector) -> Prepared:
             return Prepared(connector.mapping(found.column_types), found.partitions)
 
 
-def start_anew(target_dsn: str, connector: str) -> None:
-    """Somebody runs the connector again: an old halt is forgotten, and chunks that were given up get new attempts."""
+def start_anew(target_dsn: str, connector: str) -> int:
+    """Somebody runs the connector again: an old halt is forgotten, and chunks that were given up get new attempts.
+
+    Answers how many chunks there are to merge.
+    """
     with connect(target_dsn, autocommit=True) as target:
         halts.clear(target, connector)
         ledger.reopen(target, connector)
+        return ledger.counts(target, connector).open
 
 
 def prepared(connector: Connector) -> Prepared:

@@ -72,7 +72,7 @@ def _ms(value: float | None) -> str:
 def _partitions(partitions: tuple[Partition, ...]) -> Table:
     table = Table(box=None, header_style="dim")
     for name in ("partition", "next offset", "behind", "position", "generation", "rows", "newest change"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for one in partitions:
         table.add_row(
             str(one.partition),
@@ -81,6 +81,6 @@ def _partitions(partitions: tuple[Partition, ...]) -> Table:
             one.high,
             f"{one.generation}{' broken' if one.broken else ''}",
             count(one.rows),
-            "" if one.commit_time is None else f"{one.commit_time:%Y-%m-%d %H:%M:%S}Z",
+            "" if one.commit_time is None else f"{one.commit_time:%m-%d %H:%M:%S}Z",
         )
     return table

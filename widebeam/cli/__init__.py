@@ -55,8 +55,8 @@ def _options(
 
 for _verb in (run, check, status, verify, drop, demo):
     app.command()(_verb)
-for _verb in (capture, sink, backfill):
-    app.command(rich_help_panel="Parts of `run`, one process each")(_verb)
+for _part in (capture, sink, backfill):
+    app.command(rich_help_panel="Parts of `run`, one process each")(_part)
 app.command(hidden=True)(stream)
 
 

@@ -18,7 +18,7 @@ from cdc.halt import Halt
 from cdc.session import connect
 from widebeam import halts
 from widebeam.check import Preconditions, findings
-from widebeam.child import PARENT
+from widebeam.child import NAME, PARENT
 from widebeam.cli.outcome import wants_debug
 from widebeam.config import Connector, load
 from widebeam.log import set_up as set_up_log
@@ -36,7 +36,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 def run_part(name: str, connector_name: str, work: Work) -> None:
     """Run a part until it has done its work, a signal or a halt."""
-    set_up_log(name, debug=wants_debug())
+    set_up_log(os.environ.get(NAME, name), debug=wants_debug())
     connector = load(connector_name)
     stop = stop_on_signals()
     alone = PARENT not in os.environ

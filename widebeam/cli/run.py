@@ -52,22 +52,23 @@ def _run(connector: Connector, screen: Display, *, until_converged: bool) -> Non
 
     set_up(connector, alone=True)
     target = connector.options.target.conninfo()
-    start_anew(target, connector.name)
+    history = start_anew(target, connector.name) > 0
     monitor = Monitor(connector, screen, until_converged=until_converged)
     try:
-        Supervisor(parts(connector), monitor, lambda: halts.read(target, connector.name)).run()
+        Supervisor(parts(connector, history=history), monitor, lambda: halts.read(target, connector.name)).run()
     finally:
         monitor.close()
     logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
 
 
-def parts(connector: Connector) -> list[Part]:
-    """The processes of a connector, as they are configured."""
+def parts(connector: Connector, *, history: bool) -> list[Part]:
+    """The processes of a connector, as they are configured; backfill workers only if there is `history` to fill in."""
     options, file = connector.options, str(connector.file)
     debug = ("--debug",) if wants_debug() else ()
     backfill = [
         Part(f"backfill {number}", (*debug, "backfill", file), finite=True)
         for number in range(1, options.backfill.workers + 1)
+        if history
     ]
     if connector.transport == "direct":
         return [Part("stream", (*debug, "stream", file)), *backfill]

@@ -2,20 +2,104 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from widebeam.cli.outcome import wants_debug
 from widebeam.cli.part import ConnectorName
+
+if TYPE_CHECKING:
+    from widebeam.config import Connector
+    from widebeam.proof import VerifyReport
 
 
 def verify(
     connector: ConnectorName,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for what is on its way.")] = 60.0,
+    named: Annotated[int, typer.Option(min=0, help="How many differing cells to name.")] = 100,
 ) -> None:
     """Compare narrow and wide by checksums per chunk, in the databases, and name the cells that differ.
 
-    Exit code 1 if any does. Example: widebeam verify ships
+    Runs beside a live writer. Exit code 1 if any cell differs. Example: widebeam verify ships
     """
-    raise NotImplementedError(connector, as_json, orjson)
+    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.log import set_up  # noqa: PLC0415
+
+    set_up("verify", debug=wants_debug())
+    report = _compare(load(connector), patience, named, quiet=as_json)
+    if as_json:
+        typer.echo(orjson.dumps(report.as_dict()))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.right else 1)
+
+
+def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) -> VerifyReport:
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from widebeam.prepare import prepared  # noqa: PLC0415
+    from widebeam.verify import VerifySettings  # noqa: PLC0415
+    from widebeam.verify import verify as compare  # noqa: PLC0415
+    from widebeam.viewer import Viewer  # noqa: PLC0415
+
+    ready, viewer = prepared(connector), Viewer(connector)
+    slot = viewer.read().slot
+    viewer.close()
+    options = connector.options
+    settings = VerifySettings(
+        mapping=ready.mapping,
+        source_dsn=options.source.conninfo(),
+        target_dsn=options.target.conninfo(),
+        chunk_rows=options.backfill.chunk_rows,
+        chunk_hours=options.backfill.chunk_hours,
+        patience=patience if slot is not None and slot.active else 0.0,  # nothing is coming where nobody captures
+        named=named,
+    )
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        return compare(settings)
+    with Progress(console=console) as bars:
+        task = bars.add_task("comparing", total=None)
+        return compare(settings, lambda done, of: bars.update(task, completed=done, total=of))
+
+
+def _show(report: VerifyReport) -> None:
+    console = Console()
+    console.print(
+        f"{report.connector}: {report.rows:,} narrow rows, {report.cells:,} cells, in {report.ranges:,} ranges, "
+        f"{report.seconds:.1f} s: {report.differences:,} differences",
+        highlight=False,
+    )
+    if report.quarantined:
+        console.print(f"{report.quarantined:,} readings are in quarantine, so not in a wide table", highlight=False)
+    if report.in_motion:
+        console.print(f"{report.in_motion:,} cells changed each time they were looked at: try again", highlight=False)
+    if not report.fenced:
+        console.print("nothing captures now: what is still on its way counts as a difference", style="yellow")
+    if report.differing:
+        console.print(_cells(report))
+
+
+def _cells(report: VerifyReport) -> Table:
+    table = Table(title=f"{len(report.differing)} of them", header_style="dim")
+    for name in ("entity", "time", "key", "narrow", "wide"):
+        table.add_column(name)
+    for one in report.differing:
+        texts = [", ".join(map(_text, one.entity)), ", ".join(map(_text, one.time)), one.key]
+        table.add_row(*(_escaped(text) for text in [*texts, _text(one.narrow), _text(one.wide)]))
+    return table
+
+
+def _text(value: str | None) -> str:
+    return "NULL" if value is None else value
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(text)
