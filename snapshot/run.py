@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from threading import Event
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +18,8 @@ from snapshot.worker import Worker
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
+_LOG: Final = logging.getLogger(__name__)
+_MOST_LOSSES: Final = 10
 _LOOK_AGAIN: Final = 0.25  # seconds between two looks at a ledger in which nothing is due
 
 __all__ = ["Backfill", "BackfillSettings"]
@@ -28,23 +31,35 @@ class Backfill:
     def __init__(self, settings: BackfillSettings) -> None:
         self._settings = settings
         self._connector = settings.mapping.connector
+        self._losses = 0  # of sessions, since the last chunk was done
 
     def run(self, stop: Event) -> Counts:
         """Work until no chunk is open or `stop` is set; answer the ledger's counts.
 
         Can be ended at any point, by any means, and run again. Chunks that were given up in an earlier run get new
         attempts. Raises Halt when chunks are given up in this one, GateClosed when the gate does not open, and
-        psycopg.OperationalError when a server stays away for a minute.
+        psycopg.OperationalError when sessions are lost time after time.
         """
         reopen = True
         while True:
-            with sessions(self._settings, stop) as connected:
-                if reopen:
-                    ledger.reopen(connected.target, self._connector)
-                    reopen = False
-                finished = self._work(connected, stop)
-                if finished is not None:
-                    return self._verdict(connected.target, finished)
+            try:
+                with sessions(self._settings, stop) as connected:
+                    if reopen:
+                        ledger.reopen(connected.target, self._connector)
+                        reopen = False
+                    finished = self._work(connected, stop)
+                    if finished is not None:
+                        return self._verdict(connected.target, finished)
+            except psycopg.OperationalError as error:
+                self._lost(error, stop)
+
+    def _lost(self, error: psycopg.OperationalError, stop: Event) -> None:
+        """A session was lost between two chunks: connect again, unless that happens time after time."""
+        self._losses += 1
+        if self._losses > _MOST_LOSSES or stop.is_set():
+            raise error
+        _LOG.warning("a session was lost: %s", error)
+        stop.wait(_LOOK_AGAIN * self._losses)
 
     def _work(self, connected: Sessions, stop: Event) -> Counts | None:
         """Chunk after chunk; None when a session broke, so that new ones are needed."""
@@ -60,6 +75,8 @@ class Backfill:
                 stop.wait(_LOOK_AGAIN)
             elif not worker.do(chunk, stop):
                 return None
+            else:
+                self._losses = 0
         return ledger.counts(connected.target, self._connector)
 
     def _ready(self, connected: Sessions, stop: Event) -> bool:
