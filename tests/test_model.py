@@ -10,7 +10,7 @@ import pytest
 from tests.model.rules import Rule
 from tests.model.world import ALL_RULES, Outcome, live
 
-RUNS = int(os.environ.get("WIDEBEAM_MODEL_RUNS", "4000"))
+RUNS = int(os.environ.get("WIDEBEAM_MODEL_RUNS", "3000"))
 BOUND = 6000  # histories in which a missing rule must show
 
 
@@ -45,6 +45,6 @@ def test_without_this_rule_some_history_ends_wrong(rule: Rule) -> None:
 
 
 def test_without_the_skip_rule_readers_see_the_past_but_nothing_is_lost() -> None:
-    outcomes = [live(seed, ALL_RULES - {Rule.SKIP}) for seed in range(1000)]
+    outcomes = [live(seed, ALL_RULES - {Rule.SKIP}) for seed in range(500)]
     assert any(each.saw_the_past for each in outcomes)
     assert all(each.narrow == each.wide for each in outcomes)

@@ -41,7 +41,7 @@ class Backfill:
         chunk = random.choice(CHUNKS)
         if self.safe_from is not None and self.target.chunks[chunk] == "planned":
             table = self.history.snapshot(max(moment, self.safe_from))
-            cells = {cell: value for cell, value in table.items() if chunk_of(cell.wide) == chunk}
+            cells = {cell: value for cell, value in table.items() if chunk_of(cell.time) == chunk}
             self.readings.append(Reading(chunk, cells, set(self.target.tombstones)))
 
     def _try_gate(self, moment: int) -> None:

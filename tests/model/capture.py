@@ -1,98 +1,103 @@
-"""Capture and its log: runs that fail, redeliver with other record boundaries, and leave zombies behind."""
+"""Capture and its log: runs that fail, redeliver with other record boundaries, and leave zombies behind.
+
+The records are made by the real assembler (cdc.assembler).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple, TypeAlias
 
+from cdc.assembler import Assembler, Numbering
+from cdc.event import Begin, Column, Commit, Delete, Event, Relation, Row, Update
+from cdc.event import Truncate as Truncated
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from cdc.record import Record
 from tests.model.rules import Rule
-from tests.model.source import Cell, History, Move, Put, Remove, Transaction, Truncate
+from tests.model.source import Cell, History, Move, Operation, Put, Remove, Transaction, Truncate
 
 PARTITIONS = 2
 POSITION_STEP = 8  # commit LSNs are multiples of 8, which leaves room for the phases of truncates
 
-
-class Rows(NamedTuple):
-    """Changes of one wide key: each sets a cell, or clears it with None."""
-
-    wide: int
-    cells: list[tuple[str, str | None]]
-
-
-class Emptied(NamedTuple):
-    """A truncate."""
+TABLE = NarrowTable("public", "narrow", ("ship",), ("time",), ("key",), ("value",))
+RELATION = Relation(
+    1,
+    "public",
+    "narrow",
+    "d",
+    tuple(Column(name, 25, -1, name != "value") for name in ("ship", "time", "key", "value")),
+)
 
 
-Body: TypeAlias = "Rows | Emptied"
-Placed: TypeAlias = "tuple[int, int, Body]"  # partition, position, body
+class NeverRead:
+    """No value is TOASTed here, so the source is never asked for a row."""
+
+    def read(self, table: NarrowTable, cell: Row, xid: int) -> Row | None:
+        """Not called."""
+        raise AssertionError(f"{table.qualified} {cell} {xid}")
 
 
-class Record(NamedTuple):
-    """One record of a partition's log."""
-
-    generation: int
-    sequence: int
-    position: int
-    body: Body
-
-
-def partition_of(wide: int) -> int:
-    """All changes of a wide key are in one partition."""
-    return wide % PARTITIONS
+def events(number: int, transaction: Transaction) -> list[Event]:
+    """One transaction as the decoder would give it."""
+    lsn = Lsn(POSITION_STEP * (number + 1))
+    return [
+        Begin(lsn, 0, number),
+        RELATION,
+        *(_event(operation) for operation in transaction.operations),
+        Commit(lsn, Lsn(lsn + POSITION_STEP), 0),
+    ]
 
 
-def records(number: int, transaction: Transaction, rules: frozenset[Rule], random: Random) -> list[Placed]:
-    """One transaction's records; a wide key's rows are cut at other places in each run."""
-    out: list[Placed] = []
-    open_rows: dict[int, list[tuple[str, str | None]]] = {}
-    position = POSITION_STEP * (number + 1)
-
-    def flush() -> None:
-        out.extend((partition_of(wide), position, Rows(wide, cells)) for wide, cells in open_rows.items())
-        open_rows.clear()
-
-    for operation in transaction.operations:
-        match operation:
-            case Truncate():
-                flush()
-                position += Rule.PHASE in rules
-                out.extend((partition, position, Emptied()) for partition in range(PARTITIONS))
-            case Put(cell, value):
-                _add(open_rows, cell, value)
-            case Remove(cell):
-                _add(open_rows, cell, None)
-            case Move(old, new, value):
-                _add(open_rows, old, None)
-                _add(open_rows, new, value)
-        if random.random() < 0.3:
-            flush()
-    flush()
-    return out
+def _event(operation: Operation) -> Event:
+    match operation:
+        case Truncate():
+            return Truncated((RELATION,), cascade=False, restart_identity=False)
+        case Put(cell, value):
+            return Update(RELATION, None, False, _row(cell, value))
+        case Remove(cell):
+            return Delete(RELATION, _row(cell, None), False)
+        case Move(old, new, value):
+            return Update(RELATION, _row(old, None), False, _row(new, value))
 
 
-def _add(open_rows: dict[int, list[tuple[str, str | None]]], cell: Cell, value: str | None) -> None:
-    open_rows.setdefault(cell.wide, []).append((cell.key, value))
+def _row(cell: Cell, value: str | None) -> Row:
+    return (cell.ship, cell.time, cell.key, value)
 
 
 @dataclass(slots=True)
 class Run:
     """One run of capture: what each partition got of it, and which transactions lost a record."""
 
-    generation: int
+    assembler: Assembler
+    rules: frozenset[Rule]
     delivered: list[list[Record]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
     sent: list[tuple[int, int, int]] = field(default_factory=list)  # transaction, partition, sequence
 
-    def send(self, number: int, partition: int, position: int, body: Body, lost: bool) -> None:
-        """Publish one record; a lost one leaves a gap, and later ones are delivered all the same."""
-        sequence = sum(1 for _, other, _ in self.sent if other == partition)
-        self.sent.append((number, partition, sequence))
-        if not lost:
-            self.delivered[partition].append(Record(self.generation, sequence, position, body))
+    @classmethod
+    def of(cls, generation: int, rules: frozenset[Rule], random: Random) -> Run:
+        """A run that cuts transactions into records in its own way."""
+        numbering = Numbering("model", generation, PARTITIONS)
+        return cls(Assembler([TABLE], numbering, NeverRead(), most_rows=random.randint(1, 5)), rules)
+
+    def capture(self, number: int, transaction: Transaction, loss: float, random: Random) -> None:
+        """Publish a transaction; a record that is lost leaves a gap, and later ones are delivered all the same."""
+        for event in events(number, transaction):
+            for partition, _, record in self.assembler.take(event):
+                self.sent.append((number, partition, record.stamp.sequence))
+                if random.random() >= loss:
+                    self.delivered[partition].append(self._by_rule(record))
+
+    def _by_rule(self, record: Record) -> Record:
+        """The record as it is, or without the phase of its transaction."""
+        if Rule.PHASE in self.rules:
+            return record
+        position = record.stamp.position // POSITION_STEP * POSITION_STEP
+        return record._replace(stamp=record.stamp._replace(position=Lsn(position)))
 
     def first_missing(self, stop: int, kept: list[int]) -> int:
         """The first transaction that is not wholly delivered when only `kept` records of each partition count."""
-        there = [{each.sequence for each in self.delivered[p][: kept[p]]} for p in range(PARTITIONS)]
+        there = [{each.stamp.sequence for each in self.delivered[p][: kept[p]]} for p in range(PARTITIONS)]
         return min((number for number, p, sequence in self.sent if sequence not in there[p]), default=stop)
 
 
@@ -105,7 +110,9 @@ def log(history: History, rules: frozenset[Rule], random: Random) -> list[list[R
         generation += 1
         last = random.random() < 0.3 or generation > 7
         stop = history.end if last else random.randint(acknowledged, history.end)
-        run = _run(generation, history, range(acknowledged, stop), rules, 0.0 if last else 0.1, random)
+        run = Run.of(generation, rules, random)
+        for number in range(acknowledged, stop):
+            run.capture(number, history.transactions[number], 0.0 if last else 0.1, random)
         kept = [_kept(len(mine), last, random) for mine in run.delivered]
         for p, mine in enumerate(run.delivered):
             logs[p] += _mixed(late[p], mine[: kept[p]], random)
@@ -113,14 +120,6 @@ def log(history: History, rules: frozenset[Rule], random: Random) -> list[list[R
         safe = run.first_missing(stop, kept) if Rule.ACKNOWLEDGE in rules else stop
         acknowledged = random.randint(acknowledged, safe)
     return logs
-
-
-def _run(generation: int, history: History, numbers: range, rules: frozenset[Rule], loss: float, random: Random) -> Run:
-    run = Run(generation)
-    for number in numbers:
-        for partition, position, body in records(number, history.transactions[number], rules, random):
-            run.send(number, partition, position, body, random.random() < loss)
-    return run
 
 
 def _kept(size: int, last: bool, random: Random) -> int:

@@ -1,26 +1,20 @@
-"""A partition's sinks: batches that are read, then committed, maybe by a sink that is no longer the owner."""
+"""A partition's sinks: batches that are read, then committed, maybe by a sink that is no longer the owner.
+
+Which records are applied is decided by the real rules (sink.progress).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
-from tests.model.capture import Emptied, Record, Rows
+from cdc.event import Value
+from cdc.lsn import Lsn
+from cdc.record import Barrier, Changes, Op, Record, Truncated
+from sink.progress import Admission, Progress
 from tests.model.rules import Rule
 from tests.model.source import Cell
 from tests.model.target import Target
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a partition is applied: one row of the target."""
-
-    epoch: int = 0
-    offset: int = 0
-    high: int = 0
-    generation: int = 0
-    sequence: int = 0
-    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +26,15 @@ class Batch:
 
 
 def admit(progress: Progress, record: Record, rules: frozenset[Rule]) -> tuple[Progress, bool]:
-    """Progress after this record, and whether to apply it."""
-    progress = replace(progress, offset=progress.offset + 1)
-    if Rule.GENERATION in rules:
-        if record.generation < progress.generation:
-            return progress, False
-        if record.generation > progress.generation:
-            progress = replace(progress, generation=record.generation, sequence=0, broken=False)
-        broken = progress.broken or record.sequence != progress.sequence
-        progress = replace(progress, sequence=record.sequence + 1, broken=broken)
-        if broken:
-            return progress, False
-    if record.position < progress.high and Rule.SKIP in rules:
-        return progress, False
-    return replace(progress, high=max(progress.high, record.position)), True
+    """Progress after this record, and whether to apply it. A rule that is off never finds anything to object to."""
+    if Rule.SKIP not in rules:
+        progress = progress._replace(high=Lsn(0))
+    if Rule.GENERATION not in rules:
+        stamp = record.stamp._replace(generation=progress.generation, sequence=progress.next_sequence)
+        record = record._replace(stamp=stamp)
+    admission = Admission(progress)
+    applicable = admission.admit(progress.next_offset, record)
+    return admission.now, applicable
 
 
 @dataclass(slots=True)
@@ -54,7 +43,7 @@ class Partition:
 
     target: Target
     log: list[Record]
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = field(default_factory=lambda: Progress(0))
     in_flight: list[Batch] = field(default_factory=list)
     history: dict[int, Progress] = field(default_factory=dict)
     written: dict[Cell, int] = field(default_factory=dict)
@@ -63,26 +52,26 @@ class Partition:
     @property
     def done(self) -> bool:
         """Everything in the log is applied."""
-        return self.progress.offset >= len(self.log)
+        return self.progress.next_offset >= len(self.log)
 
     def poll(self, random: Random) -> None:
         """A sink takes the next records; a sink before it may still hold the same ones (a zombie)."""
         known = self.progress
-        self.in_flight.append(Batch(known, self.log[known.offset : known.offset + random.randint(1, 3)]))
+        self.in_flight.append(Batch(known, self.log[known.next_offset : known.next_offset + random.randint(1, 3)]))
 
     def commit(self, random: Random) -> None:
         """One sink in flight commits its batch, or finds that it is no longer the owner, or crashes before."""
         if not self.in_flight:
             return
         batch = self.in_flight.pop(random.randrange(len(self.in_flight)))
-        current = (self.progress.epoch, self.progress.offset)
-        if Rule.FENCE in self.target.rules and (batch.known.epoch, batch.known.offset) != current:
+        current = (self.progress.epoch, self.progress.next_offset)
+        if Rule.FENCE in self.target.rules and (batch.known.epoch, batch.known.next_offset) != current:
             return
         if random.random() < 0.1:
             return
         progress = batch.known
         for record in batch.records:
-            self.history.setdefault(progress.offset, progress)
+            self.history.setdefault(progress.next_offset, progress)
             progress, admitted = admit(progress, record, self.target.rules)
             if admitted:
                 self._apply(record)
@@ -90,18 +79,31 @@ class Partition:
 
     def replay(self, random: Random) -> None:
         """Go back to any offset: a new epoch, and the skip rule starts anew."""
-        if self.progress.offset:
-            past = self.history[random.randrange(self.progress.offset)]
-            self.progress = replace(past, epoch=self.progress.epoch + 1, high=0)
+        if self.progress.next_offset:
+            past = self.history[random.randrange(self.progress.next_offset)]
+            self.progress = past._replace(epoch=self.progress.epoch + 1, high=Lsn(0))
             self.written.clear()
 
     def _apply(self, record: Record) -> None:
-        match record.body:
-            case Emptied():
-                self.target.truncate(record.position)
-            case Rows(wide, cells):
-                for key, _ in cells:
-                    cell = Cell(wide, key)
-                    self.saw_the_past |= record.position < self.written.get(cell, 0)
-                    self.written[cell] = record.position
-                self.target.change(wide, cells, record.position)
+        position = record.stamp.position
+        match record:
+            case Truncated():
+                self.target.truncate(position)
+            case Changes(_, _, wide, _, rows):
+                cells = [(str(key), _text(op, value)) for op, key, value in rows]
+                self._note(str(wide["ship"]), str(wide["time"]), cells, position)
+                self.target.change((str(wide["ship"]), str(wide["time"])), cells, position)
+            case Barrier():
+                raise AssertionError("nobody emits one here")
+
+    def _note(self, ship: str, time: str, cells: list[tuple[str, str | None]], position: int) -> None:
+        """Remember which change readers saw last in each cell."""
+        for key, _ in cells:
+            cell = Cell(ship, time, key)
+            self.saw_the_past |= position < self.written.get(cell, 0)
+            self.written[cell] = position
+
+
+def _text(op: Value, value: Value) -> str | None:
+    """What a row sets its cell to; None clears it."""
+    return None if op == Op.DELETE or value is None else str(value)

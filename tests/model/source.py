@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, TypeAlias
 
-ENTITY_TIMES = range(4)  # wide keys; two to a chunk
-KEYS = ("a", "b", "c")
+SHIPS = ("a", "b")
+TIMES = ("1", "2", "3", "4")  # two to a chunk
+KEYS = ("x", "y")
+
+WideKey: TypeAlias = "tuple[str, str]"  # ship, time
 
 
 class Cell(NamedTuple):
-    """One value's place: its wide key and its key."""
+    """One value's place."""
 
-    wide: int
+    ship: str
+    time: str
     key: str
+
+    @property
+    def wide(self) -> WideKey:
+        """The wide row in which it is."""
+        return self.ship, self.time
 
 
 class Put(NamedTuple):
@@ -124,7 +133,7 @@ def apply(table: Table, operation: Operation) -> None:
 
 def _operation(table: Table, random: Random) -> Operation:
     """One operation that the table allows, done to it."""
-    cell = Cell(random.choice(ENTITY_TIMES), random.choice(KEYS))
+    cell = Cell(random.choice(SHIPS), random.choice(TIMES), random.choice(KEYS))
     dice = random.random()
     operation: Operation
     if dice < 0.06:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from tests.model.capture import POSITION_STEP
 from tests.model.rules import Rule
-from tests.model.source import Cell, Table
+from tests.model.source import Cell, Table, WideKey
 
 CHUNKS = (0, 1)
 
 
-def chunk_of(wide: int) -> int:
-    """The chunk whose range of time holds this wide key."""
-    return wide // 2
+def chunk_of(time: str) -> int:
+    """The chunk whose range holds this time."""
+    return int(time > "2")
 
 
 @dataclass(slots=True)
@@ -30,16 +30,16 @@ class Target:
 
     rules: frozenset[Rule]
     cutoff_lsn: int
-    rows: dict[int, WideRow] = field(default_factory=dict)
+    rows: dict[WideKey, WideRow] = field(default_factory=dict)
     chunks: dict[int, str] = field(default_factory=lambda: dict.fromkeys(CHUNKS, "planned"))
     tombstones: set[Cell] = field(default_factory=set)
 
-    def change(self, wide: int, cells: list[tuple[str, str | None]], position: int) -> None:
+    def change(self, wide: WideKey, cells: list[tuple[str, str | None]], position: int) -> None:
         """The stream sets cells or clears them."""
         row = self.rows.setdefault(wide, WideRow(position))
         for key, value in cells:
-            if value is None and Rule.TOMBSTONE in self.rules and self.chunks[chunk_of(wide)] == "planned":
-                self.tombstones.add(Cell(wide, key))
+            if value is None and Rule.TOMBSTONE in self.rules and self.chunks[chunk_of(wide[1])] == "planned":
+                self.tombstones.add(Cell(*wide, key))
             row.cells[key] = value
         row.lsn = position
         self._settle(wide)
@@ -55,7 +55,7 @@ class Target:
         for cell, value in read.items():
             if value is not None and cell not in tombstones:
                 self._fill(cell, value)
-        self.tombstones = {cell for cell in self.tombstones if chunk_of(cell.wide) != chunk}
+        self.tombstones = {cell for cell in self.tombstones if chunk_of(cell.time) != chunk}
         self.chunks[chunk] = "merged"
 
     def _fill(self, cell: Cell, value: str) -> None:
@@ -65,7 +65,7 @@ class Target:
         if row.cells.get(cell.key) is None or Rule.FILL not in self.rules:
             row.cells[cell.key] = value
 
-    def _settle(self, wide: int) -> None:
+    def _settle(self, wide: WideKey) -> None:
         """A wide row exists exactly when one of its cells is not NULL."""
         if all(value is None for value in self.rows[wide].cells.values()):
             del self.rows[wide]
@@ -73,7 +73,7 @@ class Target:
     def cells(self) -> Table:
         """Everything that readers see, as a narrow table."""
         return {
-            Cell(wide, key): value
+            Cell(*wide, key): value
             for wide, row in self.rows.items()
             for key, value in row.cells.items()
             if value is not None
