@@ -205,7 +205,7 @@ class Assembler:
         names, columns, name = table.wide, list(table.carried), table.qualified
         drafts = []
         for wide, rows in self._groups.items():
-            number, key = self._places.get(wide) or self._place(wide)
+            number, key = self._places.get(wide) or self._place(table, wide)
             values = cast("tuple[str | None, ...]", wide)  # no UNCHANGED: cdc.change has seen to that
             changes = Changes(self._stamp(number), name, dict(zip(names, values, strict=True)), columns, rows)
             drafts.append(Draft(number, key, changes))
@@ -213,10 +213,10 @@ class Assembler:
         self._rows = self._bytes = 0
         return drafts
 
-    def _place(self, wide: Row) -> tuple[int, bytes]:
+    def _place(self, table: NarrowTable, wide: Row) -> tuple[int, bytes]:
         if len(self._places) >= _PLACES:
             self._places.clear()
-        key = encode_key(cast("tuple[str | None, ...]", wide))
+        key = encode_key(table.placed(cast("tuple[str | None, ...]", wide)))
         place = self._places[wide] = (partition(key, self._numbering.partitions), key)
         return place
 

@@ -11,7 +11,8 @@ from sink import account, quarantine, tombstones
 from sink.batch import Batch, Segment
 from sink.mapping import Mapping
 from sink.merge import Merger
-from sink.pivot import Fold, Misfit
+from sink.misfit import Misfit
+from sink.pivot import Fold
 from sink.registry import Refused, Registry
 from sink.route import Routes
 from sink.rows import PartRows, spread

@@ -11,7 +11,7 @@ from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Record, Truncated
 from cdc.transport import Received
 from sink.mapping import Mapping as WideMapping
-from sink.pivot import Misfit, undecodable
+from sink.misfit import Misfit, undecodable
 from sink.progress import Admission, Progress
 
 Decode: TypeAlias = Callable[[bytes], Record]
@@ -88,7 +88,7 @@ class Batch:
         """A truncate that is to be applied, and that the mapping says to stop at."""
         return (
             self.mapping.on_truncate == "halt"
-            and self.mapping.table.qualified in record.tables
+            and not self.mapping.tables.isdisjoint(record.tables)
             and Admission(now).admit(now.next_offset, record)
         )
 
@@ -104,7 +104,7 @@ class Batch:
                 commit = received.partition, record.stamp.commit_time
                 self.commits[commit] = self.commits.get(commit, 0) + len(record.rows)
             case Truncated():
-                if self.mapping.on_truncate == "apply" and self.mapping.table.qualified in record.tables:
+                if self.mapping.on_truncate == "apply" and not self.mapping.tables.isdisjoint(record.tables):
                     self.segments[-1].truncate = record.stamp.position
                     self.segments.append(Segment())
             case Barrier():

@@ -1,4 +1,4 @@
-"""The mapping: how a narrow table's readings become cells of wide tables. Plain values, made once at the edge."""
+"""The mapping: how narrow tables' readings become cells of wide tables. Plain values, made once at the edge."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.narrow import NarrowTable
+from sink.rule import Rule
 
 Layout = Literal["per_entity", "single"]
 
@@ -15,26 +16,66 @@ Layout = Literal["per_entity", "single"]
 class Mapping:
     """One connector's mapping.
 
-    `discriminator` names the column whose value chooses the value column, by `choices`
-    ({"Decimal": "double_v"}); without it the first value column that is not NULL is taken.
-    `types` gives each carried column's type as format_type writes it; a wide column has its value column's type.
-    `layout` is one wide table for each entity, or a single one; `name` is the wide tables' name, where
-    `{entity}` stands for the entity's values.
+    `rules` has one for each narrow table, alike but for the table and its types; there is at least one. With
+    `growing`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is the
+    wide tables' name, where `{entity}` stands for the entity's values.
     """
 
     connector: str
-    table: NarrowTable
-    types: Dict[str, str]
+    rules: tuple[Rule, ...]
     schema: str
     name: str
     layout: Layout = "per_entity"
-    discriminator: str | None = None
-    choices: Dict[str, str] | None = None
+    growing: bool = False
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"
-    unknown_key: Literal["add_column", "reject"] = "add_column"
+    unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
+    type_conflict: Literal["quarantine", "widen", "null"] = "quarantine"
+    columns_per_table: int = 5_000
+    columns_per_hour: int = 20_000
+
+    @property
+    def rule(self) -> Rule:
+        """The first rule: what all of them share can be asked of it."""
+        return self.rules[0]
+
+    @property
+    def plain(self) -> bool:
+        """There is one narrow table, and its rule is plain: the fast paths can read it."""
+        return len(self.rules) == 1 and not self.growing and self.rules[0].plain
+
+    @property
+    def table(self) -> NarrowTable:
+        """The first narrow table, which is the only one of a plain mapping. All have the same columns."""
+        return self.rules[0].table
+
+    @property
+    def types(self) -> Dict[str, str]:
+        """The types of the first narrow table's columns."""
+        return self.rules[0].types
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The narrow tables' qualified names."""
+        return frozenset(rule.table.qualified for rule in self.rules)
+
+    @property
+    def entity(self) -> tuple[str, ...]:
+        """The names of the entity, real or virtual columns."""
+        return self.rules[0].entity
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """The wide tables' key: the time, and before it the entity where one table holds all."""
-        return self.table.time if self.layout == "per_entity" else self.table.wide
+        time = self.rules[0].table.time
+        return time if self.layout == "per_entity" else self.rules[0].entity + time
+
+    @property
+    def key_types(self) -> dict[str, str]:
+        """The wide tables' key columns and their types."""
+        types = {**self.rules[0].entity_types, **self.rules[0].time_types}
+        return {name: types[name] for name in self.key_columns}
+
+    def rule_of(self, table: str) -> Rule | None:
+        """The rule of a narrow table, by its qualified name."""
+        return next((rule for rule in self.rules if rule.table.qualified == table), None)

@@ -175,7 +175,7 @@ class _Stage:
 
 def _key_fields(mapping: Mapping) -> list[sql.Composed]:
     return [
-        *(tables.definition(name, mapping.types[name]) for name in mapping.key_columns),
+        *(tables.definition(name, type_text) for name, type_text in mapping.key_types.items()),
         tables.definition(LSN_COLUMN, "pg_lsn"),
     ]
 

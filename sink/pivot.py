@@ -5,17 +5,16 @@ The order within a wide row is kept by keeping the last change of each cell; row
 
 from __future__ import annotations
 
-from base64 import b64encode
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-import orjson
-
-from cdc.event import UNCHANGED, Value
+from cdc.event import UNCHANGED, Row, Value
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op
 from sink.copytext import escaped
+from sink.interpret import Interpreters, Reading, Unplaced
 from sink.layout import misplaced
 from sink.mapping import Mapping
+from sink.misfit import Misfit, misfit
 from sink.route import Route, Routes
 from sink.rows import WideKey, WideRow
 from sink.wide import Need
@@ -23,19 +22,29 @@ from sink.wide import Need
 _DELETE: Final = Op.DELETE.value
 
 
-class Misfit(NamedTuple):
-    """A reading (or a record) that cannot be placed. `raw` is JSON, or base64 of bytes that are not."""
+class Cell(NamedTuple):
+    """One cell: the wide values of entity and time, and the key."""
 
-    origin: str
-    position: Lsn | None
-    reason: str
-    detail: str
-    raw: str
+    entity: tuple[str, ...]
+    time: tuple[str, ...]
+    key: str
 
 
-def undecodable(origin: str, value: bytes, reason: str, detail: str) -> Misfit:
-    """A record of the log that is none of ours, as bytes."""
-    return Misfit(origin, None, reason, detail, b64encode(value).decode())
+class Touch(NamedTuple):
+    """A narrow row that touched a cell in which several may meet: its table, its head, and its carried values.
+
+    `xid` is the latest transaction that did, and `position` where that stands.
+    """
+
+    table: str
+    head: tuple[str | None, ...]
+    row: Row
+    xid: int
+    position: Lsn
+
+
+Moments: TypeAlias = "dict[tuple[str, WideKey], set[tuple[str, str]]]"
+"""Entity identity, wide key -> tables of the rows that were folded there, and where they lie on the chunks' axis."""
 
 
 class Fold:
@@ -44,15 +53,24 @@ class Fold:
     `tables` has for each entity of the registry the wide rows that were touched. `needs` are keys without a column
     that were to be set: make their columns and fold again, or fold again with `refused` to put them in quarantine:
     (entity identity, key) -> reason, detail.
+
+    Where the mapping is not plain, `moments` says where the source rows are from; and where several of them can meet
+    in a cell, nothing is set: `touched` has the cells, to be read again from the source and then `put`.
     """
 
     def __init__(
-        self, mapping: Mapping, routes: Routes, refused: dict[tuple[str, str], tuple[str, str]] | None = None
+        self,
+        mapping: Mapping,
+        routes: Routes,
+        refused: dict[tuple[str, str], tuple[str, str]] | None = None,
+        interpreters: Interpreters | None = None,
     ) -> None:
         self._mapping = mapping
         self._routes = routes
         self._refused = refused or {}
+        self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
         table = mapping.table
+        self._plain, self._tables = mapping.plain, mapping.tables
         self._wide_names = table.wide
         self._entity_width = len(table.entity)
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
@@ -61,6 +79,8 @@ class Fold:
         self.tables: dict[str, dict[WideKey, WideRow]] = {}
         self.needs: dict[Need, None] = {}  # a set that keeps the order
         self.misfits: list[Misfit] = []
+        self.moments: Moments = {}
+        self.touched: dict[Cell, Touch] = {}
         self.rows = 0
 
     def add(self, changes: Changes, origin: str, *, escape: bool) -> None:
@@ -73,8 +93,10 @@ class Fold:
             return
         if len(changes.wide) != len(wide):
             self.reject(changes, origin, "foreign_record", f"a wide key of {', '.join(changes.wide)}")
-        elif changes.table != self._mapping.table.qualified:
+        elif changes.table not in self._tables:
             self.reject(changes, origin, "foreign_record", f"a record of {changes.table}")
+        elif not self._plain:
+            self._interpret(changes, rows, wide, origin)
         elif None in wide:
             self.reject(changes, origin, "null_wide_key", "the entity or the time is NULL")
         else:
@@ -97,7 +119,7 @@ class Fold:
                         continue
                 except KeyError:
                     pass
-            self._place(_Odd(changes, n, narrow, f"{origin}:{n}"), route, row)
+            self._place(_Odd(changes, n, narrow, origin), route, row)
 
     def _place(self, odd: _Odd, route: Route, row: WideRow) -> None:
         """One narrow row that is not just a value for its column."""
@@ -123,7 +145,8 @@ class Fold:
             _clear(row, route, key)
         elif column is None:
             if value is not UNCHANGED:
-                self._need(odd, route, row, Need(self._entity_values(odd), key, source))
+                need = Need(self._entity_values(odd), key, source, self._mapping.types.get(source, ""))
+                self._need(odd, route, row, need)
         elif column.source != source:
             self._misfit(odd, "type_conflict", f"{key!r} is filled from {column.source}, and this is a {source}")
             _clear(row, route, key)
@@ -153,6 +176,66 @@ class Fold:
     def _entity_values(self, odd: _Odd) -> tuple[str | None, ...]:
         return tuple([odd.changes.wide[name] for name in self._mapping.table.entity])
 
+    def _interpret(self, changes: Changes, rows: list[list[Value]], head: tuple[str | None, ...], origin: str) -> None:
+        """The general path: row by row, by the rule of the table."""
+        interpreter = self._interpreters.of(changes.table)
+        several = interpreter.rule.several != "refuse"
+        self.rows += len(rows)
+        for n, narrow in enumerate(rows):
+            gone = narrow[0] == _DELETE
+            if gone and self._ignore_deletes:
+                continue
+            odd = _Odd(changes, n, narrow, origin)
+            found = interpreter.read(head, narrow[1:], gone=gone)
+            if isinstance(found, Unplaced):
+                if not gone or found.reason == "unknown_id":  # else it never had a place
+                    self._misfit(odd, *found)
+                continue
+            for reading in found:
+                if several:
+                    self._touch(reading, odd, head)
+                else:
+                    self._put(reading, odd, interpreter.axis(head, narrow[1:]))
+
+    def _touch(self, reading: Reading, odd: _Odd, head: tuple[str | None, ...]) -> None:
+        stamp = odd.changes.stamp
+        cell = Cell(reading.entity, reading.time, reading.key)
+        self.touched[cell] = Touch(odd.changes.table, head, tuple(odd.narrow[1:]), stamp.xid, stamp.position)
+
+    def _put(self, reading: Reading, odd: _Odd, axis: str) -> None:
+        refusal = self.put(reading, odd.changes.stamp.position, [(odd.changes.table, axis)])
+        if refusal is not None:
+            self._misfit(odd, *refusal)
+
+    def put(self, reading: Reading, position: Lsn, moments: list[tuple[str, str]]) -> tuple[str, str] | None:
+        """Set or clear one cell, or need its column; answers why it cannot be placed (it is cleared then).
+
+        `moments` are the tables and places on the chunks' axis where source rows of the cell can lie.
+        """
+        route = self._routes.of(reading.entity)
+        wide = reading.time if self._mapping.layout == "per_entity" else reading.entity + reading.time
+        identity = route.entity.identity
+        row = self._row(identity, wide)
+        row.position = position
+        self.moments.setdefault((identity, wide), set()).update(moments)
+        column, value = route.entity.columns.get(reading.key), reading.value
+        refusal = None
+        if value is None:
+            _clear(row, route, reading.key)
+        elif value is UNCHANGED:
+            pass
+        elif column is None:
+            refusal = self._refused.get((identity, reading.key))
+            if refusal is None:
+                self.needs[Need(reading.entity, reading.key, reading.source, reading.type)] = None
+        elif reading.fits(column.type):
+            row.cells[column.ordinal] = escaped(value)
+        else:
+            refusal = "type_conflict", f"{reading.key!r} is a {column.type}, and this is a {reading.type}"
+        if refusal is not None:
+            _clear(row, route, reading.key)
+        return refusal
+
     def _row(self, entity: str, key: WideKey) -> WideRow:
         table = self.tables.get(entity)
         if table is None:
@@ -169,13 +252,12 @@ class Fold:
         return [[narrow[pick] for pick in picks] for narrow in changes.rows]
 
     def _misfit(self, odd: _Odd, reason: str, detail: str) -> None:
-        self.misfits.append(Misfit(odd.origin, odd.changes.stamp.position, reason, detail, _raw(odd.changes, odd.n)))
+        self.misfits.append(misfit(odd.changes, odd.n, odd.origin, reason, detail))
 
     def reject(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put every row of a record into quarantine."""
         self.rows += len(changes.rows)
-        for n, narrow in enumerate(changes.rows):
-            self._misfit(_Odd(changes, n, narrow, f"{origin}:{n}"), reason, detail)
+        self.misfits += [misfit(changes, n, origin, reason, detail) for n in range(len(changes.rows))]
 
 
 class _Odd(NamedTuple):
@@ -196,14 +278,3 @@ def _clear(row: WideRow, route: Route, key: str) -> None:
         row.bare = {key}
     else:
         row.bare.add(key)
-
-
-def _raw(changes: Changes, n: int) -> str:
-    """One row of a record, whole, as JSON."""
-    fields: dict[str, Any] = {
-        "table": changes.table,
-        "wide": changes.wide,
-        "columns": changes.columns,
-        "row": changes.rows[n],
-    }
-    return orjson.dumps(fields).decode()

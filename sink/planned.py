@@ -59,13 +59,13 @@ def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str])
     entity = made.entity
     taken = reserved(mapping.key_columns) | {folded(column.name) for column in entity.columns.values()}
     ordinal = max(entity.ordinals, default=0)
-    key_types = [mapping.types[column] for column in mapping.key_columns] + ["pg_lsn"]
+    key_types = [*mapping.key_types.values(), "pg_lsn"]
     number = max(entity.parts, default=0)
     end = width(key_types + [column.type for column in entity.of_part(number)])
     for need in needs:
         if need.key in entity.columns:
             continue
-        type_text = mapping.types[need.source]
+        type_text = need.type
         if number == 0 or not end.plus(type_text).fits:
             number, end = number + 1, width(key_types)
             made.new_parts.append(_part(mapping, entity, number, names))

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
-from sink.pivot import Misfit
+from sink.misfit import Misfit
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

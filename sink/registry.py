@@ -204,7 +204,7 @@ def _make_schema(connection: Connection, schema: str) -> None:
 
 def _check_types(connection: Connection, mapping: Mapping, missing: list[Need]) -> None:
     """Let the target's own parser read the types' names, which go into statements as they are."""
-    wanted = {mapping.types[need.source] for need in missing} | {mapping.types[name] for name in mapping.key_columns}
+    wanted = {need.type for need in missing} | set(mapping.key_types.values())
     for text in sorted(wanted):
         connection.execute("SELECT %s::regtype", [text])
 

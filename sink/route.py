@@ -45,12 +45,13 @@ class Routes:
     def __init__(self, mapping: Mapping, entities: Dict[str, Entity], first: int) -> None:
         self._entities = entities
         self._single = mapping.layout == "single"
-        self._choices = dict(mapping.choices or {}) if mapping.discriminator is not None else {}
-        self._index = {name: first + n for n, name in enumerate(mapping.table.carried)}
-        self._values = mapping.table.values
+        rule = mapping.rule
+        self._choices = dict(rule.choices or {}) if rule.discriminator is not None else {}
+        self._index = {name: first + n for n, name in enumerate(rule.table.carried)}
+        self._values = rule.table.values
         self._cache: dict[tuple[str | None, ...], Route] = {}
-        self.key = self._index[mapping.table.key[0]]
-        self.discriminator = None if mapping.discriminator is None else self._index[mapping.discriminator]
+        self.key = self._index[rule.table.key[0]] if rule.table.key else 0
+        self.discriminator = self._index.get(rule.discriminator or "")
 
     def of(self, values: tuple[str | None, ...]) -> Route:
         """The route of the entity with these values; one without any column where it has no table yet."""

@@ -215,7 +215,7 @@ class Sink:
                         raise
                     self._isolate(rest[:taken])
             if batch.halted_by is not None:
-                raise halts.truncated(batch.mapping.table.qualified, batch.halted_by.stamp.position)
+                raise halts.truncated(", ".join(batch.halted_by.tables), batch.halted_by.stamp.position)
             rest = rest[taken:]
 
     def _batch(self, received: list[Received], poison: frozenset[Place]) -> tuple[Batch, int]:

@@ -37,7 +37,7 @@ def definition(name: str, type_text: str) -> sql.Composed:
 def create_part(mapping: Mapping, part: Part, columns: Sequence[Column]) -> sql.Composed:
     """Make a part table with its first columns."""
     fields = [
-        *(definition(name, mapping.types[name]) for name in mapping.key_columns),
+        *(definition(name, type_text) for name, type_text in mapping.key_types.items()),
         sql.SQL("{} pg_lsn NOT NULL").format(sql.Identifier(LSN_COLUMN)),
         *(definition(column.name, column.type) for column in columns),
         sql.SQL("PRIMARY KEY ({})").format(names(mapping.key_columns)),

@@ -40,11 +40,15 @@ class Column(NamedTuple):
 
 
 class Need(NamedTuple):
-    """A key that was met and has no column: `values` are the entity's, `source` the narrow column with its value."""
+    """A key that was met and has no column: `values` are the entity's, `source` the narrow column with its value.
+
+    `type` is that of the column to be made.
+    """
 
     values: tuple[str | None, ...]
     key: str
     source: str
+    type: str
 
 
 @dataclass(slots=True)

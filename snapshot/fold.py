@@ -14,7 +14,8 @@ from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
 from sink.copytext import NULL, escaped
 from sink.mapping import Mapping
-from sink.pivot import Fold, Misfit
+from sink.misfit import Misfit
+from sink.pivot import Fold
 from sink.route import Route, Routes
 from sink.rows import WideKey, WideRow
 from sink.wide import Need

@@ -146,14 +146,14 @@ class Side:
         first = sql.SQL("coalesce({})").format(
             _COMMA.join(_text(sql.Identifier(name)) for name in mapping.table.values)
         )
-        if mapping.discriminator is None:
+        if mapping.rule.discriminator is None:
             return first
         choices = [
             sql.SQL("WHEN {} THEN {}").format(sql.Literal(choice), _text(sql.Identifier(name)))
-            for choice, name in (mapping.choices or {}).items()
+            for choice, name in (mapping.rule.choices or {}).items()
         ]
         return sql.SQL("CASE {} {} ELSE {} END").format(
-            sql.Identifier(mapping.discriminator), sql.SQL(" ").join(choices), first
+            sql.Identifier(mapping.rule.discriminator), sql.SQL(" ").join(choices), first
         )
 
     def _hash(self) -> sql.Composed:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from cdc.narrow import NarrowTable
 from sink.mapping import Mapping
+from sink.rule import Rule
 from widebeam.mistakes import explain, secrets_in_file, strangers
 from widebeam.options import NAME, Options
 
@@ -97,21 +98,23 @@ class Connector:
 
     def mapping(self, types: Dict[str, str]) -> Mapping:
         """The mapping, with the narrow columns' types as the source's catalog writes them."""
-        target, sink, value = self.options.target, self.options.sink, self.options.source.value
+        target, sink = self.options.target, self.options.sink
         default = "{entity}" if target.layout == "per_entity" else "{connector}"
         return Mapping(
             connector=self.name,
-            table=self.table,
-            types=types,
+            rules=(self._rule(types),),
             schema=target.wide_schema,
             name=(target.name or default).replace("{connector}", self.name),
             layout=target.layout,
-            discriminator=value.discriminator,
-            choices=value.columns if isinstance(value.columns, dict) else None,
             on_delete=sink.on_delete,
             on_truncate=sink.on_truncate,
             unknown_key=sink.unknown_key,
         )
+
+    def _rule(self, types: Dict[str, str]) -> Rule:
+        value = self.options.source.value
+        choices = value.columns if isinstance(value.columns, dict) else None
+        return Rule.of(self.table, types, discriminator=value.discriminator, choices=choices)
 
 
 def load(connector: str, environment: Dict[str, str] | None = None) -> Connector:

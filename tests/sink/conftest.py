@@ -13,6 +13,7 @@ import pytest
 from cdc.narrow import NarrowTable
 from cdc.session import connect
 from sink.mapping import Mapping
+from sink.rule import Rule
 
 TYPES = {
     "ship_id": "text",
@@ -33,14 +34,12 @@ SHIPS = NarrowTable(
     ("double_v", "long_v", "str_v", "bool_v"),
     ("value_format",),
 )
+CHOICES = {"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"}
 MAPPING = Mapping(
     connector="ships",
-    table=SHIPS,
-    types=TYPES,
+    rules=(Rule.of(SHIPS, TYPES, discriminator="value_format", choices=CHOICES),),
     schema="wide",
     name="{entity}",
-    discriminator="value_format",
-    choices={"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"},
 )
 
 

@@ -13,7 +13,7 @@ from sink.width import MAX_COLUMNS, ROW_BYTES, width
 
 
 def planned_names(mapping, keys):
-    (made,) = plan(mapping, {}, [Need(("ship-1",), key, "double_v") for key in keys], [])
+    (made,) = plan(mapping, {}, [Need(("ship-1",), key, "double_v", "double precision") for key in keys], [])
     return [column.name for column in made.columns]
 
 
@@ -72,13 +72,13 @@ def test_no_two_keys_ever_share_a_column(keys):
 
 
 def test_entities_that_come_to_one_table_name_get_two(mapping):
-    needs = [Need((entity,), "a", "double_v") for entity in ("Ship", "ship")]
+    needs = [Need((entity,), "a", "double_v", "double precision") for entity in ("Ship", "ship")]
     views = [made.entity.view for made in plan(mapping, {}, needs, [])]
     assert len({folded(view) for view in views}) == 2
 
 
 def test_a_table_does_not_take_the_name_of_one_that_is_there(mapping):
-    (made,) = plan(mapping, {}, [Need(("ship-1",), "a", "double_v")], ["ship-1", "other"])
+    (made,) = plan(mapping, {}, [Need(("ship-1",), "a", "double_v", "double precision")], ["ship-1", "other"])
     assert made.entity.view.startswith("ship-1_")
 
 
@@ -88,21 +88,21 @@ def test_the_template_takes_the_entity_s_values():
 
 
 def test_1037_floats_make_two_parts(mapping):
-    (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "double_v") for n in range(1037)], [])
+    (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "double_v", "double precision") for n in range(1037)], [])
     assert sorted(made.entity.parts) == [1, 2]
     assert [column.ordinal for column in made.columns] == list(range(1, 1038))
 
 
 def test_new_columns_go_to_the_last_part(mapping):
-    (before,) = plan(mapping, {}, [Need(("s",), f"k{n}", "double_v") for n in range(1037)], [])
+    (before,) = plan(mapping, {}, [Need(("s",), f"k{n}", "double_v", "double precision") for n in range(1037)], [])
     entities: dict[str, Entity] = {before.entity.identity: before.entity}
-    (after,) = plan(mapping, entities, [Need(("s",), "new", "double_v")], [])
+    (after,) = plan(mapping, entities, [Need(("s",), "new", "double_v", "double precision")], [])
     assert [column.part for column in after.columns] == [2]
     assert after.new_parts == []
 
 
 def test_a_row_of_booleans_is_limited_by_the_number_of_columns(mapping):
-    (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "bool_v") for n in range(3000)], [])
+    (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "bool_v", "boolean") for n in range(3000)], [])
     assert max(len(made.entity.of_part(number)) for number in made.entity.parts) < MAX_COLUMNS
 
 

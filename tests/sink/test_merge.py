@@ -23,7 +23,7 @@ class Table:
         self.merger = Merger(target, mapping)
 
     def columns(self, *keys, source="double_v"):
-        self.registry.ensure(self.target, [Need(("ship-1",), key, source) for key in keys])
+        self.registry.ensure(self.target, [Need(("ship-1",), key, source, self.mapping.types[source]) for key in keys])
 
     def spread(self, rows, position):
         entity = self.registry.entities[ENTITY]

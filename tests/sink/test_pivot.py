@@ -16,6 +16,7 @@ from sink.pivot import Fold
 from sink.planned import plan
 from sink.route import Routes
 from sink.rows import spread
+from sink.rule import Rule
 
 FORMATS = {"Decimal": 1, "Integer": 2, "String": 3, "Boolean": 4}
 KEYS = ["a", "b", "c"]
@@ -71,7 +72,7 @@ def test_the_discriminator_chooses_value_and_type(mapping):
 
 
 def test_without_a_discriminator_the_first_value_that_is_there_counts(mapping):
-    plain = replace(mapping, discriminator=None, choices=None)
+    plain = replace(mapping, rules=(Rule.of(mapping.table, mapping.types),))
     entities = {}
     fold = folded(
         plain, [record([["i", "a", None, "7", "x", None, None], ["i", "b", None, None, "y", None, None]])], entities
@@ -220,7 +221,7 @@ def one_by_one(mapping, state, entities, change, position):
     """The naive model: what one change does to {time: {key: text}}; a key's type is that of its first value."""
     op, key, chosen, value, time = change
     row = state.setdefault(time, {})
-    source = (mapping.choices or {}).get(chosen)
+    source = (mapping.rule.choices or {}).get(chosen)
     known = entities.get(key)
     if op == "d" or source is None or value is None:
         row.pop(key, None)

@@ -14,9 +14,11 @@ from sink import registry as registry_module
 from sink.registry import Registry
 from sink.wide import Need
 
+TYPES = {"double_v": "double precision", "long_v": "bigint", "str_v": "text", "bool_v": "boolean"}
+
 
 def needs(*keys, source="double_v", entity="ship-1"):
-    return [Need((entity,), key, source) for key in keys]
+    return [Need((entity,), key, source, TYPES[source]) for key in keys]
 
 
 def columns_of(target, name):
@@ -180,7 +182,7 @@ def test_a_target_that_somebody_changed_halts_and_names_it(target, mapping, stat
 
 
 def test_a_type_s_name_that_hides_a_statement_is_refused(target, mapping):
-    evil = replace(mapping, types={**mapping.types, "double_v": "float8; DROP SCHEMA widebeam CASCADE"})
+    evil = "float8; DROP SCHEMA widebeam CASCADE"
     with pytest.raises(Exception, match=r"syntax error|invalid type name"):
-        Registry(evil).ensure(target, needs("a"))
+        Registry(mapping).ensure(target, [each._replace(type=evil) for each in needs("a")])
     assert target.execute("SELECT count(*) FROM widebeam.connectors").fetchone() == (1,)

@@ -13,6 +13,7 @@ import sink
 from cdc.narrow import NarrowTable
 from cdc.session import connect
 from sink.mapping import Mapping
+from sink.rule import Rule
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -44,24 +45,19 @@ def mapping() -> Mapping:
         values=("double_v", "long_v", "str_v", "bool_v"),
         extra=("value_format",),
     )
-    return Mapping(
-        connector="ships",
-        table=table,
-        types={
-            "ship_id": "text",
-            "created_time": "timestamp without time zone",
-            "data_channel_id": "text",
-            "double_v": "double precision",
-            "long_v": "bigint",
-            "str_v": "text",
-            "bool_v": "boolean",
-            "value_format": "character varying(50)",
-        },
-        schema="wide",
-        name="{entity}",
-        discriminator="value_format",
-        choices={"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"},
-    )
+    types = {
+        "ship_id": "text",
+        "created_time": "timestamp without time zone",
+        "data_channel_id": "text",
+        "double_v": "double precision",
+        "long_v": "bigint",
+        "str_v": "text",
+        "bool_v": "boolean",
+        "value_format": "character varying(50)",
+    }
+    choices = {"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"}
+    rule = Rule.of(table, types, discriminator="value_format", choices=choices)
+    return Mapping(connector="ships", rules=(rule,), schema="wide", name="{entity}")
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from cdc.narrow import NarrowTable
 from cdc.record import Changes, Stamp
 from sink.copytext import NULL, escaped
 from sink.mapping import Mapping
-from sink.pivot import Fold, Misfit
+from sink.misfit import Misfit
+from sink.pivot import Fold
 from sink.route import Routes
+from sink.rule import Rule
 from sink.wide import Column, Entity
 from snapshot.fold import ChunkFold, unescaped
 
@@ -85,7 +87,7 @@ def test_without_a_discriminator_the_first_value_that_is_set_counts(
     fold: Callable[..., ChunkFold], mapping: Mapping
 ) -> None:
     table = replace(mapping.table, extra=())
-    folded = fold(replace(mapping, table=table, discriminator=None, choices=None))
+    folded = fold(replace(mapping, rules=(Rule.of(table, mapping.types),)))
     folded.add([line("a", "t", "count", None, "5", None, None), line("a", "t", "on", None, None, None, None)])
     assert cells(folded) == {('["a"]', "t"): {2: "5"}}
 
@@ -203,4 +205,5 @@ def make_mapping() -> Mapping:
         "tenant", "readings", ("ship_id",), ("created_time",), ("data_channel_id",), FIELDS, ("value_format",)
     )
     choices = {choice: source for source, choice in CHOICE.items()}
-    return Mapping("ships", table, {}, "wide", "{entity}", discriminator="value_format", choices=choices)
+    rule = Rule.of(table, {}, discriminator="value_format", choices=choices)
+    return Mapping("ships", (rule,), "wide", "{entity}")

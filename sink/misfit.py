@@ -1,0 +1,42 @@
+"""Misfits: readings and records that cannot be placed, as the quarantine keeps them. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any, NamedTuple
+
+import orjson
+
+from cdc.lsn import Lsn
+from cdc.record import Changes
+
+
+class Misfit(NamedTuple):
+    """A reading (or a record) that cannot be placed. `raw` is JSON, or base64 of bytes that are not."""
+
+    origin: str
+    position: Lsn | None
+    reason: str
+    detail: str
+    raw: str
+
+
+def undecodable(origin: str, value: bytes, reason: str, detail: str) -> Misfit:
+    """A record of the log that is none of ours, as bytes."""
+    return Misfit(origin, None, reason, detail, b64encode(value).decode())
+
+
+def misfit(changes: Changes, n: int, origin: str, reason: str, detail: str) -> Misfit:
+    """Row `n` of a record, whole. `origin` is the record's place."""
+    return Misfit(f"{origin}:{n}", changes.stamp.position, reason, detail, _raw(changes, n))
+
+
+def _raw(changes: Changes, n: int) -> str:
+    """One row of a record, whole, as JSON."""
+    fields: dict[str, Any] = {
+        "table": changes.table,
+        "wide": changes.wide,
+        "columns": changes.columns,
+        "row": changes.rows[n],
+    }
+    return orjson.dumps(fields).decode()
