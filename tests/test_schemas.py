@@ -1,0 +1,36 @@
+"""Ten public schemas, each with the connector that we ship for it: from the narrow tables through a run with writers to
+what a pivot in plain SQL says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.schemas.fixture import CONNECTORS, HERE, NAMES, Fixture
+
+
+@pytest.fixture(params=NAMES)
+def schema(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Fixture:
+    """A schema with its history; ships goes through Kafka, the others through memory."""
+    made = Fixture(request.param, database, tmp_path)
+    if request.param == "ships":
+        made.environment = {
+            "WIDEBEAM_KAFKA__BOOTSTRAP_SERVERS": request.getfixturevalue("kafka").bootstrap,
+            "WIDEBEAM_KAFKA__TOPIC": request.getfixturevalue("topic"),
+            "WIDEBEAM_KAFKA__PARTITIONS": "4",
+        }
+    made.create()
+    return made
+
+
+def test_each_schema_has_a_connector() -> None:
+    assert {path.stem for path in CONNECTORS.glob("*.toml")} == set(NAMES)
+    assert {path.stem for path in HERE.glob("*.sql")} == set(NAMES)
+
+
+def test_a_run_beside_its_writers_comes_to_the_pivot(schema: Fixture) -> None:
+    schema.mend()
+    schema.live()
+    schema.converge()
+    assert schema.prove() > 3000
