@@ -1,0 +1,45 @@
+"""`widebeam init`: a look at a database, and a connector file for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def init(
+    dsn: Annotated[
+        str,
+        typer.Argument(metavar="DSN", help='A libpq connection string without a password: "host=... dbname=...".'),
+    ],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", "-t", help="The narrow table, as schema.table; several times for several of one shape."
+        ),
+    ] = None,
+) -> None:
+    """Look at a database, find its narrow tables, and write a commented connector file to standard output.
+
+    Changes nothing. Exit code 1 if nothing narrow is found.
+
+    Example: widebeam init "dbname=plant" > connectors/plant.toml
+    """
+    import os  # noqa: PLC0415
+
+    from cdc.session import connect  # noqa: PLC0415
+    from widebeam.config import ConfigError  # noqa: PLC0415
+    from widebeam.init.survey import survey  # noqa: PLC0415
+    from widebeam.options import Server, conninfo_parts  # noqa: PLC0415
+
+    try:
+        secret = "password" in conninfo_parts(dsn)
+    except ValueError as error:
+        raise ConfigError([f"DSN: {error}"]) from None
+    if secret:
+        raise ConfigError(
+            ["DSN: a password on a command line is seen by everybody; use PGPASSFILE or WIDEBEAM_SOURCE__PASSWORD"]
+        )
+    server = Server(dsn=dsn, password=os.environ.get("WIDEBEAM_SOURCE__PASSWORD"))  # type: ignore[arg-type]
+    with connect(server.conninfo(), autocommit=True, connect_timeout=10) as session:
+        typer.echo(survey(session, dsn, table or ()), nl=False)

@@ -1,0 +1,1 @@
+"""`widebeam init`: what a database holds, which of it is narrow, and a connector file that says so."""

@@ -1,0 +1,134 @@
+"""Which columns name a cell: whose reading it is, and of what. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from widebeam.init.facts import Column, Index, Sample, Table
+from widebeam.init.readings import is_text
+from widebeam.init.times import Moment
+from widebeam.init.words import AUDIT, ENTITY, KEY, LABELS, about, names_a_value, tokens
+
+_WHOLE: Final = ("smallint", "integer", "bigint")
+_LONGEST_KEY: Final = 300  # characters: a longer text is no name
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The columns beside the time that name a cell.
+
+    `key` is None where no column is left for it: then the table's name is the key, or `labels`, a jsonb column.
+    `unique` says whether a unique index covers entity, time and key.
+    """
+
+    entity: tuple[str, ...]
+    key: str | None
+    labels: str | None
+    unique: bool
+    why_entity: str
+    why_key: str
+
+
+def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
+    """What names a cell in this table; None if nothing does."""
+    labels = _labels(table, sample)
+    index = _unique(table, time)
+    rest = _of_index(index, time, labels) if index is not None else _likely(table, sample, time)
+    if not rest:
+        return _without_key(table, time, labels, index)
+    ranked = sorted(rest, key=lambda name: (-_key_score(table, sample, name), rest.index(name)))
+    entity = tuple(name for name in rest if name != ranked[0])
+    place = f"part of the unique key ({', '.join(index.columns)})" if index is not None else "never NULL and indexed"
+    if labels is not None and (index is None or labels in index.columns or not about(ranked[0], KEY)):
+        return Cell(tuple(rest), None, labels, index is not None, f"{place}", "its fields name the series")
+    return Cell(entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}")
+
+
+def _without_key(table: Table, time: Moment, labels: str | None, index: Index | None) -> Cell | None:
+    nobody = "no column says whose reading it is"
+    if labels is not None:
+        return Cell((), None, labels, index is not None, nobody, "all its fields together name the series")
+    if time.columns and index is not None:
+        return Cell((), None, None, True, nobody, "only the table's name says what is measured")
+    return None
+
+
+def _unique(table: Table, time: Moment) -> Index | None:
+    """The unique index that names a cell: with the time in it, or of several columns where there is no time."""
+    fits = [
+        index
+        for index in table.indexes
+        if index.unique
+        and not any(names_a_value(name) or name in table.surrogates for name in index.columns)
+        and (set(time.columns) <= set(index.columns) if time.columns else len(index.columns) > 1)
+    ]
+    return min(fits, key=lambda index: (len(index.columns), not index.primary), default=None)
+
+
+def _of_index(index: Index, time: Moment, labels: str | None) -> list[str]:
+    return [name for name in index.columns if name not in time.columns and name != labels]
+
+
+def _likely(table: Table, sample: Sample, time: Moment) -> list[str]:
+    """Without a unique index: what is always set, is indexed or refers to something, and is called like a part."""
+    if not time.columns:
+        return []
+    likely = [column for column in table.columns if _is_likely(table, sample, column, time)]
+    indexed = [column.name for column in likely if _beside_time(table, column.name, time)]
+    return indexed or [column.name for column in likely if about(column.name, KEY | ENTITY)]
+
+
+def _beside_time(table: Table, name: str, time: Moment) -> bool:
+    """An index on a column and the time is made to look for the one's history."""
+    return any(name in index.columns and set(time.columns) & set(index.columns) for index in table.indexes)
+
+
+def _is_likely(table: Table, sample: Sample, column: Column, time: Moment) -> bool:
+    name = column.name
+    if name in time.columns or name in table.surrogates or names_a_value(name) or about(name, AUDIT):
+        return False
+    always = len(sample.present(name)) == len(sample.rows) and bool(sample.rows or column.not_null)
+    return _can_name(column) and always
+
+
+def _can_name(column: Column) -> bool:
+    return column.type in (*_WHOLE, "uuid") or is_text(column)
+
+
+def _labels(table: Table, sample: Sample) -> str | None:
+    """A jsonb column whose values are objects of texts."""
+    for column in table.columns:
+        called = column.type == "jsonb" and about(column.name, LABELS) and not names_a_value(column.name)
+        if called and all(value.startswith("{") for value in sample.present(column.name)):
+            return column.name
+    return None
+
+
+def _key_score(table: Table, sample: Sample, name: str) -> float:
+    """How much a column looks like what is measured rather than where."""
+    column, words = table.column(name), tokens(name)
+    score = 5.0 * about(name, KEY) - 5.0 * about(name, ENTITY) + 3.0 * (words == ("key",))
+    score += 2.0 * (table.reference(name) is not None) - 2.0 * (column.type == "uuid")
+    score -= 4.0 * any(len(value) > _LONGEST_KEY for value in sample.present(name))
+    score += 2.0 * _decides_column(table, sample, name)
+    return score + min(len(sample.distinct(name)), 1000) / 1001
+
+
+def _decides_column(table: Table, sample: Sample, name: str) -> bool:
+    """Whether its value alone says which value column is set: so it is with keys, hardly with entities."""
+    columns = [column.name for column in table.columns if names_a_value(column.name)]
+    if len(columns) < 2:
+        return False
+    found: dict[str | None, set[tuple[bool, ...]]] = {}
+    for key, *values in zip(sample.values(name), *map(sample.values, columns), strict=True):
+        found.setdefault(key, set()).add(tuple(value is not None for value in values))
+    return all(len(patterns) == 1 for patterns in found.values()) and len(set.union(set(), *found.values())) > 1
+
+
+def _why(table: Table, name: str) -> str:
+    if about(name, KEY):
+        return "called like what is measured"
+    if table.reference(name) is not None:
+        return "refers to what is measured"
+    return "of these it has the most different values"

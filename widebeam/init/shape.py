@@ -1,0 +1,113 @@
+"""A table seen as narrow: its time, its cell, its readings; and which tables belong together. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from widebeam.init.cell import Cell, cell
+from widebeam.init.facts import Sample, Table, joined_samples
+from widebeam.init.readings import Readings, readings
+from widebeam.init.times import NONE, Moment, moment
+from widebeam.init.words import ENTITY, KEY, about, stem
+
+
+class NotNarrow(Exception):
+    """A table that cannot be seen as narrow; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One narrow table and the part that each of its columns plays."""
+
+    table: Table
+    sample: Sample
+    time: Moment
+    cell: Cell
+    readings: Readings
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What tables have in common that go into one target: the same columns in the same parts, of the same thing."""
+        entity = self.cell.entity
+        targets = tuple(self.table.reference(name) and self.table.reference(name)[1:] for name in entity)  # type: ignore[index]
+        cell = (entity, targets, self.cell.key, self.cell.labels, self.cell.unique)
+        return (self.table.schema, self.time.columns, *cell, self.readings.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Narrow tables that belong together; one table is a family, too."""
+
+    shapes: tuple[Shape, ...]
+
+    @property
+    def whole(self) -> Shape:
+        """All of them as one: the table with the fewest columns, seen with the rows of all."""
+        least = min(self.shapes, key=lambda each: (len(each.table.columns), each.table.name))
+        joined = joined_samples(least.sample, [each.sample for each in self.shapes])
+        named = (*least.time.columns, *least.cell.entity, least.cell.key or "", least.cell.labels or "")
+        return replace(least, sample=joined, readings=readings(least.table, joined, named) or least.readings)
+
+    @property
+    def rows(self) -> int:
+        """Estimated rows of all together."""
+        return sum(shape.table.rows for shape in self.shapes)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the names differ by numbers only, or a month ends the one name: then more of them may come."""
+        names = [shape.table.name for shape in self.shapes]
+        alike = len({_NUMBERS.sub("#", name) for name in names}) == 1
+        return alike and (len(names) > 1 or _MONTH.search(names[0]) is not None)
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a table's name is the key."""
+        return self.shapes[0].cell.key is None and self.shapes[0].cell.labels is None
+
+
+_NUMBERS = re.compile(r"\d+(_\d+)*")
+_MONTH = re.compile(r"(19|20)\d\d_?[01]\d$")
+
+
+def shape(table: Table, sample: Sample) -> Shape:
+    """See a table as narrow. Raises NotNarrow."""
+    time = moment(table, sample)
+    found = cell(table, sample, time)
+    if found is None:
+        what = "no key" if time.columns else "neither a time nor a unique key of several columns"
+        raise NotNarrow(f"{table.qualified} has {what}")
+    named = (*time.columns, *found.entity, *((found.key,) if found.key else ()), *((found.labels or ""),))
+    values = readings(table, sample, named)
+    if values is None:
+        raise NotNarrow(
+            f"{table.qualified} has no column that holds a reading, or one for each quantity (then it is wide)"
+        )
+    return Shape(table, sample, time, found, values)
+
+
+def convincing(found: Shape) -> bool:
+    """Whether a table is narrow beyond doubt: enough to propose it without being asked for it."""
+    readings_named = found.readings.named
+    if found.time == NONE:
+        key = found.cell.key
+        return readings_named and key is not None and (about(key, KEY) or found.table.reference(key) is not None)
+    if not found.cell.unique and found.table.unique(*found.cell.entity, found.cell.key or ""):
+        return False  # one row for each cell: the latest readings, which have a history elsewhere
+    if found.cell.key is None:
+        return readings_named and len(found.table.columns) <= 5
+    part = about(found.cell.key, KEY) or any(about(name, KEY | ENTITY) for name in found.cell.entity)
+    return (readings_named or found.readings.discriminator is not None) and (found.cell.unique or part)
+
+
+def families(shapes: Iterable[Shape]) -> list[Family]:
+    """Tables that belong together, the one with most rows first. A lone table whose name would be its key is none."""
+    groups: defaultdict[tuple[object, ...], list[Shape]] = defaultdict(list)
+    for each in shapes:
+        groups[stem(each.table.name), each.parts].append(each)
+    found = [Family(tuple(group)) for group in groups.values()]
+    real = [family for family in found if not (family.by_name and not family.numbered)]
+    return sorted(real, key=lambda family: (-family.rows, family.shapes[0].table.qualified))

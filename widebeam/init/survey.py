@@ -1,0 +1,120 @@
+"""A look at a whole database: which of its tables are narrow, and the connector file for one family of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from widebeam.init import look
+from widebeam.init.candidate import Candidate, candidates
+from widebeam.init.dictionary import Dictionary, Owner, choose, owner_of
+from widebeam.init.document import ASK, document
+from widebeam.init.facts import Catalog, Table
+from widebeam.init.propose import Seen, sections
+from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, shape
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOOKED_AT: Final = 300  # tables that are sampled at most, the largest first
+_TRIED: Final = 4  # candidates whose contents are read
+
+
+class NothingNarrow(LookupError):
+    """No narrow table was found; the message says what there is, and what was missing."""
+
+
+def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
+    """The connector file for the tables `wanted` ("schema.table"), or for the largest narrow ones that there are.
+
+    `dsn` is what the file shows: it has no password. Raises NothingNarrow. Reads the catalog, samples and
+    dictionaries, in transactions that cannot write.
+    """
+    session.execute("SET default_transaction_read_only = on")
+    catalog = look.catalog(session)
+    found = _asked(session, catalog, wanted) if wanted else _largest(session, catalog)
+    first, others = found[0], found[1:]
+    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn)
+    return document(_head(seen, others), sections(seen))
+
+
+def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Family]:
+    shapes = []
+    for name in wanted:
+        schema, _, table = name.rpartition(".")
+        found = catalog.find(schema or "public", table)
+        if found is None:
+            raise NothingNarrow(f"there is no table {name} that this role may read")
+        try:
+            shapes.append(shape(found, look.sample(session, found)))
+        except NotNarrow as error:
+            raise NothingNarrow(str(error)) from None
+    if len({each.parts for each in shapes}) > 1:
+        raise NothingNarrow(f"{', '.join(wanted)} have not the same shape: each needs a connector of its own")
+    return [Family(tuple(shapes))]
+
+
+def _largest(session: Session, catalog: Catalog) -> list[Family]:
+    shapes: list[Shape] = []
+    for table in sorted(catalog.tables, key=lambda each: -each.rows)[:_LOOKED_AT]:
+        try:
+            found = shape(table, look.sample(session, table))
+        except NotNarrow:
+            continue
+        if convincing(found):
+            shapes.append(found)
+    found_families = families(sorted(shapes, key=lambda each: each.table.qualified))
+    if not found_families:
+        names = ", ".join(table.qualified for table in catalog.tables[:20]) or "none that this role may read"
+        raise NothingNarrow(f"no table looks narrow (tables: {names}); name one by --table, to hear what it lacks")
+    return found_families
+
+
+def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionary | None:
+    """What the key's ids are called, if they are ids and something names them."""
+    first, key = family.shapes[0], family.shapes[0].cell.key
+    if first.cell.labels is not None:
+        return None
+    if key is not None and first.table.column(key).type.partition("(")[0] in ("text", "character varying", "jsonb"):
+        return None  # a name already
+    ids = {value for each in family.shapes for value in (each.sample.distinct(key) if key else _number(each.table))}
+    column = key or "table"
+    for candidate in candidates(catalog, first.table, key)[:_TRIED]:
+        contents = look.sample(session, candidate.table, look.NAMES)
+        owner = _owner(session, catalog, candidate, column) if not first.cell.entity and first.time.columns else None
+        found = choose(candidate, contents, ids, column, owner)
+        if found is not None:
+            return found
+    return None
+
+
+def _number(table: Table) -> set[str]:
+    digits = "".join(character for character in table.name if character.isdigit())
+    return {str(int(digits))} if digits else set()
+
+
+def _owner(
+    session: Session, catalog: Catalog, candidate: Candidate, column: str
+) -> tuple[Owner, dict[str, str]] | None:
+    """Whose the dictionary's entries are, with the name of each owner."""
+    contents = look.sample(session, candidate.table, look.NAMES)
+    found = owner_of(catalog, candidate, contents, column)
+    if found is None:
+        return None
+    names = look.sample(session, found.table, look.NAMES)
+    pairs = zip(names.values(found.target), names.values(found.name), strict=True)
+    return found, {identifier: name or "" for identifier, name in pairs if identifier is not None}
+
+
+def _head(seen: Seen, others: Sequence[Family]) -> list[str]:
+    rows = sum(len(each.sample.rows) for each in seen.family.shapes)
+    lines = [
+        f"Proposed by `widebeam init`, which looked at the catalog and at {rows:,} rows; the comments say why. "
+        f"Choices that the schema leaves open are marked {ASK} what stands here is the safe one. "
+        "Next: save it as connectors/NAME.toml, then `widebeam check NAME`, `widebeam plan NAME`, `widebeam run NAME`."
+    ]
+    if others:
+        names = ", ".join(each.shapes[0].table.qualified for each in others[:20])
+        lines.append(f"There are other narrow tables, for connectors of their own (--table): {names}.")
+    return lines

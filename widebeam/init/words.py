@@ -1,0 +1,93 @@
+"""Words in columns' names, and what they tell about the part that a column plays. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_FUSED: Final = re.compile(r"(?P<head>[a-z]{3,})(?P<tail>id|ids|path|value|name|time|stamp|code)$")
+_ALONE: Final = frozenset(("timestamp", "android", "covid", "liquid", "solid", "fluid", "grid", "acid", "rapid"))
+
+
+def words(text: str) -> frozenset[str]:
+    """A set of words, written as a line of them."""
+    return frozenset(text.split())
+
+
+KEY: Final = words(
+    "key channel tag sensor metric metadata item attribute concept point datapoint signal parameter param series "
+    "measure measurement variable quantity property field register analyte counter"
+)
+"""Names of what is measured."""
+
+ENTITY: Final = words(
+    "ship vessel imo entity device host plant site asset station machine vehicle node instance person patient subject "
+    "store tenant home building room unit equipment turbine well customer product location gateway meter thing fleet "
+    "robot pump engine truck aircraft house farm scope owner"
+)
+"""Names of what it is measured at."""
+
+AUDIT: Final = words(
+    "created creator inserted server ingested received modified changed voided deleted comment comments reason user "
+    "version status revision hash old previous context event order encounter accession namespace group modifier by "
+    "uuid guid retired origin log severity interpretation last_modified import batch"
+)
+"""Names of what is kept about the row rather than measured."""
+
+TIME: Final = words(
+    "time ts timestamp stamp clock date datetime at when epoch moment measured observed recorded sampled"
+)
+"""Names of the moment of a reading."""
+
+NANOSECONDS: Final = frozenset(("ns", "nanos", "nanoseconds", "nsec"))
+
+_VALUE: Final = frozenset(("value", "val", "v", "values"))
+_WHOLE: Final = words(
+    "state reading result measurement measure data decimal integer boolean string double float text numeric"
+)
+_QUALIFIES: Final = words("id format type modifier unit units kind name group flag flags count quality")
+
+SOFT_DELETE: Final = frozenset(("voided", "deleted", "isdeleted", "removed", "obsolete", "invalid"))
+QUALITY: Final = frozenset(("quality", "integrity", "dataintegrity", "validity"))
+
+SENTINELS: Final = frozenset(
+    ("unavailable", "unknown", "n/a", "na", "none", "null", "-", "--", "?", "bad", "no data", "")
+)
+"""Texts that stand for no reading, in lower case."""
+
+LABELS: Final = frozenset(("labels", "label", "tags", "dimensions", "attributes", "dims"))
+
+
+def tokens(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case: `DataChannelID` is data, channel, id; `tagpath` is tag, path."""
+    found: list[str] = []
+    for word in (match[0].lower() for match in _TOKEN.finditer(name)):
+        fused = None if word in _ALONE else _FUSED.fullmatch(word)
+        found += [word] if fused is None else [fused["head"], fused["tail"]]
+    return tuple(found)
+
+
+def about(name: str, words: frozenset[str]) -> bool:
+    """Whether a name has one of these words, in the singular or plural."""
+    return any(word in words or word.removesuffix("s") in words for word in tokens(name))
+
+
+def names_a_value(name: str) -> bool:
+    """Whether a column of this name holds readings: `value`, `dbl_v`, `value_numeric`, `state`; not `value_format`."""
+    found = tokens(name)
+    if name.lower() in _WHOLE:
+        return True
+    return bool(found) and not _VALUE.isdisjoint(found) and found[-1] not in _QUALIFIES
+
+
+def qualifies_a_value(name: str) -> bool:
+    """Whether a column of this name says something about the reading beside it: `value_format`, `value_modifier`."""
+    found = tokens(name)
+    return bool(found) and not _VALUE.isdisjoint(found) and found[-1] in _QUALIFIES
+
+
+def stem(name: str) -> str:
+    """A name without its numbers and what follows its first word: what tables of one family share."""
+    found = [word for word in re.split(r"[_\W\d]+", name) if word]
+    return found[0].lower() if found else name
