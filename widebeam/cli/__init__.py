@@ -16,6 +16,7 @@ from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
 from widebeam.cli.outcome import explained, wants_debug
+from widebeam.cli.quarantine import quarantine
 from widebeam.cli.run import run
 from widebeam.cli.sink import sink
 from widebeam.cli.status import status
@@ -59,6 +60,7 @@ for _verb in (init, run, check, status, verify, drop, demo):
 for _part in (capture, sink, backfill):
     app.command(rich_help_panel="Parts of `run`, one process each")(_part)
 app.command(hidden=True)(stream)
+app.add_typer(quarantine)
 
 
 def main() -> None:

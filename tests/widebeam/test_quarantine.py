@@ -1,0 +1,266 @@
+"""Readings get out of quarantine to where they belong, and never over something newer."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from importlib.resources import files
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cdc.envelope import decode, encode
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from cdc.record import Changes, Stamp
+from cdc.session import connect
+from cdc.transport import Received
+from sink import account
+from sink.apply import Applier
+from sink.batch import Batch
+from sink.mapping import Mapping
+from sink.registry import Registry
+from sink.rule import Rule
+from sink.target import open_target
+from widebeam.quarantine import shelf, truth
+from widebeam.quarantine.retry import Retry
+from widebeam.quarantine.shelf import Choice
+
+TABLE = "tenant.readings"
+COLUMNS = ["channel", "f", "t", "kind"]
+TYPES = {
+    "ship": "text",
+    "at": "timestamp without time zone",
+    "channel": "text",
+    "f": "double precision",
+    "t": "text",
+    "kind": "text",
+}
+NARROW = NarrowTable("tenant", "readings", ("ship",), ("at",), ("channel",), ("f", "t"), ("kind",))
+AT = "2024-01-01 00:00:00"
+
+
+def mapping(**choices):
+    rule = Rule.of(NARROW, TYPES, discriminator="kind", choices={"F": "f", **choices})
+    return Mapping("ships", (rule,), "wide", "{entity}")
+
+
+class Stage:
+    """A source and a target in one database, and a sink that is driven by hand. `mapping` does not know kind T."""
+
+    def __init__(self, dsn):
+        self.dsn, self.offset, self.position = dsn, 0, 0x100
+        self.target, self.source = open_target(dsn, "test"), connect(dsn, autocommit=True)
+        self.target.execute(files("sink").joinpath("control.sql").read_bytes())
+        self.target.execute(
+            "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
+            " cutoff, planned_at, settings)"
+            " VALUES ('ships', 'direct', 1, 's', 'p', '1', 1, '0/100', now(), '{}');"
+            "INSERT INTO widebeam.progress (connector, partition) VALUES ('ships', 0);"
+            "CREATE SCHEMA tenant;"
+            "CREATE TABLE tenant.readings (ship text, at timestamp, channel text, f float8, t text, kind text,"
+            " PRIMARY KEY (ship, channel, at))"
+        )
+        self.mapping = mapping()
+
+    def write(self, channel, value, kind="F", at=AT, *, stream=True):
+        """Upsert a reading; the stream brings it, unless told otherwise."""
+        f, t = (value, None) if kind == "F" else (None, value)
+        self.source.execute(
+            "INSERT INTO tenant.readings VALUES ('a', %s, %s, %s, %s, %s) ON CONFLICT (ship, channel, at) DO UPDATE"
+            " SET f = EXCLUDED.f, t = EXCLUDED.t, kind = EXCLUDED.kind",
+            [at, channel, f, t, kind],
+        )
+        if stream:
+            self.bring(["u", channel, f, t, kind], at=at)
+
+    def delete(self, channel, at=AT, *, stream=True):
+        self.source.execute("DELETE FROM tenant.readings WHERE (channel, at) = (%s, %s)", [channel, at])
+        if stream:
+            self.bring(["d", channel, None, None, None], at=at)
+
+    def bring(self, row, at=AT):
+        """One change of the stream is applied."""
+        self.position += 8
+        stamp = Stamp("ships", 1, self.offset, Lsn(self.position), 1, 0)
+        value = encode(Changes(stamp, TABLE, {"ship": "a", "at": at}, COLUMNS, [row]))
+        self.apply(value)
+
+    def apply(self, value):
+        registry = Registry(self.mapping)
+        registry.refresh(self.target)
+        known = {0: account.load(self.target, "ships", [0])[0].progress}
+        batch = Batch(self.mapping, decode, known)
+        batch.take(Received(0, self.offset, None, value, -1))
+        Applier(self.target, self.mapping, registry).apply(batch)
+        self.offset += 1
+
+    def retry(self, **choice):
+        return Retry(self.source, self.target, self.mapping, patience=5).run(Choice("ships", **choice))
+
+    def wide(self, *columns, at=AT):
+        names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
+        query = sql.SQL("SELECT {} FROM wide.a WHERE at = %s").format(names)
+        return self.target.execute(query, [at]).fetchone()
+
+    def reasons(self):
+        return [entry.reason for entry in shelf.entries(self.target, Choice("ships"))]
+
+    def close(self):
+        self.target.close()
+        self.source.close()
+
+
+@pytest.fixture
+def stage(database):
+    made = Stage(database)
+    yield made
+    made.close()
+
+
+def test_a_reading_gets_its_place_after_the_mapping_was_mended(stage):
+    stage.write("speed", "1.5")
+    stage.write("state", "on\ttab", "T")
+    assert stage.reasons() == ["unknown_discriminator"]
+    stage.mapping = mapping(T="t")
+    assert stage.retry().placed == [1]
+    assert stage.wide("speed", "state", "_lsn") == ("1.5", "on\ttab", str(Lsn(stage.position)))
+    assert stage.reasons() == []
+    (action, detail) = stage.target.execute("SELECT action, detail FROM widebeam.audit").fetchone()
+    assert (action, detail["entries"][0]["id"]) == ("quarantine retry", 1)
+
+
+def test_without_mending_it_stays_with_the_reason_that_holds_now(stage):
+    stage.write("state", "on", "T")
+    done = stage.retry()
+    assert done.unfit == {1: ("unknown_discriminator", "'T' is no choice")}
+    assert (done.placed, stage.reasons()) == ([], ["unknown_discriminator"])
+
+
+def test_what_the_source_has_now_is_placed_and_not_what_lay_in_quarantine(stage):
+    stage.write("state", "old", "T")
+    stage.mapping = mapping(T="t")
+    stage.write("state", "new", "T")
+    stage.target.execute("UPDATE wide.a SET state = 'damaged'")
+    assert stage.retry().placed == [1]
+    assert stage.wide("state") == ("new",)
+
+
+def test_a_reading_that_was_deleted_since_does_not_come_back(stage):
+    stage.write("speed", "1")
+    stage.write("state", "on", "T")
+    stage.delete("state")
+    stage.mapping = mapping(T="t")
+    assert stage.retry().gone == [1]
+    assert stage.reasons() == []
+    assert stage.target.execute("SELECT count(*) FROM widebeam.columns WHERE key = 'state'").fetchone() == (0,)
+    assert stage.wide("speed") == ("1",)
+
+
+def test_a_change_that_is_still_to_come_is_not_undone_by_it(stage):
+    """The source is ahead of the sink: what is written is the newer value, and the stream brings it again."""
+    stage.write("state", "one", "T")
+    stage.mapping = mapping(T="t")
+    stage.write("state", "two", "T", stream=False)
+    stage.retry()
+    assert stage.wide("state") == ("two",)
+    stage.bring(["u", "state", None, "two", "T"])
+    assert stage.wide("state") == ("two",)
+    stage.delete("state", stream=False)
+    stage.bring(["d", "state", None, None, None])
+    assert stage.wide("state") is None
+
+
+def test_two_entries_of_one_cell_are_settled_together(stage):
+    stage.write("state", "one", "T")
+    stage.write("state", "two", "T")
+    stage.mapping = mapping(T="t")
+    assert stage.retry().placed == [1, 2]
+    assert stage.wide("state") == ("two",)
+
+
+def test_entries_are_chosen_by_number_and_reason(stage):
+    stage.write("state", "one", "T")
+    stage.write("other", "two", "T")
+    stage.write("", "3")
+    stage.mapping = mapping(T="t")
+    assert stage.retry(reasons=["empty_key"]).unfit == {3: ("empty_key", "the key is empty")}
+    assert stage.retry(ids=[2]).placed == [2]
+    assert [heap[:2] for heap in shelf.heaps(stage.target, Choice("ships"))] == [
+        ("empty_key", 1),
+        ("unknown_discriminator", 1),
+    ]
+
+
+def test_a_value_that_the_target_refuses_stays_and_the_others_are_placed(stage):
+    for n in range(5):
+        stage.write(f"k{n}", str(n), "T")
+    stage.mapping = mapping(T="t")
+    Registry(stage.mapping).ensure(stage.target, [])
+    stage.write("k0", "0", "T", at="2024-01-02 00:00:00")
+    stage.target.execute("ALTER TABLE wide.a__1 ADD CHECK (k0 <> '3')")
+    stage.write("k0", "3", "T", stream=False)
+    done = stage.retry()
+    assert sorted(done.placed) == [2, 3, 4, 5]
+    assert {number: reason for number, (reason, _) in done.unfit.items()} == {1: "bad_value"}
+    assert stage.wide("k1", "k4") == ("1", "4")
+
+
+def test_rows_gone_while_deletes_are_ignored_are_not_decided(stage):
+    stage.write("state", "on", "T")
+    stage.delete("state")
+    stage.mapping = replace(mapping(T="t"), on_delete="ignore")
+    assert stage.retry().undecided == [1]
+    assert stage.reasons() == ["unknown_discriminator"]
+
+
+def test_it_waits_for_whoever_has_written_and_is_not_visible_yet(stage):
+    stage.write("state", "on", "T")
+    stage.mapping = mapping(T="t")
+    with psycopg.connect(stage.dsn) as writer:
+        writer.execute("DELETE FROM tenant.readings")
+        retry = Retry(stage.source, stage.target, stage.mapping, patience=0.1)
+        with pytest.raises(truth.StillWriting):
+            retry.run(Choice("ships"))
+        assert stage.reasons() == ["unknown_discriminator"]
+        patient = threading.Thread(target=stage.retry)
+        patient.start()
+        writer.commit()
+        patient.join(10)
+    assert stage.reasons() == []
+    assert stage.target.execute("SELECT count(*) FROM widebeam.columns").fetchone() == (1,)
+    assert stage.wide("state") is None
+
+
+def test_no_sink_advances_while_the_source_is_read(stage, monkeypatch):
+    stage.write("state", "on", "T")
+    stage.mapping = mapping(T="t")
+    seen = []
+
+    def look(*_):
+        with connect(stage.dsn, autocommit=True) as other:
+            try:
+                other.execute("SELECT FROM widebeam.progress FOR UPDATE NOWAIT")
+            except psycopg.errors.LockNotAvailable:
+                seen.append("locked")
+
+    monkeypatch.setattr(truth, "await_writers", look)
+    stage.retry()
+    assert seen == ["locked"]
+
+
+def test_bytes_that_are_no_record_of_ours_are_left_where_they_are(stage):
+    stage.apply(b"{]")
+    assert stage.retry().unread == [1]
+    assert stage.reasons() == ["undecodable_record"]
+
+
+def test_what_is_discarded_is_kept_in_the_audit_log(stage):
+    stage.write("state", "on\0".replace("\0", "x"), "T")
+    stage.write("", "3")
+    assert shelf.discard(stage.target, Choice("ships", reasons=["empty_key"])) == 1
+    assert stage.reasons() == ["unknown_discriminator"]
+    action, detail = stage.target.execute("SELECT action, detail FROM widebeam.audit").fetchone()
+    assert action == "quarantine discard"
+    assert '"row":["u","","3"' in detail["entries"][0]["raw"]

@@ -1,0 +1,179 @@
+"""`widebeam quarantine`: what could not be placed, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from widebeam.cli.part import ConnectorName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from widebeam.quarantine.entry import Entry
+    from widebeam.quarantine.retry import Retried
+    from widebeam.quarantine.shelf import Heap, Session
+
+quarantine = typer.Typer(
+    name="quarantine",
+    help="Readings that could not be placed: list, show, retry or discard them.",
+    no_args_is_help=True,
+)
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Numbers of entries; none: all.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", "-r", help="Only of this reason. Can be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+@quarantine.command("list")
+def list_entries(
+    connector: ConnectorName,
+    reason: Reasons = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many entries to show.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what lies in quarantine: how many of each reason, and the oldest of them.
+
+    Example: widebeam quarantine list ships --reason type_conflict
+    """
+    from widebeam.quarantine import shelf  # noqa: PLC0415
+
+    with _target(connector) as (name, session):
+        choice = shelf.Choice(name, (), reason or ())
+        heaps, found = shelf.heaps(session, choice), shelf.entries(session, choice, limit)
+    if as_json:
+        reasons = {heap.reason: heap.entries for heap in heaps}
+        typer.echo(orjson.dumps({"reasons": reasons, "entries": [entry.as_dict() for entry in found]}))
+    else:
+        _show_list(heaps, found)
+
+
+@quarantine.command()
+def show(
+    connector: ConnectorName,
+    number: Annotated[int, typer.Argument(metavar="ID", help="The entry's number.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one entry whole: where it comes from, why it is here, and its raw row.
+
+    Exit code 1 if there is no such entry. Example: widebeam quarantine show ships 17
+    """
+    from widebeam.quarantine import shelf  # noqa: PLC0415
+
+    with _target(connector) as (name, session):
+        found = shelf.entries(session, shelf.Choice(name, [number]))
+    if not found:
+        typer.echo(f"There is no entry {number} in the quarantine of {name}.", err=True)
+        raise typer.Exit(1)
+    fields = found[0].as_dict()
+    if as_json:
+        typer.echo(orjson.dumps(fields))
+        return
+    for label, value in fields.items():
+        typer.echo(f"{label + ':':<10}{value if isinstance(value, str | int | None) else orjson.dumps(value).decode()}")
+
+
+@quarantine.command()
+def retry(
+    connector: ConnectorName,
+    ids: Ids = None,
+    reason: Reasons = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for writers of the narrow table.")] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Give readings their place, after the mapping was mended: each cell gets what the source has now.
+
+    Works beside a running connector, which has to be started again first if its file was changed. Exit code 1 if any
+    entry stays in quarantine. Example: widebeam quarantine retry ships --reason unknown_discriminator
+    """
+    from cdc.session import connect  # noqa: PLC0415
+    from sink.target import open_target  # noqa: PLC0415
+    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.prepare import prepared  # noqa: PLC0415
+    from widebeam.quarantine.retry import Retry  # noqa: PLC0415
+    from widebeam.quarantine.shelf import Choice  # noqa: PLC0415
+
+    loaded, label = load(connector), "widebeam-quarantine"
+    ready = prepared(loaded)
+    with (
+        open_target(loaded.options.target.conninfo(), label) as target,
+        connect(loaded.options.source.conninfo(), autocommit=True, application_name=label) as source,
+    ):
+        done = Retry(source, target, ready.mapping, patience).run(Choice(loaded.name, ids or (), reason or ()))
+    if as_json:
+        typer.echo(orjson.dumps(done, option=orjson.OPT_NON_STR_KEYS))
+    else:
+        _show_retried(done)
+    raise typer.Exit(1 if done.stayed else 0)
+
+
+@quarantine.command()
+def discard(
+    connector: ConnectorName,
+    ids: Ids = None,
+    reason: Reasons = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Give readings up. What they were is kept in widebeam.audit.
+
+    Example: widebeam quarantine discard ships 17 18
+    """
+    from widebeam.quarantine import shelf  # noqa: PLC0415
+
+    with _target(connector) as (name, session):
+        choice = shelf.Choice(name, ids or (), reason or ())
+        count = sum(heap.entries for heap in shelf.heaps(session, choice))
+        if count and not yes:
+            typer.confirm(f"Discard {count:,} entries of {name}?", abort=True)
+        typer.echo(f"Discarded {shelf.discard(session, choice):,} entries of {name}.")
+
+
+def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
+    """The connector's name and a session in its target."""
+    from contextlib import contextmanager  # noqa: PLC0415
+
+    from cdc.session import connect  # noqa: PLC0415
+    from widebeam.config import load  # noqa: PLC0415
+
+    @contextmanager
+    def opened() -> Iterator[tuple[str, Session]]:
+        loaded = load(connector)
+        dsn = loaded.options.target.conninfo()
+        with connect(dsn, autocommit=True, application_name="widebeam-quarantine") as session:
+            if session.execute("SELECT to_regclass('widebeam.quarantine')").fetchone() == (None,):
+                raise LookupError(f"connector {loaded.name} is not set up in {loaded.options.target.shown}")
+            yield loaded.name, session
+
+    return opened()
+
+
+def _show_list(heaps: list[Heap], found: list[Entry]) -> None:
+    console = Console()
+    if not heaps:
+        console.print("The quarantine is empty.")
+        return
+    for heap in heaps:
+        console.print(f"{heap.entries:,} {escape(heap.reason)}, {heap.first:%Y-%m-%d %H:%M} to {heap.last:%H:%M}")
+    table = Table(header_style="dim")
+    for name in ("id", "at", "position", "origin", "reason", "detail"):
+        table.add_column(name)
+    for entry in found:
+        fields = [str(entry.id), f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.position or "", entry.origin, entry.reason]
+        table.add_row(*map(escape, [*fields, entry.detail]))
+    console.print(table)
+
+
+def _show_retried(done: Retried) -> None:
+    typer.echo(f"{len(done.placed):,} placed, {len(done.gone):,} gone from the source, {done.stayed:,} stay")
+    for number, (reason, detail) in list(done.unfit.items())[:20]:
+        typer.echo(f"  {number}: {reason}: {detail}")
+    if done.unread:
+        typer.echo(f"  {len(done.unread):,} do not say a source row of this connector")
+    if done.undecided:
+        typer.echo(f"  {len(done.undecided):,} have no source row any more, and deletes are ignored: not decided")
