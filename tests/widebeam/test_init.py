@@ -1,4 +1,4 @@
-"""Ten public schemas, each with some readings: `widebeam init` has to see what they are."""
+"""Ten public schemas, each with its readings: `widebeam init` has to see what they are."""
 
 from __future__ import annotations
 
@@ -10,113 +10,12 @@ import psycopg
 import pytest
 
 from cdc.session import connect
+from widebeam.config import load
 from widebeam.init.document import ASK
 from widebeam.init.survey import NothingNarrow, survey
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
-
-READINGS = {
-    "ships": """
-        INSERT INTO tenant.tbl_data_timeseries (ship_id, data_channel_id, created_time, server_created_time, double_v,
-            long_v, str_v, bool_v, value_format)
-        SELECT 'ship-' || s, 'chan/' || c, timestamp '2024-01-01' + t * interval '15 s', now(),
-            CASE c % 4 WHEN 0 THEN t * 0.1 END, CASE c % 4 WHEN 1 THEN t END, CASE c % 4 WHEN 2 THEN 'on' END,
-            CASE c % 4 WHEN 3 THEN true END, (ARRAY['Decimal', 'Integer', 'String', 'Boolean'])[c % 4 + 1]
-        FROM generate_series(1, 3) s, generate_series(1, 8) c, generate_series(1, 10) t""",
-    "thingsboard": """
-        INSERT INTO key_dictionary (key, key_id) VALUES ('temperature', 11), ('mode', 12), ('count', 13), ('other', 14);
-        INSERT INTO ts_kv (entity_id, key, ts, dbl_v, str_v, long_v)
-        SELECT ('00000000-0000-0000-0000-00000000000' || e)::uuid, k, 1705000000000 + t * 1000,
-            CASE k WHEN 11 THEN t * 0.5 END, CASE k WHEN 12 THEN 'auto' END, CASE k WHEN 13 THEN t END
-        FROM generate_series(1, 2) e, generate_series(11, 13) k, generate_series(1, 20) t;
-        INSERT INTO ts_kv_latest (entity_id, key, ts, dbl_v)
-        SELECT ('00000000-0000-0000-0000-00000000000' || e)::uuid, 11, 1705000020000, 10
-        FROM generate_series(1, 2) e""",
-    "zabbix": """
-        INSERT INTO hosts (hostid, host, name) VALUES (1, 'db', 'Database'), (2, 'web', 'Web');
-        INSERT INTO items (itemid, hostid, name, key_) VALUES (101, 1, 'CPU', 'cpu'), (102, 2, 'CPU', 'cpu'),
-            (103, 1, 'Memory', 'mem'), (104, 1, 'Version', 'version'), (105, 1, 'Notes', 'notes'), (106, 2, 'Log', 'l');
-        INSERT INTO history (itemid, clock, ns, value)
-        SELECT i, 1700000000 + t * 60, t * 1000, t * 0.1 FROM generate_series(101, 102) i, generate_series(1, 20) t;
-        INSERT INTO history_uint (itemid, clock, ns, value)
-        SELECT 103, 1700000000 + t, 5, t FROM generate_series(1, 9) t;
-        INSERT INTO history_str (itemid, clock, ns, value)
-        SELECT 104, 1700000000 + t, 5, t FROM generate_series(1, 9) t;
-        INSERT INTO history_text (itemid, clock, ns, value)
-        SELECT 105, 1700000000 + t, 5, t FROM generate_series(1, 9) t;
-        INSERT INTO history_log (itemid, clock, ns, value)
-        SELECT 106, 1700000000 + t, 5, t FROM generate_series(1, 9) t;
-        INSERT INTO trends SELECT 101, 1699999200 + t * 3600, 60, 1, 2, 3 FROM generate_series(1, 5) t""",
-    "ignition": """
-        INSERT INTO sqlth_drv VALUES (1, 'gateway', 'default');
-        INSERT INTO sqlth_scinfo VALUES (1, '_exempt_', 1);
-        INSERT INTO sqlth_te VALUES (1, 'plant/pump/speed', 1, 1, 3, 1690000000000, 1704000000000),
-            (2, 'plant/pump/speed', 1, 1, 3, 1704000000000, NULL), (3, 'plant/pump/name', 1, 2, 3, 1690000000000, NULL);
-        INSERT INTO sqlth_partitions VALUES ('sqlt_data_1_2024_01', 1, 1704067200000, 1706745600000, 0, 0);
-        INSERT INTO sqlt_data_1_2024_01 (tagid, floatvalue, stringvalue, dataintegrity, t_stamp)
-        SELECT i, CASE WHEN i < 3 THEN t * 0.5 END, CASE WHEN i = 3 THEN 'A' END, CASE WHEN t = 4 THEN 0 ELSE 192 END,
-            1705000000000 + i + t * 1000 FROM generate_series(1, 3) i, generate_series(1, 12) t;
-        INSERT INTO sqlt_data_1_2024_02 (tagid, floatvalue, dataintegrity, t_stamp)
-        SELECT 2, t, 192, 1707000000000 + t * 1000 FROM generate_series(1, 12) t""",
-    "homeassistant": """
-        INSERT INTO states_meta VALUES (1, 'sensor.outside'), (2, 'light.hall'), (3, 'sensor.power');
-        INSERT INTO state_attributes VALUES (1, 17, '{"unit": "C"}'), (2, 18, '{}');
-        INSERT INTO states (metadata_id, attributes_id, state, last_updated_ts, last_reported_ts)
-        SELECT m, m % 2 + 1, CASE WHEN m = 2 THEN 'on' WHEN t = 5 THEN 'unavailable' WHEN t = 6 THEN 'unknown'
-            ELSE (t * 0.5)::text END, 1700000000.25 + t * 30 + m, 1700000000.25 + t * 30 + m
-        FROM generate_series(1, 3) m, generate_series(1, 20) t""",
-    "openhab": """
-        INSERT INTO items VALUES (1, 'Temperature'), (2, 'Lamp'), (3, 'Dimmer'), (4, 'Text'), (5, 'Sunrise');
-        INSERT INTO item0001
-        SELECT timestamp '2024-01-01' + t * interval '1 min', t * 0.5 FROM generate_series(1, 20) t;
-        INSERT INTO item0002 SELECT timestamp '2024-01-01' + t * interval '1 min', 'ON' FROM generate_series(1, 9) t;
-        INSERT INTO item0003 SELECT timestamp '2024-01-01' + t * interval '1 min', t FROM generate_series(1, 9) t;
-        INSERT INTO item0004 SELECT timestamp '2024-01-01' + t * interval '1 min', 'x' FROM generate_series(1, 9) t;
-        INSERT INTO item0005
-        SELECT timestamp '2024-01-01' + t * interval '1 min', now() FROM generate_series(1, 9) t""",
-    "openmrs": """
-        INSERT INTO concept (concept_id, uuid) SELECT c, 'c' || c FROM generate_series(1, 4) c;
-        INSERT INTO concept_name (concept_id, name, locale, locale_preferred, concept_name_type, uuid) VALUES
-            (1, 'Weight (kg)', 'en', true, 'FULLY_SPECIFIED', 'a'), (1, 'Wt', 'en', false, 'SHORT', 'b'),
-            (1, 'Poids (kg)', 'fr', true, 'FULLY_SPECIFIED', 'c'), (2, 'Diagnosis', 'en', true, 'FULLY_SPECIFIED', 'd'),
-            (3, 'Notes', 'en', true, 'FULLY_SPECIFIED', 'e'), (3, 'Notes', 'fr', true, 'FULLY_SPECIFIED', 'f'),
-            (4, 'Next visit', 'en', true, 'FULLY_SPECIFIED', 'g');
-        INSERT INTO person (person_id, uuid) SELECT p, 'p' || p FROM generate_series(1, 3) p;
-        INSERT INTO obs (person_id, concept_id, obs_datetime, value_numeric, value_coded, value_text, value_datetime,
-            creator, date_created, voided, uuid, location_id)
-        SELECT p, c, timestamp '2024-01-01' + t * interval '1 day', CASE c WHEN 1 THEN 60 + t END,
-            CASE c WHEN 2 THEN 3 END, CASE c WHEN 3 THEN 'fine' END, CASE c WHEN 4 THEN timestamp '2024-03-01' END,
-            1, now(), t = 4, p || '-' || c || '-' || t, CASE WHEN t > 1 THEN 1 END
-        FROM generate_series(1, 3) p, generate_series(1, 4) c, generate_series(1, 6) t""",
-    "magento": """
-        INSERT INTO store VALUES (0, 'admin', 'Admin'), (1, 'default', 'Default');
-        INSERT INTO eav_entity_type VALUES (3, 'catalog_category'), (4, 'catalog_product');
-        INSERT INTO eav_attribute VALUES (41, 3, 'name', 'varchar', 'Name'), (73, 4, 'name', 'varchar', 'Product Name'),
-            (77, 4, 'price', 'decimal', 'Price'), (97, 4, 'status', 'int', 'Status'), (75, 4, 'text', 'text', 'D'),
-            (79, 4, 'special_from_date', 'datetime', 'From');
-        INSERT INTO catalog_product_entity (entity_id, sku) SELECT e, 'sku' || e FROM generate_series(1, 9) e;
-        INSERT INTO catalog_product_entity_varchar (attribute_id, store_id, entity_id, value)
-        SELECT 73, s, e, 'Bag ' || e FROM generate_series(0, 1) s, generate_series(1, 9) e;
-        INSERT INTO catalog_product_entity_decimal (attribute_id, entity_id, value)
-        SELECT 77, e, e FROM generate_series(1, 9) e;
-        INSERT INTO catalog_product_entity_int (attribute_id, entity_id, value)
-        SELECT 97, e, 1 FROM generate_series(1, 9) e;
-        INSERT INTO catalog_product_entity_text (attribute_id, entity_id, value)
-        SELECT 75, e, 'long' FROM generate_series(1, 9) e;
-        INSERT INTO catalog_product_entity_datetime (attribute_id, entity_id, value)
-        SELECT 79, e, timestamp '2024-01-01' FROM generate_series(1, 9) e""",
-    "prometheus": """
-        INSERT INTO metrics SELECT timestamptz '2024-01-01' + t * interval '15 s', t,
-            jsonb_build_object('__name__', n, 'instance', i)
-        FROM generate_series(1, 10) t, unnest(ARRAY['up', 'load1']) n, unnest(ARRAY['a:9100', 'b:9100']) i""",
-    "iso19848": """
-        INSERT INTO "TimeSeriesData" ("ShipID", "DataChannelID", "TimeStamp", "Decimal", "String", "Quality")
-        SELECT 'IMO100000' || s, '/dnv-v2/vis-3-4a/411.1/C101.31/meta/qty-' || c,
-            timestamptz '2024-01-01' + t * interval '1 s', CASE WHEN c < 4 THEN t END,
-            CASE WHEN c = 4 THEN 'ok' END, 'good'
-        FROM generate_series(1, 2) s, generate_series(1, 4) c, generate_series(1, 10) t""",
-}
-"""Enough of each for its shape to show."""
+CONNECTORS = Path(__file__).parents[2] / "connectors"
 
 SOURCE: dict[str, dict[str, Any]] = {
     "ships": {
@@ -203,7 +102,7 @@ SOURCE: dict[str, dict[str, Any]] = {
         "dictionary": {
             "column": "concept_id",
             "query": 'SELECT d."concept_id", d."name" FROM "public"."concept_name" d'
-            """ WHERE d."locale" = 'en' AND d."concept_name_type" = 'FULLY_SPECIFIED'""",
+            """ WHERE d."locale" = 'en' AND d."locale_preferred" = 'true'""",
         },
         "value": {
             "columns": ["value_coded", "value_drug", "value_datetime", "value_numeric", "value_text", "value_complex"]
@@ -222,8 +121,7 @@ SOURCE: dict[str, dict[str, Any]] = {
         "key": "attribute_code",
         "dictionary": {
             "column": "attribute_id",
-            "query": 'SELECT d."attribute_id", d."attribute_code" FROM "public"."eav_attribute" d'
-            """ WHERE d."entity_type_id" = '4'""",
+            "query": 'SELECT d."attribute_id", d."attribute_code" FROM "public"."eav_attribute" d',
         },
         "value": {"columns": ["value"]},
     },
@@ -251,7 +149,7 @@ PER_ENTITY = {"ships", "iso19848", "zabbix"}
 def filled(database: str, name: str) -> None:
     with psycopg.connect(database, autocommit=True) as session:
         session.execute((SCHEMAS / f"{name}.sql").read_bytes())
-        session.execute(READINGS[name].encode())
+        session.execute((SCHEMAS / "history" / f"{name}.sql").read_bytes())
 
 
 def looked(database: str, *tables: str) -> str:
@@ -276,6 +174,26 @@ def test_a_public_schema_is_recognised_when_statistics_are_there(database, name)
     assert tomllib.loads(looked(database))["source"]["key"] == SOURCE[name]["key"]
 
 
+@pytest.mark.parametrize("name", SOURCE)
+def test_a_proposal_can_be_used_as_it_is_and_reads_like_the_connector_that_comes_along(database, tmp_path, name):
+    filled(database, name)
+    file = tmp_path / f"{name}.toml"
+    file.write_text(looked(database))
+    proposed, along = load(str(file), {}), load(str(CONNECTORS / f"{name}.toml"), {})
+    assert sorted(proposed.patterns) == sorted(along.patterns)
+    ours, theirs = proposed.options.source, along.options.source
+    for option in ("table_pattern", "entity", "time", "time_form", "key", "labels", "several", "order_by"):
+        assert getattr(ours, option) == getattr(theirs, option), option
+    assert set(ours.where) == set(theirs.where)
+    assert ours.value.numbers == theirs.value.numbers and ours.value.nulls == theirs.value.nulls
+    assert set(theirs.value.names) <= set(ours.value.names)
+    if ours.dictionary is None or theirs.dictionary is None:
+        assert ours.dictionary is theirs.dictionary
+    else:
+        assert ours.dictionary.column == theirs.dictionary.column
+        assert set(ours.dictionary.names) == set(theirs.dictionary.names)
+
+
 def test_every_option_has_its_reason_and_open_choices_are_asked(database):
     filled(database, "openmrs")
     lines = looked(database).splitlines()
@@ -295,6 +213,10 @@ def test_looking_changes_nothing(database):
 
 def test_a_table_that_is_asked_for_is_taken(database):
     filled(database, "zabbix")
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "INSERT INTO trends SELECT 100840, 1699999200 + t * 3600, 60, 1, 2, 3 FROM generate_series(1, 5) t"
+        )
     source = tomllib.loads(looked(database, "public.trends"))["source"]
     assert source["table"] == "public.trends"
     assert source["value"] == {"columns": ["value_min", "value_avg", "value_max"], "measures": True}
@@ -320,6 +242,15 @@ def test_several_names_of_one_id_are_no_dictionary(database):
         session.execute("UPDATE concept_name SET locale = 'en', concept_name_type = NULL, locale_preferred = true")
     source = tomllib.loads(looked(database))["source"]
     assert (source["key"], source.get("dictionary")) == ("concept_id", None)
+
+
+def test_names_that_are_there_twice_are_told_apart_by_what_the_ids_in_use_share(database):
+    filled(database, "magento")
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("UPDATE eav_attribute SET attribute_code = 'name' WHERE attribute_id = 41")
+    source = tomllib.loads(looked(database))["source"]
+    assert source["dictionary"]["query"].endswith("""WHERE d."entity_type_id" = '4'""")
+    assert "several" not in source
 
 
 def test_two_hosts_of_one_name_are_told_apart_by_their_ids(database):

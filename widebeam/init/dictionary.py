@@ -24,6 +24,9 @@ _CHOOSES: Final = (
 )
 """Words for what chooses between several names of one thing: of two that choose as well, the first."""
 
+_LANGUAGE: Final = words("locale lang language")
+"""Of these the value is not free: a shorter list of names in another language is no reason to take that language."""
+
 Value = TypeVar("Value", bound=Hashable)
 
 
@@ -163,8 +166,14 @@ def _conditions(sample: Sample, apart: Sequence[str]) -> Iterator[tuple[str, str
         values = sample.distinct(column)
         if column in apart or _rank(column) == len(_CHOOSES) or not 1 <= len(values) <= 50:
             continue
-        for value in sorted(values):
+        for value in sorted(values) if not _LANGUAGE & set(tokens(column)) else [_language(sample.present(column))]:
             yield column, value, Sample(sample.columns, tuple(row for row in sample.rows if row[at] == value))
+
+
+def _language(values: list[str]) -> str:
+    """English where there is any, else the language of most names."""
+    counts = Counter(values)
+    return max(counts, key=lambda value: (value == "en", value.startswith("en"), counts[value], value))
 
 
 def _repeated(values: Sequence[Value]) -> list[Value]:
