@@ -84,7 +84,7 @@ def retry(
     connector: ConnectorName,
     ids: Ids = None,
     reason: Reasons = None,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for writers of the narrow table.")] = 10.0,
+    patience: Annotated[float, typer.Option(min=0, max=50, help="Seconds to wait for writers.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Give readings their place, after the mapping was mended: each cell gets what the source has now.
