@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sink.layout import TABLE_BYTES, fitted, folded, part_name, reserved, table_name
 from sink.mapping import Mapping
 from sink.wide import ALL, Column, Entity, Need, Part, identity
-from sink.width import width
+from sink.width import VIEW_COLUMNS, width
 
 
 @dataclass(slots=True)
@@ -25,6 +25,11 @@ class Planned:
     def touched(self) -> list[Part]:
         """The parts that get columns."""
         return [self.entity.parts[number] for number in sorted({column.part for column in self.columns})]
+
+    @property
+    def views(self) -> list[str]:
+        """The views that get columns."""
+        return list(dict.fromkeys(part.view for part in self.touched))
 
     def columns_of(self, part: Part) -> list[Column]:
         """The new columns of one part."""
@@ -61,15 +66,20 @@ def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str])
     ordinal = max(entity.ordinals, default=0)
     key_types = [*mapping.key_types.values(), "pg_lsn"]
     number = max(entity.parts, default=0)
+    view = entity.parts[number].view if number else entity.view
+    room = VIEW_COLUMNS - len(key_types) - len(entity.shown(view)[1])
     end = width(key_types + [column.type for column in entity.of_part(number)])
     for need in needs:
         if need.key in entity.columns:
             continue
         type_text = need.type
-        if number == 0 or not end.plus(type_text).fits:
+        if room == 0:
+            view, room = _next_view(mapping, entity, names), VIEW_COLUMNS - len(key_types)
+        if number == 0 or view != entity.parts[number].view or not end.plus(type_text).fits:
             number, end = number + 1, width(key_types)
-            made.new_parts.append(_part(mapping, entity, number, names))
+            made.new_parts.append(_part(mapping, entity, number, view, names))
         end = end.plus(type_text)
+        room -= 1
         ordinal += 1
         name = fitted(need.key, need.key, taken)
         taken.add(folded(name))
@@ -79,9 +89,17 @@ def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str])
     return made
 
 
-def _part(mapping: Mapping, entity: Entity, number: int, names: set[str]) -> Part:
+def _next_view(mapping: Mapping, entity: Entity, names: set[str]) -> str:
+    """The name of a further view, for columns that the views so far cannot show."""
+    number = len({part.view for part in entity.parts.values()}) + 1
+    view = fitted(f"{entity.view}_{number}", f"{mapping.connector} {entity.identity} view {number}", names)
+    names.add(folded(view))
+    return view
+
+
+def _part(mapping: Mapping, entity: Entity, number: int, view: str, names: set[str]) -> Part:
     name = fitted(part_name(entity.view, number), f"{mapping.connector} {entity.identity} {number}", names)
     names.add(folded(name))
-    part = Part(entity.identity, number, mapping.schema, name)
+    part = Part(entity.identity, number, mapping.schema, name, view)
     entity.parts[number] = part
     return part

@@ -14,20 +14,21 @@ from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from cdc.halt import Cause, Halt
-from sink import tables
+from sink import caps, tables
+from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.planned import Planned, plan
-from sink.wide import ALL, Column, Entity, Need, Part, identity
+from sink.retype import retype
+from sink.wide import ALL, OVERFLOW, Column, Entity, Need, Part, Refused, identity
+from sink.widen import CONFLICT, widenings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-
-Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
-"""(entity identity, key) -> reason and detail: keys that get no column."""
 
 _LOCK_TIMEOUT: Final = "200ms"
 _GIVE_UP_AFTER: Final = 120.0
 
+_DEPENDED_ON: Final = (errors.DependentObjectsStillExist, errors.FeatureNotSupported)
 _CLASH: Final = (
     errors.LockNotAvailable,
     errors.DeadlockDetected,
@@ -37,8 +38,12 @@ _CLASH: Final = (
 )
 
 
+class Retyped(Exception):
+    """Another process has widened columns since ours were read: `refresh`, and stage anew."""
+
+
 class Registry:
-    """One connector's tables and columns. `entities` is by identity, and is only ever added to.
+    """One connector's tables and columns. `entities` is by identity, and is only ever added to; columns may be widened.
 
     The connections that its methods take must be in autocommit, outside a transaction.
     """
@@ -46,6 +51,7 @@ class Registry:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.entities: dict[str, Entity] = {}
+        self._widened = 0
 
     @property
     def parts(self) -> list[Part]:
@@ -59,9 +65,10 @@ class Registry:
         # Columns first: another process may make a table with its columns between the two, never one without the other.
         columns = connection.execute(_COLUMNS, connector).fetchall()
         for row in connection.execute(_TABLES, connector):
-            self._entity(row[0], row[4]).parts[row[1]] = Part(*row[:4])
+            self._entity(row[0], row[4]).parts[row[1]] = Part(*row)
         for row in columns:
             self.entities[row[0]].add(Column(*row[1:]))
+        self._widened = sum(row[-1] for row in columns)
 
     def ensure(self, connection: Connection, needs: Iterable[Need]) -> Refused:
         """Make tables and columns for these keys where there are none; answer the keys that cannot have one.
@@ -71,10 +78,12 @@ class Registry:
         """
         self.refresh(connection)
         missing, refused = self._sorted_out(needs)
+        if self.mapping.unknown_key == "reject":
+            unknown = [need for need in missing if self._column(need) is None]
+            refused |= {(self._of(need), need.key): ("unknown_key", "no column for it") for need in unknown}
+            missing = [need for need in missing if self._column(need) is not None]
         if not missing:
             return refused
-        if self.mapping.unknown_key == "reject":
-            return refused | {(self._of(need), need.key): ("unknown_key", "no column for it") for need in missing}
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(_CLASH),
@@ -83,11 +92,21 @@ class Registry:
                 reraise=True,
             ):
                 with attempt:
-                    self._extend(connection, missing)
+                    more = self._extend(connection, missing)
         except _CLASH as error:
             raise self._in_vain(missing, error) from error
         self.refresh(connection)
-        return refused
+        return refused | more
+
+    def hold(self, connection: Connection) -> None:
+        """In the open transaction, before all else: no column is widened until its end. Raises Retyped.
+
+        A staging table that has a column's old type would go through a cast, which may print another text.
+        """
+        if self.mapping.type_conflict == "widen":
+            connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('widebeam.types'))")
+            if _widened(connection, self.mapping.connector) != self._widened:
+                raise Retyped
 
     def check(self, connection: Connection) -> None:
         """Raise Halt if a table or a column of ours is not there any more, or has another type."""
@@ -111,31 +130,54 @@ class Registry:
     def _of(self, need: Need) -> str:
         return ALL if self.mapping.layout == "single" else identity(need.values)
 
+    def _column(self, need: Need) -> Column | None:
+        return self.entities.get(self._of(need), _NOTHING).columns.get(need.key)
+
     def _sorted_out(self, needs: Iterable[Need]) -> tuple[list[Need], Refused]:
-        """Which of these keys still have no column; and which cannot have one."""
+        """Which of these keys still have no column, or one that is to be widened; and which cannot have one."""
         missing: list[Need] = []
         refused: Refused = {}
         for need in needs:
-            reason = misplaced(need.key)
+            reason = None if need.key == OVERFLOW else misplaced(need.key)
+            column = self._column(need)
             if reason is not None:
                 refused[self._of(need), need.key] = reason
-            elif need.key not in self.entities.get(self._of(need), _NOTHING).columns:
+            elif column is None or (self.mapping.type_conflict == "widen" and not holds(column.type, need.type)):
                 missing.append(need)
         return missing, refused
 
-    def _extend(self, connection: Connection, missing: list[Need]) -> None:
+    def _extend(self, connection: Connection, missing: list[Need]) -> Refused:
         """One attempt, one transaction: nobody else plans at the same time, and what others did meanwhile is seen."""
         with connection.transaction():
             connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
             self.refresh(connection)
             missing, _ = self._sorted_out(missing)
-            if missing:
+            new = [need for need in missing if self._column(need) is None]
+            lately = _made_lately(connection, self.mapping.connector)
+            new, refused = caps.within(self.mapping, self.entities, new, lately)
+            if new:
                 _make_schema(connection, self.mapping.schema)
-                _check_types(connection, self.mapping, missing)
-                self._make(
-                    connection, plan(self.mapping, self.entities, missing, _taken(connection, self.mapping.schema))
-                )
+                _check_types(connection, self.mapping, new)
+                self._make(connection, plan(self.mapping, self.entities, new, _taken(connection, self.mapping.schema)))
+            return refused | self._widen(connection, [need for need in missing if self._column(need) is not None])
+
+    def _widen(self, connection: Connection, needs: list[Need]) -> Refused:
+        """Widen columns, entity by entity: where something of somebody's depends on one, its readings are refused."""
+        found, refused = widenings(self.mapping, self.entities, needs)
+        if found:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
+        for name in sorted({each.entity.identity for each in found}):
+            mine = [each for each in found if each.entity.identity == name]
+            try:
+                with connection.transaction():
+                    retype(connection, self.mapping, mine)
+            except _DEPENDED_ON as error:
+                why = f"its column cannot be widened: {error.diag.message_detail or error.diag.message_primary}"
+                refused |= {(name, each.before.key): (CONFLICT, why) for each in mine}
+                for each in mine:
+                    each.entity.add(each.before)
+        return refused
 
     def _make(self, connection: Connection, planned: list[Planned]) -> None:
         """Make what is planned: tables and columns first, in the order in which they are locked, then the views."""
@@ -147,10 +189,9 @@ class Registry:
                 connection.execute(tables.add_columns(part, columns))
         with connection.cursor() as cursor:
             for each in planned:
-                connection.execute(tables.create_view(self.mapping, each.entity, self.mapping.schema))
-                cursor.executemany(
-                    _NEW_TABLE, [[self.mapping.connector, *part, each.entity.view] for part in each.new_parts]
-                )
+                for view in each.views:
+                    connection.execute(tables.create_view(self.mapping, each.entity, view))
+                cursor.executemany(_NEW_TABLE, [[self.mapping.connector, *part] for part in each.new_parts])
                 cursor.executemany(
                     _NEW_COLUMN, [[self.mapping.connector, each.entity.identity, *c] for c in each.columns]
                 )
@@ -171,16 +212,16 @@ _TABLES: Final = (
     " ORDER BY entity, part"
 )
 _COLUMNS: Final = (
-    "SELECT entity, ordinal, part, key, column_name, column_type, source FROM widebeam.columns WHERE connector = %s"
-    " ORDER BY entity, ordinal"
+    "SELECT entity, ordinal, part, key, column_name, column_type, source, widened FROM widebeam.columns"
+    " WHERE connector = %s ORDER BY entity, ordinal"
 )
 _NEW_TABLE: Final = (
     "INSERT INTO widebeam.tables (connector, entity, part, schema_name, table_name, view_name)"
     " VALUES (%s, %s, %s, %s, %s, %s)"
 )
 _NEW_COLUMN: Final = (
-    "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+    "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source, widened)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _GONE: Final = """
 SELECT t.schema_name, t.table_name, c.column_name, c.column_type, format_type(a.atttypid, a.atttypmod)
@@ -207,6 +248,21 @@ def _check_types(connection: Connection, mapping: Mapping, missing: list[Need]) 
     wanted = {need.type for need in missing} | set(mapping.key_types.values())
     for text in sorted(wanted):
         connection.execute("SELECT %s::regtype", [text])
+
+
+def _made_lately(connection: Connection, connector: str) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM widebeam.columns WHERE connector = %s AND created_at > now() - interval '1 hour'",
+        [connector],
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _widened(connection: Connection, connector: str) -> int:
+    row = connection.execute(
+        "SELECT coalesce(sum(widened), 0) FROM widebeam.columns WHERE connector = %s AND widened > 0", [connector]
+    ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _taken(connection: Connection, schema: str) -> set[str]:

@@ -53,21 +53,19 @@ def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {}").format(relation(part), sql.SQL(", ").join(additions))
 
 
-def create_view(mapping: Mapping, entity: Entity, schema: str) -> sql.Composed:
-    """Make the view that joins the parts, or bring it up to date: columns are only ever added at its end.
+def create_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed:
+    """Make a view that joins parts, or bring it up to date: columns are only ever added at its end.
 
     Not a FULL JOIN, though it means the same: the planner cannot push a range of time below one, and would read
     both tables whole for an hour of them.
     """
-    parts = [entity.parts[number] for number in sorted(entity.parts)]
+    parts, shown = entity.shown(view)
     key = names(mapping.key_columns)
     lsn = sql.SQL(", ").join(sql.Identifier(_alias(part), LSN_COLUMN) for part in parts)
-    columns = [
-        sql.Identifier(_alias(entity.parts[column.part]), column.name) for _, column in sorted(entity.ordinals.items())
-    ]
+    columns = [sql.Identifier(_alias(entity.parts[column.part]), column.name) for column in shown]
     lsn_column = sql.SQL("GREATEST({}) AS {}").format(lsn, sql.Identifier(LSN_COLUMN))
     return sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(
-        sql.Identifier(schema, entity.view),
+        sql.Identifier(parts[0].schema, view),
         sql.SQL(", ").join([key, lsn_column, *columns]),
         _joined(parts, key),
     )

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 ALL: Final = "[]"
 """The identity that stands for every entity where one table holds them all."""
+
+OVERFLOW: Final = ""
+"""The key under which the column is registered that takes keys without a column of their own. No real key is empty."""
+
+Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
+"""(entity identity, key) -> reason and detail: keys that get no column."""
 
 
 def identity(values: Sequence[str | None]) -> str:
@@ -17,18 +23,19 @@ def identity(values: Sequence[str | None]) -> str:
 
 
 class Part(NamedTuple):
-    """One wide table: the part `number` (from 1) of an entity's columns."""
+    """One wide table: the part `number` (from 1) of an entity's columns. `view` is the view that shows it."""
 
     entity: str
     number: int
     schema: str
     table: str
+    view: str
 
 
 class Column(NamedTuple):
     """One column: which key of the entity it holds, and which narrow column it is filled from.
 
-    `ordinal` counts from 1 within the entity and is never given twice.
+    `ordinal` counts from 1 within the entity and is never given twice. `widened` counts how often its type was changed.
     """
 
     ordinal: int
@@ -37,6 +44,7 @@ class Column(NamedTuple):
     name: str
     type: str
     source: str
+    widened: int = 0
 
 
 class Need(NamedTuple):
@@ -53,18 +61,39 @@ class Need(NamedTuple):
 
 @dataclass(slots=True)
 class Entity:
-    """The tables of one entity, or of all. `identity` as the control tables have it; `view` is what readers read."""
+    """The tables of one entity, or of all. `identity` as the control tables have it; `view` is what readers read.
+
+    Where one view cannot show all columns, it shows the first of them, and others like it the rest.
+    """
 
     identity: str
     view: str
     parts: dict[int, Part] = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     ordinals: dict[int, Column] = field(default_factory=dict)
+    version: int = 0  # changes with each change of the columns
 
     def add(self, column: Column) -> None:
-        """Take a column in."""
+        """Take a column in: a new one, or one that has another type or key than before."""
+        before = self.ordinals.get(column.ordinal)
+        if before == column:
+            return
+        if before is not None and before.key != column.key and self.columns.get(before.key) == before:
+            del self.columns[before.key]
         self.columns[column.key] = column
         self.ordinals[column.ordinal] = column
+        self.version += 1
+
+    @property
+    def overflow(self) -> Column | None:
+        """The column that takes keys without a column of their own, if there is one."""
+        return self.columns.get(OVERFLOW)
+
+    def shown(self, view: str) -> tuple[list[Part], list[Column]]:
+        """What a view shows: its parts, and its columns in the order in which they were made."""
+        parts = [self.parts[number] for number in sorted(self.parts) if self.parts[number].view == view]
+        numbers = {part.number for part in parts}
+        return parts, [column for _, column in sorted(self.ordinals.items()) if column.part in numbers]
 
     def of_part(self, number: int) -> list[Column]:
         """The columns of one part, in the order in which they were made."""

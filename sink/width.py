@@ -17,6 +17,10 @@ ROW_BYTES: Final = 8160
 MAX_COLUMNS: Final = 1600
 """PostgreSQL's limit for a table. Dropped columns count."""
 
+VIEW_COLUMNS: Final = 1600
+"""The most columns that a view of ours shows, the key's included. PostgreSQL's limit for the columns of a query is
+1,664 (MaxTupleAttributeNumber); the rest is for what readers add."""
+
 _SPARE_COLUMNS: Final = 50  # dropped by somebody, or added by hand
 _STAYS_IN_ROW: Final = 24
 

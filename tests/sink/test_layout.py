@@ -115,3 +115,14 @@ def test_a_row_with_fewer_columns_is_never_wider(types):
 def test_alignment_counts():
     assert width(["boolean", "bigint"]).row_bytes == width(["boolean"] * 7 + ["bigint"]).row_bytes
     assert not width(["bigint"] * (ROW_BYTES // 8)).fits
+
+
+def test_more_columns_than_a_view_can_show_get_a_view_of_their_own(mapping):
+    (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "double_v", "double precision") for n in range(4000)], [])
+    shown = {view: made.entity.shown(view) for view in made.views}
+    assert [len(columns) for _, columns in shown.values()] == [1598, 1598, 804]
+    assert sum(len(parts) for parts, _ in shown.values()) == len(made.entity.parts)
+    (after,) = plan(
+        mapping, {made.entity.identity: made.entity}, [Need(("s",), "k", "double_v", "double precision")], []
+    )
+    assert (after.views, after.new_parts) == (made.views[2:], [])
