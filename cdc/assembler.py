@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from cdc.change import RowSource, deleted, updated
 from cdc.envelope import encode_key
@@ -20,6 +20,9 @@ MESSAGE_PREFIX: Final = "widebeam"
 """pg_logical_emit_message(true, this, ...) makes a barrier."""
 _TRUNCATES: Final = 7
 """Commit LSNs are multiples of 8, and each truncate of a transaction adds one to the position."""
+Family: TypeAlias = "Callable[[str, str], NarrowTable | None]"
+"""The narrow table of this schema and name, if a table of that name is one of ours."""
+
 _PLACES: Final = 16_384
 """Wide keys whose place is remembered."""
 
@@ -61,10 +64,12 @@ class Assembler:
         numbering: Numbering,
         source: RowSource,
         *,
+        family: Family | None = None,
         most_rows: int = 10_000,
         most_bytes: int = 2 * 1024 * 1024,
     ) -> None:
         self._tables = {(table.schema, table.name): table for table in tables}
+        self._family = family
         self._numbering = numbering
         self._source = source
         self._most_rows = most_rows
@@ -130,7 +135,7 @@ class Assembler:
 
     def _describe(self, relation: Relation) -> None:
         known = self._layouts.get(relation.oid)
-        table = self._tables.get((relation.schema, relation.name))
+        table = self._table(relation.schema, relation.name)
         if known is not None and known.table is not table:
             raise Halt(
                 Cause.RELATION_CHANGED,
@@ -141,6 +146,14 @@ class Assembler:
         self._layouts[relation.oid] = made
         if made is not None:
             self._latest[made.table] = made
+
+    def _table(self, schema: str, name: str) -> NarrowTable | None:
+        """The narrow table of that name. One that joined since is known by its name alone: it is in the publication."""
+        if (schema, name) not in self._tables and self._family is not None:
+            joined = self._family(schema, name)
+            if joined is not None:
+                self._tables[schema, name] = joined
+        return self._tables.get((schema, name))
 
     def _switch(self, relation: Relation) -> Sequence[Draft]:
         """Make `relation` the present one. What is buffered of another table goes first, so that order is kept."""

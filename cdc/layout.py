@@ -77,7 +77,9 @@ def _check_same(table: NarrowTable, now: Relation, before: Relation) -> None:
 
 
 def _getter(indexes: list[int]) -> Getter:
-    """A tuple of these columns. (An itemgetter of one index answers a bare value.)"""
+    """A tuple of these columns. (An itemgetter of one index answers a bare value, and there is none of no index.)"""
+    if not indexes:
+        return lambda _: ()
     if len(indexes) == 1:
         only = indexes[0]
         return lambda row: (row[only],)

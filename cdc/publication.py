@@ -1,4 +1,4 @@
-"""The publication: made for one narrow table, and looked at, so that `check` can say what is amiss."""
+"""The publication: made for the narrow tables, and looked at, so that `check` can say what is amiss."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 _COLUMN_LISTS: Final = 150_000
 """The server version that brought column lists and row filters."""
+_LOCK_TIMEOUT: Final = "500ms"
+"""Writers queue behind us for so long at most."""
 _OPS: Final = ("insert", "update", "delete", "truncate")
 
 
@@ -37,12 +39,37 @@ class Published(NamedTuple):
         return self.covers and not self.lacks_columns and not self.lacks_ops and self.row_filter is None
 
 
-def create(connection: Connection, publication: str, table: NarrowTable) -> None:
-    """Publish `table`: all four operations, partitions under the root's name, only our columns where that is possible.
+def create(connection: Connection, publication: str, *tables: NarrowTable) -> None:
+    """Publish `tables`: all four operations, partitions under the root's name, only our columns where that is possible.
 
     A column list has to hold the columns of the replica identity of the table and of each partition, and none of
     them may be FULL: else the server refuses the application's own UPDATE and DELETE.
     """
+    entries = sql.SQL(", ").join(_entry(connection, table) for table in tables)
+    connection.execute(
+        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true)").format(
+            sql.Identifier(publication), entries, sql.Literal(", ".join(_OPS))
+        )
+    )
+
+
+def add(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Publish one more table, in a transaction of its own; psycopg.errors.LockNotAvailable while it is written to.
+
+    The lock waits for all who write to the table and holds others off until this is committed: so what was written
+    before is seen by every later snapshot, and what is written after is in the stream. Nothing is in neither.
+    """
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        name = sql.Identifier(table.schema, table.name)
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+        connection.execute(
+            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), _entry(connection, table))
+        )
+
+
+def _entry(connection: Connection, table: NarrowTable) -> sql.Composed:
+    """A table in a publication, with its column list where that is possible."""
     family = identities(connection, table)
     barren = [identity.table for identity in family if not identity.usable]
     if barren:
@@ -55,11 +82,7 @@ def create(connection: Connection, publication: str, table: NarrowTable) -> None
     if connection.info.server_version >= _COLUMN_LISTS and not any(identity.full for identity in family):
         names = dict.fromkeys([*table.columns, *(name for identity in family for name in identity.columns)])
         columns = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
-    connection.execute(
-        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} {} WITH (publish = {}, publish_via_partition_root = true)").format(
-            sql.Identifier(publication), sql.Identifier(table.schema, table.name), columns, sql.Literal(", ".join(_OPS))
-        )
-    )
+    return sql.SQL("{} {}").format(sql.Identifier(table.schema, table.name), columns)
 
 
 def drop(connection: Connection, publication: str) -> None:

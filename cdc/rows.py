@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -17,12 +18,12 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 _VISIBLE_SECONDS: Final = 20.0
 """A commit is decoded before it is visible, for instance while it waits for a synchronous standby."""
 
-# The stream says 32 bits of the transaction id; the epoch is that of the latest id at or after it.
+# The stream says 32 bits of a transaction id; the epoch is that of the latest id at or after it.
 _VISIBLE: Final = """
-SELECT pg_visible_in_snapshot(
-         ((CASE WHEN %(xid)s <= x %% 4294967296 THEN x ELSE x - 4294967296 END)
-          / 4294967296 * 4294967296 + %(xid)s)::text::xid8, s)
-  FROM (SELECT s, pg_snapshot_xmax(s)::text::bigint AS x FROM pg_current_snapshot() s) t
+SELECT bool_and(pg_visible_in_snapshot(
+         ((CASE WHEN xid <= x %% 4294967296 THEN x ELSE x - 4294967296 END)
+          / 4294967296 * 4294967296 + xid)::text::xid8, s))
+  FROM (SELECT s, pg_snapshot_xmax(s)::text::bigint AS x FROM pg_current_snapshot() s) t, unnest(%s::bigint[]) AS xid
 """
 
 
@@ -36,7 +37,7 @@ class SourceRows:
     def read(self, table: NarrowTable, cell: Row, xid: int) -> Row | None:
         """`table.carried` of the row at `cell`, once `xid` is visible; None if there is none."""
         connection = self._connected()
-        self._await_visible(connection, xid)
+        await_visible(connection, [xid])
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
             sql.SQL(", ").join(map(sql.Identifier, table.carried)),
             sql.Identifier(table.schema, table.name),
@@ -60,17 +61,21 @@ class SourceRows:
             self._connection = connect(self._dsn, autocommit=True, application_name="widebeam-capture-rows")
         return self._connection
 
-    def _await_visible(self, connection: Connection, xid: int) -> None:
-        def visible() -> bool:
-            row = connection.execute(_VISIBLE, {"xid": xid}).fetchone()
-            return row is not None and bool(row[0])
 
-        def give_up(_: object) -> bool:
-            raise TimeoutError(
-                f"transaction {xid} was decoded but is not visible after {_VISIBLE_SECONDS:.0f} s: is a "
-                "synchronous standby away? The run ends, and the next one tries again."
-            )
+def await_visible(connection: Connection, xids: Iterable[int]) -> None:
+    """Wait until snapshots of this server see these transactions of its stream, each 32 bits; TimeoutError else."""
+    wanted = sorted(set(xids))
 
+    def visible() -> bool:
+        return connection.execute(_VISIBLE, [wanted]).fetchone() == (True,)
+
+    def give_up(_: object) -> bool:
+        raise TimeoutError(
+            f"transactions {wanted[:5]} were decoded but are not visible after {_VISIBLE_SECONDS:.0f} s: is a "
+            "synchronous standby away? The run ends, and the next one tries again."
+        )
+
+    if wanted:
         Retrying(
             retry=retry_if_result(lambda seen: not seen),
             stop=stop_after_delay(_VISIBLE_SECONDS),

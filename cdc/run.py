@@ -88,7 +88,7 @@ class _Run:
         self._ack = Acknowledger(self._told)
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
-        self._assembler = Assembler(settings.tables, numbering, source)
+        self._assembler = Assembler(settings.tables, numbering, source, family=settings.family)
         self._begin: Begin | None = None
         self._records = 0
         self._changes = 0

@@ -45,7 +45,7 @@ def changes(head: Stamp, fields: dict[str, Any], *, suspect_nul: bool) -> Change
     wide: Any = fields.get("wide")
     columns: Any = fields.get("columns")
     rows: Any = fields["rows"]
-    if not isinstance(wide, dict) or not wide or not all(isinstance(v, str | None) for v in wide.values()):
+    if not isinstance(wide, dict) or not all(isinstance(v, str | None) for v in wide.values()):
         raise Undecodable("`wide` is not an object of texts and nulls")
     if not _texts(columns) or len(set(columns)) != len(columns):
         raise Undecodable("`columns` is not a list of names")

@@ -14,6 +14,7 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_base, stop_never, stop_when_event_set
 
 from cdc import publication, slot
+from cdc.assembler import Family
 from cdc.envelope import JSON, Codec
 from cdc.journal import Journal
 from cdc.narrow import NarrowTable
@@ -40,6 +41,7 @@ class CaptureSettings:
     slot: str
     publication: str
     tables: tuple[NarrowTable, ...]
+    family: Family | None = None
     codec: Codec = JSON
     ack_seconds: float = 1.0
     idle_seconds: float = 10.0

@@ -9,13 +9,17 @@ import psycopg
 
 from sink import account, quarantine, tombstones
 from sink.batch import Batch, Segment
+from sink.interpret import Interpreters
+from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.misfit import Misfit
 from sink.pivot import Fold
-from sink.registry import Refused, Registry
+from sink.registry import Registry, Retyped
 from sink.route import Routes
 from sink.rows import PartRows, spread
+from sink.sources import joined
+from sink.wide import Refused
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -35,10 +39,14 @@ class _Folded:
 class Applier:
     """Applies batches over one target connection, which is in autocommit. Lives as long as the connection."""
 
-    def __init__(self, connection: Connection, mapping: Mapping, registry: Registry) -> None:
+    def __init__(
+        self, connection: Connection, mapping: Mapping, registry: Registry, lookup: Lookup | None = None
+    ) -> None:
         self._connection = connection
         self._mapping = mapping
         self._registry = registry
+        self._lookup = lookup
+        self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._merger = Merger(connection, mapping)
 
@@ -47,10 +55,22 @@ class Applier:
 
         (Or everything is, when the answer to COMMIT was lost: the target's progress tells.)
         """
+        if not self._mapping.plain:
+            self._prepare_to_interpret(batch)
         folded = [self._folded(segment) for segment in batch.segments if segment.entries or segment.truncate]
+        try:
+            self._commit(batch, folded)
+        except Retyped:
+            self._registry.refresh(self._connection)
+            for each in folded:
+                each.parts = self._spread(each.fold)
+            self._commit(batch, folded)
+
+    def _commit(self, batch: Batch, folded: list[_Folded]) -> None:
         self._merger.prepare(rows for each in folded for rows in each.parts)
         misfits = batch.misfits + [misfit for each in folded for misfit in each.fold.misfits]
         with self._connection.transaction():
+            self._registry.hold(self._connection)
             account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
             self._before_rows(folded, misfits)
             for each in folded:
@@ -68,7 +88,12 @@ class Applier:
             cells = [
                 cell
                 for each in folded
-                for cell in tombstones.cleared(self._mapping, self._registry.entities, each.fold.tables)
+                for cell in tombstones.cleared(
+                    self._mapping,
+                    self._registry.entities,
+                    each.fold.tables,
+                    None if self._mapping.plain else each.fold.moments,
+                )
             ]
             tombstones.bury(self._connection, self._mapping, cells)
         quarantine.write(self._connection, self._mapping.connector, misfits)
@@ -77,19 +102,40 @@ class Applier:
         refused: Refused = {}
         for _ in range(_FOLDS):
             fold = self._fold(segment, refused)
+            if self._interpreters.dictionary.missing:
+                self._look_up(segment)
+                fold = self._fold(segment, refused)
+                self._interpreters.dictionary.missing.clear()
             if not fold.needs:
                 return _Folded(segment, fold, self._spread(fold))
             refused |= self._registry.ensure(self._connection, fold.needs)
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
     def _fold(self, segment: Segment, refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused)
+        fold = Fold(self._mapping, self._routes, refused, self._interpreters)
         for entry in segment.entries:
             if entry.poisoned:
                 fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
             else:
                 fold.add(entry.changes, entry.origin, escape=entry.escape)
         return fold
+
+    def _new_interpreters(self) -> Interpreters:
+        return Interpreters(self._mapping, None if self._lookup is None else self._lookup.dictionary)
+
+    def _prepare_to_interpret(self, batch: Batch) -> None:
+        """Know the tables that have joined meanwhile, and what their ids mean by now."""
+        tables = {entry.changes.table for segment in batch.segments for entry in segment.entries}
+        if any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables):
+            self._mapping = joined(self._connection, self._mapping)
+            self._interpreters = self._new_interpreters()
+        if self._lookup is not None and self._lookup.due():
+            self._lookup.refresh(self._connection)
+
+    def _look_up(self, segment: Segment) -> None:
+        """An id is unknown: its entry was committed before its readings, or with them, so it is visible with them."""
+        if self._lookup is not None:
+            self._lookup.refresh(self._connection, {entry.changes.stamp.xid for entry in segment.entries})
 
     def _spread(self, fold: Fold) -> list[PartRows]:
         entities = self._registry.entities

@@ -88,7 +88,7 @@ class Batch:
         """A truncate that is to be applied, and that the mapping says to stop at."""
         return (
             self.mapping.on_truncate == "halt"
-            and not self.mapping.tables.isdisjoint(record.tables)
+            and any(map(self.mapping.owns, record.tables))
             and Admission(now).admit(now.next_offset, record)
         )
 
@@ -104,7 +104,7 @@ class Batch:
                 commit = received.partition, record.stamp.commit_time
                 self.commits[commit] = self.commits.get(commit, 0) + len(record.rows)
             case Truncated():
-                if self.mapping.on_truncate == "apply" and not self.mapping.tables.isdisjoint(record.tables):
+                if self.mapping.on_truncate == "apply" and any(map(self.mapping.owns, record.tables)):
                     self.segments[-1].truncate = record.stamp.position
                     self.segments.append(Segment())
             case Barrier():

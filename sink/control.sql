@@ -19,8 +19,6 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
     cutoff          pg_lsn,
     cutoff_snapshot pg_snapshot,          -- SC: what the slot's exported snapshot sees
     gate_lsn        pg_lsn,               -- P: every snapshot of the primary after it is safe; NULL until gate G passed
-    column_types    jsonb NOT NULL,       -- {"column": "type as format_type writes it"} of the narrow table's columns
-    source_oid      oid NOT NULL,         -- the narrow table itself: another one of its name is another table
     planned_at      timestamptz,          -- the ledger is complete
     generation      bigint NOT NULL DEFAULT 0,   -- runs of capture so far
     acknowledged    pg_lsn,               -- the flush position that capture last told the slot (written before it is told)
@@ -34,6 +32,29 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
     halt_remedy     text,
     halted_at       timestamptz,
     settings        jsonb NOT NULL        -- the mapping as it was when last prepared
+);
+
+-- The narrow tables. A table that joins while the connector runs has its row, and its chunks, before it is published.
+CREATE TABLE IF NOT EXISTS widebeam.sources (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    oid         oid NOT NULL,             -- the table itself: another one of its name is another table
+    types       jsonb NOT NULL,           -- {"column": "type as format_type writes it"} of its mapped columns
+    joined_at   timestamptz NOT NULL DEFAULT now(),
+    -- From when on a snapshot may read its chunks: 0/0 = it was there before the slot, gate G of the connector holds;
+    -- NULL = it is not published yet; else the source's WAL position after it was published.
+    gate_lsn    pg_lsn,
+    PRIMARY KEY (connector, schema_name, table_name)
+);
+
+-- The dictionary's entries as they were last read. One that was known is never forgotten.
+CREATE TABLE IF NOT EXISTS widebeam.dictionary (
+    connector text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    id        text NOT NULL,
+    names     text[] NOT NULL,            -- the values of the virtual columns
+    seen_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connector, id)
 );
 
 -- The wide tables: each holds some of the columns of one entity (or of all, entity = '[]').
@@ -58,6 +79,7 @@ CREATE TABLE IF NOT EXISTS widebeam.columns (
     column_name text NOT NULL,
     column_type text NOT NULL,
     source      text NOT NULL,            -- the narrow value column that it is filled from
+    widened     int NOT NULL DEFAULT 0,   -- how often its type was changed, for readings that did not fit it
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (connector, entity, key),
     UNIQUE (connector, entity, ordinal),
@@ -65,11 +87,15 @@ CREATE TABLE IF NOT EXISTS widebeam.columns (
     FOREIGN KEY (connector, entity, part) REFERENCES widebeam.tables ON DELETE CASCADE
 );
 
--- The ledger: chunks of the backfill and their states. Ranges are half-open, together they cover all of time.
+CREATE INDEX IF NOT EXISTS columns_widened ON widebeam.columns (connector) INCLUDE (widened) WHERE widened > 0;
+
+-- The ledger: chunks of the backfill and their states. Ranges are half-open; those of a table cover all of its axis,
+-- which is its first time column (without time: its first entity or key column).
 CREATE TABLE IF NOT EXISTS widebeam.chunks (
     connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
     chunk       bigint NOT NULL,
-    lower_bound text,                     -- NULL: open; else a value of the time column as text
+    source      text NOT NULL,            -- the narrow table, schema.name
+    lower_bound text,                     -- NULL: open; else a value of the axis as text
     upper_bound text,
     estimated   bigint NOT NULL,          -- rows, by the planner of the source
     state       text NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'merged', 'void', 'failed')),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.narrow import NarrowTable
+from sink.family import Family
 from sink.rule import Rule
 
 Layout = Literal["per_entity", "single"]
@@ -17,8 +18,8 @@ class Mapping:
     """One connector's mapping.
 
     `rules` has one for each narrow table, alike but for the table and its types; there is at least one. With
-    `growing`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is the
-    wide tables' name, where `{entity}` stands for the entity's values.
+    a `family`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is
+    the wide tables' name, where `{entity}` stands for the entity's values.
     """
 
     connector: str
@@ -26,7 +27,7 @@ class Mapping:
     schema: str
     name: str
     layout: Layout = "per_entity"
-    growing: bool = False
+    family: Family | None = None
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"
     unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
@@ -42,7 +43,7 @@ class Mapping:
     @property
     def plain(self) -> bool:
         """There is one narrow table, and its rule is plain: the fast paths can read it."""
-        return len(self.rules) == 1 and not self.growing and self.rules[0].plain
+        return len(self.rules) == 1 and self.family is None and self.rules[0].plain
 
     @property
     def table(self) -> NarrowTable:
@@ -75,6 +76,11 @@ class Mapping:
         """The wide tables' key columns and their types."""
         types = {**self.rules[0].entity_types, **self.rules[0].time_types}
         return {name: types[name] for name in self.key_columns}
+
+    def owns(self, table: str) -> bool:
+        """Is a table, by its qualified name, one of the narrow ones, or one that may have joined them?"""
+        schema, _, name = table.partition(".")
+        return table in self.tables or (self.family is not None and self.family.narrow(schema, name) is not None)
 
     def rule_of(self, table: str) -> Rule | None:
         """The rule of a narrow table, by its qualified name."""

@@ -5,7 +5,7 @@ The order within a wide row is kept by keeping the last change of each cell; row
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from cdc.event import UNCHANGED, Row, Value
 from cdc.lsn import Lsn
@@ -16,7 +16,7 @@ from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.misfit import Misfit, misfit
 from sink.route import Route, Routes
-from sink.rows import WideKey, WideRow
+from sink.rows import Moments, WideKey, WideRow
 from sink.wide import Need
 
 _DELETE: Final = Op.DELETE.value
@@ -41,10 +41,6 @@ class Touch(NamedTuple):
     row: Row
     xid: int
     position: Lsn
-
-
-Moments: TypeAlias = "dict[tuple[str, WideKey], set[tuple[str, str]]]"
-"""Entity identity, wide key -> tables of the rows that were folded there, and where they lie on the chunks' axis."""
 
 
 class Fold:

@@ -18,6 +18,9 @@ WideKey: TypeAlias = "tuple[str, ...]"
 Shape: TypeAlias = "tuple[int, ...]"
 """The ordinals that a row sets, in the row's own order."""
 
+Moments: TypeAlias = "dict[tuple[str, WideKey], set[tuple[str, str]]]"
+"""Entity identity, wide key -> tables of the rows that were folded there, and where they lie on the chunks' axis."""
+
 
 class WideRow:
     """What happened to one wide row: its last position, and for each ordinal COPY text, or None where it is cleared.

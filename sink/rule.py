@@ -6,8 +6,9 @@ fields of a jsonb column. Entity and key may name real and virtual columns alike
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from cdc.moment import TimeRule
@@ -18,6 +19,10 @@ TABLE: Final = "table"
 
 NUMBER: Final = "double precision"
 """The type of a column that holds numbers out of texts."""
+
+_SLICED: Final = re.compile(
+    r"smallint|integer|bigint|date|timestamp(\(\d\))? (with|without) time zone|double precision|numeric.*"
+)
 
 Several = Literal["refuse", "first", "last"]
 
@@ -126,6 +131,8 @@ class Rule:
         """The column whose ranges are the chunks: of time, else of the entity, else of the key, the first."""
         return next(iter((*self.table.time, *self.table.entity, *self.table.key)), None)
 
-    def shared(self, table: NarrowTable, types: Dict[str, str], table_value: str | None) -> Rule:
-        """The same rule for another table of the same shape."""
-        return replace(self, table=table, types=types, table_value=table_value)
+    @property
+    def axis_type(self) -> str | None:
+        """The type of the axis, if ranges of it can be made: an integer's or a time's; else there is one open chunk."""
+        found = None if self.axis is None else self.types.get(self.axis)
+        return found if found is not None and _SLICED.fullmatch(found) else None

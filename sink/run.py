@@ -30,6 +30,7 @@ from sink.account import Fenced
 from sink.apply import Applier
 from sink.batch import Batch, Decode, Place
 from sink.latencies import Latencies
+from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.progress import Progress
 from sink.registry import Registry
@@ -61,7 +62,7 @@ _PASSING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
-    """What a sink needs to know.
+    """What a sink needs to know. The source is read where there is a dictionary, or cells have to be read again.
 
     `batch_rows` is how many narrow rows go into one target transaction at most (a record is never cut). `patience`
     is for how many seconds a generation with a gap may be the last one until that is taken for a loss of the log;
@@ -70,6 +71,7 @@ class SinkSettings:
 
     target_dsn: str
     mapping: Mapping
+    source_dsn: str | None = None
     batch_rows: int = 20_000
     patience: float = 300.0
     give_up_after: float = 600.0
@@ -84,6 +86,7 @@ class Sink:
         self._join = join
         self._target: Connection | None = None
         self._applier: Applier | None = None
+        self._lookup: Lookup | None = None
         self._reader: Reader | None = None
         self._pending: deque[Received] = deque()
         self._known: dict[int, Progress] = {}
@@ -151,6 +154,9 @@ class Sink:
         if self._target is not None:
             self._target.close()
             self._target = self._applier = None
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
 
     def _connected(self) -> Connection:
         if self._target is None:
@@ -159,8 +165,15 @@ class Sink:
             registry = Registry(self._settings.mapping)
             registry.refresh(target)
             registry.check(target)
-            self._applier = Applier(target, self._settings.mapping, registry)
+            self._lookup = self._new_lookup()
+            self._applier = Applier(target, self._settings.mapping, registry, self._lookup)
         return self._target
+
+    def _new_lookup(self) -> Lookup | None:
+        dictionary = self._settings.mapping.rule.dictionary
+        if dictionary is None or self._settings.source_dsn is None:
+            return None
+        return Lookup(self._settings.source_dsn, self._settings.mapping.connector, dictionary)
 
     def _is_planned(self) -> bool:
         return planned(self._connected(), self._settings.mapping.connector)

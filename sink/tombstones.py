@@ -15,25 +15,38 @@ from psycopg import sql
 
 from sink import tables
 from sink.mapping import Mapping
-from sink.rows import WideKey, WideRow
+from sink.rows import Moments, WideKey, WideRow
 from sink.wide import Entity, identity
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 
 class Cleared(NamedTuple):
-    """A cell that was cleared. `entity` and `time` are JSON arrays, `moment` is the time as the ledger compares it."""
+    """A cell that was cleared, in a row of the table `source`.
+
+    `entity` and `time` are JSON arrays of wide values; `moment` is where the row lies on the axis of the chunks.
+    """
 
     entity: str
     time: str
+    source: str
     moment: str
     key: str
 
 
-def cleared(mapping: Mapping, entities: Dict[str, Entity], folded: Dict[str, Dict[WideKey, WideRow]]) -> list[Cleared]:
-    """The cells that a fold leaves cleared, whether there is a column for them or not."""
+def cleared(
+    mapping: Mapping,
+    entities: Dict[str, Entity],
+    folded: Dict[str, Dict[WideKey, WideRow]],
+    moments: Moments | None = None,
+) -> list[Cleared]:
+    """The cells that a fold leaves cleared, whether there is a column for them or not.
+
+    `moments` says where the source rows of a wide row lie; for a plain mapping that is its time.
+    """
     found: list[Cleared] = []
-    width = 0 if mapping.layout == "per_entity" else len(mapping.table.entity)
+    width = 0 if mapping.layout == "per_entity" else len(mapping.entity)
+    table = mapping.table.qualified
     for name, rows in folded.items():
         ordinals = entities[name].ordinals if name in entities else {}
         for key, row in rows.items():
@@ -44,7 +57,8 @@ def cleared(mapping: Mapping, entities: Dict[str, Entity], folded: Dict[str, Dic
             if keys:
                 entity = identity(key[:width]) if width else name
                 time = identity(key[width:])
-                found += [Cleared(entity, time, key[width], each) for each in keys]
+                lying = [(table, key[width])] if moments is None else sorted(moments.get((name, key), ()))
+                found += [Cleared(entity, time, *place, each) for place in lying for each in keys]
     return found
 
 
@@ -56,11 +70,13 @@ def bury(connection: Connection, mapping: Mapping, cells: Iterable[Cleared]) -> 
     wanted = list(cells)
     if not wanted or not _any_open(connection, mapping.connector):
         return 0
+    places = sorted({(cell.source, cell.moment) for cell in wanted})
     parameters: dict[str, Any] = {
         "connector": mapping.connector,
-        "moments": sorted({cell.moment for cell in wanted}),
+        "sources": [source for source, _ in places],
+        "moments": [moment for _, moment in places],
     }
-    time_type = tables.type_name(mapping.types[mapping.table.time[0]])
+    time_type = tables.type_name(mapping.rule.axis_type or "text")
     chunks = [row[0] for row in connection.execute(_CHUNKS.format(type=time_type), parameters)]
     locked = [row[0] for row in connection.execute(_LOCK, [mapping.connector, chunks])] if chunks else []
     if not locked:
@@ -86,12 +102,15 @@ _ANY_OPEN: Final = "SELECT EXISTS (SELECT FROM widebeam.chunks WHERE connector =
 _CHUNKS: Final = sql.SQL(
     """
 WITH c AS MATERIALIZED (
-    SELECT chunk, lower_bound::{type} AS lower_bound, upper_bound::{type} AS upper_bound
+    SELECT chunk, source, lower_bound::{type} AS lower_bound, upper_bound::{type} AS upper_bound
     FROM widebeam.chunks WHERE connector = %(connector)s AND state IN ('planned', 'failed')
-), m AS MATERIALIZED (SELECT moment::{type} AS moment FROM unnest(%(moments)s::text[]) AS moment)
+), m AS MATERIALIZED (
+    SELECT source, moment::{type} AS moment FROM unnest(%(sources)s::text[], %(moments)s::text[]) AS m (source, moment)
+)
 SELECT chunk FROM c WHERE EXISTS (
     SELECT FROM m
-    WHERE (c.lower_bound IS NULL OR m.moment >= c.lower_bound) AND (c.upper_bound IS NULL OR m.moment < c.upper_bound)
+    WHERE c.source = m.source
+    AND (c.lower_bound IS NULL OR m.moment >= c.lower_bound) AND (c.upper_bound IS NULL OR m.moment < c.upper_bound)
 ) ORDER BY chunk
 """
 )
@@ -102,16 +121,17 @@ _LOCK: Final = (
 _BURY: Final = sql.SQL(
     """
 WITH c AS MATERIALIZED (
-    SELECT chunk, lower_bound::{type} AS lower_bound, upper_bound::{type} AS upper_bound
+    SELECT chunk, source, lower_bound::{type} AS lower_bound, upper_bound::{type} AS upper_bound
     FROM widebeam.chunks WHERE connector = %(connector)s AND chunk = ANY(%(locked)s)
 ), m AS MATERIALIZED (
-    SELECT entity, time, moment::{type} AS moment, key
-    FROM unnest(%(entity)s::text[], %(time)s::text[], %(moment)s::text[], %(key)s::text[])
-        AS m (entity, time, moment, key)
+    SELECT entity, time, source, moment::{type} AS moment, key
+    FROM unnest(%(entity)s::text[], %(time)s::text[], %(source)s::text[], %(moment)s::text[], %(key)s::text[])
+        AS m (entity, time, source, moment, key)
 )
 INSERT INTO widebeam.tombstones (connector, chunk, entity, "time", key)
 SELECT %(connector)s, c.chunk, m.entity, m.time, m.key FROM m JOIN c
-ON (c.lower_bound IS NULL OR m.moment >= c.lower_bound) AND (c.upper_bound IS NULL OR m.moment < c.upper_bound)
+ON c.source = m.source
+AND (c.lower_bound IS NULL OR m.moment >= c.lower_bound) AND (c.upper_bound IS NULL OR m.moment < c.upper_bound)
 ON CONFLICT DO NOTHING
 """
 )

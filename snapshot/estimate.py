@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -10,8 +10,9 @@ import psycopg
 from psycopg import sql
 
 from cdc.narrow import NarrowTable
+from sink.rule import Rule
+from snapshot.axis import Scale, scale
 from snapshot.plan import Chunk, Stretch, plan
-from snapshot.scale import MICROSECONDS_PER_HOUR, TimeScale
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -20,18 +21,26 @@ _AT_ONCE: Final = 500  # questions sent before the first answer is read
 _FINEST: Final = 20_000  # ranges in all; beyond about 55 years of days the finest range becomes longer
 
 
-def plan_chunks(
-    source: Connection, table: NarrowTable, time_type: str, chunk_rows: int, chunk_hours: float
-) -> list[Chunk]:
-    """Plan the backfill of `table` as it is now. `time_type` is the time column's type as format_type writes it.
+def plan_chunks(source: Connection, rule: Rule, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
+    """Plan the backfill of a narrow table as it is now, from number 1 on.
 
-    Raises UnknownTimeType. Reads only the ends of the time column's index, and asks the planner for the rest.
+    Reads only the ends of the axis's index, and asks the planner for the rest. A table without an axis that can be cut
+    gets one chunk, which is open at both ends.
     """
-    scale = TimeScale.of(time_type)
-    span = max(scale.step, int(chunk_hours * MICROSECONDS_PER_HOUR))
-    ends = _ends(source, table, scale)
-    stretches = [] if ends is None else estimates(source, table, scale, ends, span)
-    return plan(_shrunk(stretches, _total(source, table)), scale, chunk_rows, span)
+    axis, name, total = scale(rule), rule.table.qualified, _total(source, rule.table)
+    if axis is None:
+        return [Chunk(1, None, None, total, name)]
+    span = max(axis.step, axis.span(chunk_hours))
+    ends = _ends(source, rule, axis)
+    stretches = [] if ends is None else estimates(source, rule, axis, ends, span)
+    chunks = plan(_shrunk(stretches, total), axis, chunk_rows, span)
+    return [chunk._replace(source=name) for chunk in chunks]
+
+
+def numbered(plans: Iterable[list[Chunk]], first: int = 1) -> list[Chunk]:
+    """The chunks of several tables, numbered one after the other."""
+    every = (chunk for chunks in plans for chunk in chunks)
+    return [chunk._replace(number=number) for number, chunk in enumerate(every, first)]
 
 
 def _shrunk(stretches: list[Stretch], total: int) -> list[Stretch]:
@@ -47,17 +56,15 @@ def _total(source: Connection, table: NarrowTable) -> int:
     return _expected(source.execute(whole.format(sql.Identifier(table.schema, table.name))))
 
 
-def estimates(
-    source: Connection, table: NarrowTable, scale: TimeScale, ends: tuple[int, int], span: int
-) -> list[Stretch]:
-    """Estimated rows of ranges that lie end to end between `ends` (microseconds).
+def estimates(source: Connection, rule: Rule, scale: Scale, ends: tuple[int, int], span: int) -> list[Stretch]:
+    """Estimated rows of ranges that lie end to end between `ends` (positions on the axis).
 
     Ranges are at most `span` long where there seem to be rows; a range that seems to be empty is not looked at closer.
     """
     finest = max(span, (ends[1] - ends[0]) // _FINEST)
     open_ranges, done = [ends], list[Stretch]()
     while open_ranges:
-        looked_at = _rows(source, table, scale, open_ranges)
+        looked_at = _rows(source, rule, scale, open_ranges)
         done += [each for each in looked_at if each.empty or each.upper - each.lower <= finest]
         closer = (each for each in looked_at if not each.empty and each.upper - each.lower > finest)
         open_ranges = [part for each in closer for part in _parts(each.lower, each.upper, finest)]
@@ -71,26 +78,27 @@ def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, upper)
 
 
-def _ends(source: Connection, table: NarrowTable, scale: TimeScale) -> tuple[int, int] | None:
-    """The range that holds all finite times; None when there are none."""
-    time = sql.Identifier(table.time[0])
-    query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} WHERE {0} > '-infinity' AND {0} < 'infinity'")
-    row = source.execute(query.format(time, sql.Identifier(table.schema, table.name))).fetchone()
+def _ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
+    """The range that holds all finite values of the axis; None when there are none."""
+    finite = sql.SQL("WHERE {0} > '-infinity' AND {0} < 'infinity'" if scale.endless else "")
+    query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")
+    axis, table = sql.Identifier(rule.axis or ""), sql.Identifier(rule.table.schema, rule.table.name)
+    row = source.execute(query.format(axis, table, finite.format(axis))).fetchone()
     if row is None or row[0] is None:
         return None
     return scale.position(row[0]), scale.position(row[1]) + scale.step
 
 
-def _rows(source: Connection, table: NarrowTable, scale: TimeScale, ranges: Sequence[tuple[int, int]]) -> list[Stretch]:
+def _rows(source: Connection, rule: Rule, scale: Scale, ranges: Sequence[tuple[int, int]]) -> list[Stretch]:
     """Ask the planner how many rows each range holds; many questions are on the way at once."""
-    time = sql.Identifier(table.time[0])
+    time = sql.Identifier(rule.axis or "")
     found, left = list[Stretch](), iter(ranges)
     while some := list(islice(left, _AT_ONCE)):
         with source.pipeline():
             asked = [
                 source.execute(
                     sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {} WHERE {} >= {} AND {} < {}").format(
-                        sql.Identifier(table.schema, table.name),
+                        sql.Identifier(rule.table.schema, rule.table.name),
                         time,
                         sql.Literal(scale.text(lower)),
                         time,

@@ -7,18 +7,20 @@ that form too (it is one to one), so a line is split and nothing in it is looked
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
 from sink.copytext import NULL, escaped
+from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.misfit import Misfit
 from sink.pivot import Fold
 from sink.route import Route, Routes
 from sink.rows import WideKey, WideRow
 from sink.wide import Need
+from snapshot.plan import Chunk
 
 Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
 Slots: TypeAlias = "dict[str, int]"  # key, as COPY writes it -> ordinal
@@ -77,10 +79,25 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
     `tables` is as in sink.pivot.Fold: entity identity -> wide key -> row, all of them at position `cutoff`.
     After `add`, as long as `open` is true, `place` what could not be placed at once. `line` is the number of the
     first line: a chunk may be folded in pieces.
+
+    Where the mapping is not plain, every line is placed by `place`, row by row. `look_up` reads the dictionary again
+    when it lacks an id, and tells whether that may have helped.
     """
 
-    def __init__(self, mapping: Mapping, routes: Routes, cutoff: Lsn, chunk: int, line: int = 0) -> None:
+    def __init__(
+        self,
+        mapping: Mapping,
+        routes: Routes,
+        cutoff: Lsn,
+        chunk: Chunk,
+        *,
+        line: int = 0,
+        interpreters: Interpreters | None = None,
+        look_up: Callable[[], bool] | None = None,
+    ) -> None:
         super().__init__()
+        self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
+        self._look_up = look_up or (lambda: False)
         self.tables: dict[str, dict[WideKey, WideRow]] = {}
         self.misfits: list[Misfit] = []
         self.rows = 0
@@ -99,7 +116,7 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
     @property
     def cells(self) -> int:
         """How many cells are set."""
-        return sum(len(row.cells) for rows in self.tables.values() for row in rows.values())
+        return sum(len(row.cells) + len(row.over or ()) for rows in self.tables.values() for row in rows.values())
 
     @property
     def next_line(self) -> int:
@@ -113,7 +130,9 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
 
     def add(self, lines: Sequence[str], size: int = 0) -> None:
         """Take lines in, without their line ends. `size` is their length in bytes, for `weight`."""
-        if self._routes.discriminator is None:
+        if not self._mapping.plain:
+            self._odd += [(number, self._fields(line)) for number, line in enumerate(lines, self.next_line)]
+        elif self._routes.discriminator is None:
             self._add_first_set(lines)
         else:
             self._add_chosen(lines, self._routes.discriminator)
@@ -177,13 +196,19 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         """
         for entity, lane in self._lanes.items():
             lane.follow(self._routes.of(entity))
-        slow = Fold(self._mapping, self._routes, refused)
-        for number, fields in self._odd:
-            slow.add(self._changes(fields), f"chunk:{self._chunk}:{number}", escape=True)
+        slow = self._slow(refused)
+        if self._interpreters.dictionary.missing and self._look_up():
+            slow = self._slow(refused)
         if not slow.needs:
             self._take(slow)
             self._odd.clear()
         return list(slow.needs)
+
+    def _slow(self, refused: Refused) -> Fold:
+        slow = Fold(self._mapping, self._routes, refused, self._interpreters)
+        for number, fields in self._odd:
+            slow.add(self._changes(fields), f"chunk:{self._chunk.number}:{number}", escape=True)
+        return slow
 
     def _take(self, slow: Fold) -> None:
         """Take over what was placed; what was cleared there is NULL here, so not there."""
@@ -192,11 +217,21 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
             mine = self.tables.setdefault(identity, {})
             for key, row in rows.items():
                 cells = {ordinal: value for ordinal, value in row.cells.items() if value is not None}
-                mine.setdefault(key, WideRow(self._cutoff)).cells.update(cells)
+                taken = mine.setdefault(key, WideRow(self._cutoff))
+                taken.cells.update(cells)
+                for over in (row.over or {}).items():
+                    taken.put_over(*over)
 
     def _changes(self, fields: list[str]) -> Changes:
         """One line as a record of one insert, which is what the stream would have made of it."""
         table = self._mapping.table
-        wide = dict(zip(table.wide, map(unescaped, fields[0].split("\t")), strict=True))
+        head = fields[0].split("\t") if table.wide else []
+        wide = dict(zip(table.wide, map(unescaped, head), strict=True))
         stamp = Stamp(self._mapping.connector, 0, 0, self._cutoff, 0, 0)
-        return Changes(stamp, table.qualified, wide, list(table.carried), [["i", *map(unescaped, fields[1:])]])
+        source = self._chunk.source or table.qualified
+        return Changes(stamp, source, wide, list(table.carried), [["i", *map(unescaped, fields[1:])]])
+
+    def _fields(self, line: str) -> list[str]:
+        """A line's head, and its carried values."""
+        table = self._mapping.table
+        return line.rsplit("\t", len(table.carried)) if table.wide else ["", *line.split("\t")]

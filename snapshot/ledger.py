@@ -14,9 +14,11 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _PAGE: Final = 100
 
 _DUE: Final = """
-SELECT chunk, lower_bound, upper_bound, estimated FROM widebeam.chunks
+SELECT chunk, lower_bound, upper_bound, estimated, source FROM widebeam.chunks AS c
 WHERE connector = %(connector)s AND chunk >= %(first)s AND chunk <= %(last)s
 AND (state = 'planned' OR state = 'failed' AND retry_at <= now())
+AND NOT EXISTS (SELECT FROM widebeam.sources AS s WHERE s.connector = c.connector AND gate_lsn IS NULL
+                AND s.schema_name || '.' || s.table_name = c.source)
 ORDER BY chunk LIMIT %(limit)s
 """
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('widebeam.chunks ' || %s, %s))"
@@ -63,12 +65,25 @@ def write_plan(target: Connection, connector: str, chunks: Iterable[Chunk]) -> b
         if row[0] is not None:
             return False
         with target.cursor() as cursor:
-            into = "COPY widebeam.chunks (connector, chunk, lower_bound, upper_bound, estimated) FROM STDIN"
-            with cursor.copy(into) as copy:
-                for each in chunks:
-                    copy.write_row((connector, *each))
+            _write(cursor, connector, chunks)
         target.execute("UPDATE widebeam.connectors SET planned_at = now() WHERE connector = %s", [connector])
     return True
+
+
+def add(target: Connection, connector: str, chunks: Iterable[Chunk]) -> None:
+    """Write the chunks of a table that joins after those that are there, in the open transaction."""
+    target.execute("SELECT FROM widebeam.connectors WHERE connector = %s FOR UPDATE", [connector])
+    row = target.execute("SELECT max(chunk) FROM widebeam.chunks WHERE connector = %s", [connector]).fetchone()
+    last = 0 if row is None or row[0] is None else int(row[0])
+    with target.cursor() as cursor:
+        _write(cursor, connector, (each._replace(number=last + n) for n, each in enumerate(chunks, 1)))
+
+
+def _write(cursor: psycopg.Cursor[tuple[Any, ...]], connector: str, chunks: Iterable[Chunk]) -> None:
+    into = "COPY widebeam.chunks (connector, chunk, lower_bound, upper_bound, estimated, source) FROM STDIN"
+    with cursor.copy(into) as copy:
+        for each in chunks:
+            copy.write_row((connector, *each))
 
 
 def planned(target: Connection, connector: str) -> bool:

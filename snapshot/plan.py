@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from snapshot.scale import TimeScale
+from snapshot.axis import Scale
 
 
 class Stretch(NamedTuple):
@@ -23,18 +23,19 @@ class Stretch(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A half-open range of time, the unit of backfill: `lower <= time < upper`.
+    """A half-open range of a table's axis (time, mostly), the unit of backfill: `lower <= time < upper`.
 
-    Bounds are texts of the time column's type; None is an open end. `estimated` is in narrow rows.
+    Bounds are texts of the axis's type; None is an open end. `estimated` is in narrow rows; `source` is the table.
     """
 
     number: int
     lower: str | None
     upper: str | None
     estimated: int
+    source: str = ""
 
 
-def plan(stretches: Iterable[Stretch], scale: TimeScale, chunk_rows: int, chunk_span: int) -> list[Chunk]:
+def plan(stretches: Iterable[Stretch], scale: Scale, chunk_rows: int, chunk_span: int) -> list[Chunk]:
     """Chunks of about `chunk_rows` rows and at most `chunk_span` microseconds each, numbered from 1 in order of time.
 
     The stretches lie end to end. Only a range that is estimated to be empty may be longer than `chunk_span`, so that

@@ -11,9 +11,11 @@ import psycopg
 from psycopg import sql
 
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
+from sink.dictionary import Dictionary
+from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.route import Routes
+from sink.rule import Rule
 from sink.wide import Need
 from snapshot.fold import ChunkFold, Refused
 from snapshot.plan import Chunk
@@ -43,12 +45,24 @@ class Reading(NamedTuple):
 class ChunkReader:
     """Reads chunks over one source connection, which is in autocommit mode, each in a snapshot of its own.
 
-    The gate has to be open. `ensure` is called in the middle of a COPY, and must not use the source connection.
+    The gate has to be open. `ensure` is called in the middle of a COPY, and must not use the source connection; nor
+    must the second part of `lookup`, which reads the dictionary again when an id is unknown.
     """
 
-    def __init__(self, source: Connection, mapping: Mapping, routes: Routes, cutoff: Lsn, ensure: Ensure) -> None:
+    def __init__(
+        self,
+        source: Connection,
+        mapping: Mapping,
+        routes: Routes,
+        cutoff: Lsn,
+        ensure: Ensure,
+        lookup: tuple[Dictionary, Callable[[], object]] | None = None,
+    ) -> None:
         self._source, self._mapping, self._routes, self._cutoff = source, mapping, routes, cutoff
         self._ensure = ensure
+        self._unknown: set[str] = set()
+        dictionary, self._look_up = lookup or (Dictionary(), lambda: None)
+        self._interpreters = Interpreters(mapping, dictionary)
         self._refused: Refused = {}
 
     @contextmanager
@@ -81,8 +95,31 @@ class ChunkReader:
             self._take(fold, lines, size)
         yield fold
 
+    def _rule(self, chunk: Chunk) -> Rule:
+        rule = self._mapping.rule_of(chunk.source)
+        if rule is None:
+            raise LookupError(f"chunk {chunk.number} is of {chunk.source}, which is none of the narrow tables")
+        return rule
+
     def _fold(self, chunk: Chunk, line: int = 0) -> ChunkFold:
-        return ChunkFold(self._mapping, self._routes, self._cutoff, chunk.number, line)
+        return ChunkFold(
+            self._mapping,
+            self._routes,
+            self._cutoff,
+            chunk,
+            line=line,
+            interpreters=self._interpreters,
+            look_up=self._looked_up,
+        )
+
+    def _looked_up(self) -> bool:
+        """Read the dictionary again if it lacks an id that it did not lack at the last time."""
+        missing = self._interpreters.dictionary.missing
+        if missing <= self._unknown:
+            return False
+        self._unknown |= missing
+        self._look_up()
+        return True
 
     def _take(self, fold: ChunkFold, lines: list[str], size: int) -> None:
         """Fold lines in; make columns for keys that have none."""
@@ -97,7 +134,7 @@ class ChunkReader:
     def _lines(self, chunk: Chunk, stop: Event) -> Iterator[tuple[list[str], int]]:
         """Some lines at a time, without their line ends, and their size in bytes."""
         blocks, size = [], 0
-        with self._source.cursor().copy(select(self._mapping.table, chunk)) as copy:
+        with self._source.cursor().copy(select(self._rule(chunk), chunk)) as copy:
             for block in copy:
                 blocks.append(block)
                 size += len(block)
@@ -117,19 +154,20 @@ class ChunkReader:
             yield
 
 
-def select(table: NarrowTable, chunk: Chunk) -> sql.Composed:
+def select(rule: Rule, chunk: Chunk) -> sql.Composed:
     """The COPY of a chunk: columns as they are, without casts, which would print another text than the stream's.
 
     A reading without a time (the column may allow it) belongs to the first chunk.
     """
-    time = sql.Identifier(table.time[0])
+    table = rule.table
+    time = sql.Identifier(rule.axis or "")
     tests = []
     if chunk.lower is not None:
         tests.append(sql.SQL("{} >= {}").format(time, sql.Literal(chunk.lower)))
     if chunk.upper is not None:
         tests.append(sql.SQL("{} < {}").format(time, sql.Literal(chunk.upper)))
     within: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
-    if chunk.lower is None:
+    if chunk.lower is None and chunk.upper is not None:
         within = sql.SQL("({} OR {} IS NULL)").format(within, time)
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
         sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(table.schema, table.name), within

@@ -30,6 +30,7 @@ class TimeScale:
 
     step: int
     zoned: bool
+    endless: bool = True
 
     @classmethod
     def of(cls, type_name: str) -> TimeScale:
@@ -57,6 +58,10 @@ class TimeScale:
         if self.step == _DAY:
             return moment.date().isoformat()
         return moment.isoformat(sep=" ") + ("+00" if self.zoned else "")
+
+    def span(self, hours: float) -> int:
+        """The length of so many hours."""
+        return int(hours * MICROSECONDS_PER_HOUR)
 
     def _rounded(self, microseconds: int) -> int:
         return microseconds // self.step * self.step

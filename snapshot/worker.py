@@ -13,8 +13,10 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.lsn import Lsn
+from sink.lookup import Lookup
 from sink.registry import Registry
 from sink.route import Routes
+from sink.sources import joined
 from snapshot import ledger
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
@@ -32,23 +34,39 @@ class Worker:
 
     def __init__(self, settings: BackfillSettings, sessions: Sessions) -> None:
         self._settings, self._sessions = settings, sessions
-        mapping, target = settings.mapping, sessions.target
-        registry = Registry(mapping)
-        registry.refresh(target)
-        routes = Routes(mapping, registry.entities, first=1)
-        self._reader = ChunkReader(
-            sessions.source,
-            mapping,
-            routes,
-            _cutoff(target, mapping.connector),
-            lambda needs: registry.ensure(target, needs),
+        self._mapping = settings.mapping
+        self._registry = Registry(self._mapping)
+        self._registry.refresh(sessions.target)
+        rule = self._mapping.rule.dictionary
+        self._lookup = Lookup(settings.source_dsn, self._mapping.connector, rule)
+        self._cutoff = _cutoff(sessions.target, self._mapping.connector)
+        self._reader = self._new_reader()
+        self._merger = ChunkMerger(sessions.target, self._registry)
+
+    def _new_reader(self) -> ChunkReader:
+        target = self._sessions.target
+        return ChunkReader(
+            self._sessions.source,
+            self._mapping,
+            Routes(self._mapping, self._registry.entities, first=1),
+            self._cutoff,
+            lambda needs: self._registry.ensure(target, needs),
+            (self._lookup.dictionary, lambda: self._lookup.refresh(target)),
         )
-        self._merger = ChunkMerger(target, registry)
+
+    def close(self) -> None:
+        """Let go of what is not the sessions'."""
+        self._lookup.close()
 
     def do(self, chunk: Chunk, stop: Event) -> bool:
         """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
         connector, began = self._settings.mapping.connector, monotonic()
+        if chunk.source not in self._mapping.tables:  # it has joined meanwhile
+            self._mapping = joined(self._sessions.target, self._mapping)
+            self._reader = self._new_reader()
         try:
+            if self._lookup.due():
+                self._lookup.refresh(self._sessions.target)
             with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
                 self._merger.merge(chunk, reading, began)
         except Stopped:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from cdc.narrow import NarrowTable
 from cdc.session import connect
+from widebeam.catalog import narrow_tables
 from widebeam.check_identity import CHECKS as IDENTITY
 from widebeam.check_kafka import broker_findings
 from widebeam.check_publication import CHECKS as PUBLICATION
@@ -22,6 +24,9 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Check: TypeAlias = "Callable[[Session, Connector], Iterator[Finding]]"
 
 _CONNECT_SECONDS = 10
+
+
+PER_TABLE: Final = frozenset((*TABLE, *IDENTITY, *PUBLICATION))
 
 
 class Preconditions(Exception):
@@ -67,15 +72,26 @@ def _side(side: Side, connector: Connector) -> Iterator[Finding]:
         return
     with session:
         session.execute("SET default_transaction_read_only = on")
-        for check in side.checks:
+        for check, seen in _each(side, session, connector):
             try:
-                for finding in check(session, connector):
+                for finding in check(session, seen):
                     yield finding._replace(where=finding.where or where)
             except psycopg.Error as error:
                 name = getattr(check, "__name__", "check").replace("_", " ")
                 yield Finding(f"could not be checked ({name}): {first_line(error)}", where, "mend that and check again")
                 if session.closed:
                     return
+
+
+def _each(side: Side, session: Session, connector: Connector) -> Iterator[tuple[Check, Connector]]:
+    """Each check, and those of a narrow table for each of them."""
+    tables: list[NarrowTable] = []
+    for check in side.checks:
+        if check not in PER_TABLE:
+            yield check, connector
+            continue
+        tables = tables or narrow_tables(session, connector) or [connector.table]
+        yield from ((check, connector.at(table)) for table in tables)
 
 
 def first_line(error: BaseException) -> str:

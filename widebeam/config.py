@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterable
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -22,8 +23,9 @@ from pydantic_settings import (
 )
 
 from cdc.narrow import NarrowTable
+from sink.family import Source, rules
 from sink.mapping import Mapping
-from sink.rule import Rule
+from widebeam import language
 from widebeam.mistakes import explain, secrets_in_file, strangers
 from widebeam.options import NAME, Options
 
@@ -41,11 +43,15 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """One pipeline as configured: its name (the file's), the file, and all options."""
+    """One pipeline as configured: its name (the file's), the file, and all options.
+
+    `only` is one of its narrow tables, to look at as if there were no other.
+    """
 
     name: str
     file: Path
     options: Options
+    only: NarrowTable | None = None
 
     @property
     def transport(self) -> str:
@@ -87,34 +93,62 @@ class Connector:
         return {"log_level": "4", "bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
 
     @property
-    def table(self) -> NarrowTable:
-        """The narrow table as capture and sink see it."""
+    def patterns(self) -> tuple[str, ...]:
+        """The narrow tables as they are configured, `schema.name`, where % stands for any text in the name."""
         source = self.options.source
-        schema, _, name = source.table.partition(".")
-        columns = source.value.columns
-        values = dict.fromkeys(columns.values() if isinstance(columns, dict) else columns)
-        extra = () if source.value.discriminator is None else (source.value.discriminator,)
-        return NarrowTable(schema, name, tuple(source.entity), (source.time,), (source.key,), tuple(values), extra)
+        return tuple(source.tables) if source.table is None else (source.table,)
 
-    def mapping(self, types: Dict[str, str]) -> Mapping:
-        """The mapping, with the narrow columns' types as the source's catalog writes them."""
+    @property
+    def growing(self) -> bool:
+        """Whether tables can join while it runs."""
+        return self.options.source.table is None and any("%" in each for each in self.patterns)
+
+    @property
+    def layout(self) -> Literal["per_entity", "single"]:
+        """One wide table for each entity, or a single one: without entity or without time there can only be that."""
+        source, target = self.options.source, self.options.target
+        return target.layout if source.entity and source.time else "single"
+
+    @property
+    def table(self) -> NarrowTable:
+        """The narrow table as capture and sink see it: where there are several, the first, or the one it is `at`."""
+        if self.only is not None:
+            return self.only
+        schema, _, name = self.patterns[0].partition(".")
+        return language.narrow(self.options.source, schema, name)
+
+    def at(self, table: NarrowTable) -> Connector:
+        """The same connector, as if this were its only narrow table: to look at one after the other."""
+        return replace(self, only=table)
+
+    @property
+    def family(self) -> language.Tables:
+        """Which narrow tables belong, and how they are read."""
+        return language.Tables(self.options.source)
+
+    def mapping(self, sources: Iterable[Source]) -> Mapping:
+        """The mapping of narrow tables, with their columns' types as the source's catalog writes them."""
         target, sink = self.options.target, self.options.sink
-        default = "{entity}" if target.layout == "per_entity" else "{connector}"
         return Mapping(
             connector=self.name,
-            rules=(self._rule(types),),
+            rules=rules(self.family, sources),
             schema=target.wide_schema,
-            name=(target.name or default).replace("{connector}", self.name),
-            layout=target.layout,
+            name=self.wide_name,
+            layout=self.layout,
+            family=self.family if self.growing else None,
             on_delete=sink.on_delete,
             on_truncate=sink.on_truncate,
             unknown_key=sink.unknown_key,
+            type_conflict=sink.type_conflict,
+            columns_per_table=sink.columns_per_table,
+            columns_per_hour=sink.columns_per_hour,
         )
 
-    def _rule(self, types: Dict[str, str]) -> Rule:
-        value = self.options.source.value
-        choices = value.columns if isinstance(value.columns, dict) else None
-        return Rule.of(self.table, types, discriminator=value.discriminator, choices=choices)
+    @property
+    def wide_name(self) -> str:
+        """The wide tables' name, where `{entity}` stands for the entity's values."""
+        default = "{entity}" if self.layout == "per_entity" else "{connector}"
+        return (self.options.target.name or default).replace("{connector}", self.name)
 
 
 def load(connector: str, environment: Dict[str, str] | None = None) -> Connector:
@@ -201,17 +235,26 @@ class _File(TomlConfigSettingsSource):
 
 def _contradictions(made: Connector) -> list[str]:
     """What only shows when all options are seen together."""
-    table = made.table
-    names = [*table.wide, *table.key, *table.extra, *table.values]
+    table, source = made.table, made.options.source
+    names = [*table.wide, *table.key, *table.values]
     twice = sorted({name for name in names if names.count(name) > 1})
     missing = [
         f"{made.file}, section [{section}]: `password_file`: {path} cannot be read"
         for section, path in (
-            ("source", made.options.source.password_file),
+            ("source", source.password_file),
             ("target", made.options.target.password_file),
         )
         if path is not None and not os.access(path, os.R_OK)
     ]
+    if "layout" in made.options.target.model_fields_set and made.options.target.layout != made.layout:
+        missing.append(
+            f'{made.file}, section [target]: `layout` = "per_entity" needs both an entity and a time: leave it out'
+        )
+    if len(made.patterns) + made.growing > 1 and made.options.sink.on_truncate == "apply":
+        missing.append(
+            f'{made.file}, section [sink]: `on_truncate` = "apply" with several narrow tables: '
+            "the wide rows of one cannot be told from those of another"
+        )
     return missing + [
         f"{made.file}, section [source]: the column `{name}` is used for two things (entity, time, key, value)"
         for name in twice

@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cdc.moment import TimeForm
+from widebeam.select_list import select_list
+
 NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,46}")
 """A connector's name: short enough that slot, publication and topic can be named after it."""
 
 _SLOT: Final = re.compile(r"[a-z0-9_]{1,63}")
+_SPAN: Final = re.compile(r"(\d{1,9}) ?(us|ms|s|min|h|d)")
+_UNITS: Final = {"us": 1, "ms": 1_000, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -24,6 +30,14 @@ def _as_text(value: Any) -> Any:
 
 
 ClientValue = Annotated[SecretStr, BeforeValidator(_as_text)]
+
+
+def microseconds(span: str) -> int:
+    """A span of time ("15 s", "500 ms", "1 min", "1 h", "1 d") in microseconds; ValueError if it is none."""
+    match = _SPAN.fullmatch(span)
+    if match is None or int(match[1]) == 0:
+        raise ValueError('expected a span of time: "15 s", "500 ms", "1 min", "1 h" or "1 d"')
+    return int(match[1]) * _UNITS[match[2]]
 
 
 class Section(BaseModel):
@@ -75,11 +89,26 @@ def conninfo_parts(dsn: str) -> dict[str, Any]:
         raise ValueError('expected a libpq connection string ("host=... dbname=...") or a postgresql:// URL') from None
 
 
+def _names(given: Any) -> Any:
+    """One name or a list of them, as a list."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError('expected a text in quotes, or a list of them: ["clock", "ns"]')
+    return names
+
+
+Names = Annotated[list[str], BeforeValidator(_names)]
+
+
 class Value(Section):
     """[source.value]: which column holds the reading."""
 
     discriminator: str | None = None
     columns: dict[str, str] | list[str]
+    numbers: list[str] = []
+    nulls: list[str] = []
+    measures: bool = False
+    measure_separator: str = "."
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -96,27 +125,103 @@ class Value(Section):
             raise ValueError('`columns` beside a discriminator is { value of the discriminator = "column" }')
         if self.discriminator is None and isinstance(self.columns, dict):
             raise ValueError('`columns` without a discriminator is a list of columns: ["double_v", "long_v"]')
+        if self.discriminator is not None and self.measures:
+            raise ValueError("`measures` takes every value column, and a discriminator only one of them")
+        if strangers := [name for name in self.numbers if name not in self.names]:
+            raise ValueError(f"`numbers` has {strangers[0]}, which is none of `columns`")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The value columns, each once."""
+        return tuple(dict.fromkeys(self.columns.values() if isinstance(self.columns, dict) else self.columns))
+
+
+class Dictionary(Section):
+    """[source.dictionary]: ids and their names, read from the source."""
+
+    column: str
+    query: str
+    columns: list[str] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> Dictionary:
+        if not self.names:
+            raise ValueError(
+                "what the query's columns are called is not plain to see: name those after the id in `columns`"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The virtual columns: what the query's columns after the first are called."""
+        return tuple(self.columns or (select_list(self.query) or [])[1:])
 
 
 class Source(Server):
-    """[source]: the narrow table and where it is."""
+    """[source]: the narrow tables, how to read them, and where they are."""
 
-    table: str
-    entity: list[str] = Field(min_length=1)
-    time: str
-    key: str
+    table: str | None = None
+    tables: list[str] = []
+    table_pattern: str | None = None
+    entity: list[str]
+    time: Names
+    time_form: TimeForm = "native"
+    time_zone: str | None = None
+    time_bucket: str | None = None
+    key: Annotated[Names, Field(min_length=1)]
+    key_separator: str = "/"
+    labels: str | None = None
+    where: dict[str, list[str]] = {}
+    several: Literal["refuse", "first", "last"] = "refuse"
+    order_by: list[str] = []
+    dictionary: Dictionary | None = None
     value: Value
     slot: str | None = None
     publication: str | None = None
 
-    @field_validator("table")
+    @field_validator("table_pattern", "time_zone", "time_bucket", "labels", mode="before")
     @classmethod
-    def _qualified(cls, table: str) -> str:
-        schema, dot, name = table.partition(".")
-        if not (schema and dot and name):
-            raise ValueError('expected "schema.table"')
-        return table
+    def _empty_is_none(cls, given: Any) -> Any:
+        return given or None
+
+    @field_validator("table", "tables")
+    @classmethod
+    def _qualified(cls, given: str | list[str] | None) -> str | list[str] | None:
+        for table in [given] if isinstance(given, str) else given or []:
+            schema, dot, name = table.partition(".")
+            if not (schema and dot and name):
+                raise ValueError('expected "schema.table"')
+            if "%" in schema:
+                raise ValueError("a schema is named whole: % is for the table's name")
+        return given
+
+    @field_validator("table_pattern")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        try:
+            if pattern is not None and re.compile(pattern).groups < 1:
+                raise ValueError("expected a regular expression with a group, which is the virtual column `table`")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, zone: str | None) -> str | None:
+        try:
+            if zone is not None:
+                ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError('expected the name of a time zone: "Europe/Oslo"') from None
+        return zone
+
+    @field_validator("time_bucket")
+    @classmethod
+    def _bucket(cls, bucket: str | None) -> str | None:
+        if bucket is not None:
+            microseconds(bucket)
+        return bucket
 
     @field_validator("slot")
     @classmethod
@@ -124,6 +229,25 @@ class Source(Server):
         if slot is not None and _SLOT.fullmatch(slot) is None:
             raise ValueError("expected lower-case letters, digits and underscores, 63 at most")
         return slot
+
+    @model_validator(mode="after")
+    def _fits(self) -> Source:
+        if (self.table is None) == (not self.tables):
+            raise ValueError("expected either `table` or `tables`")
+        wanted = 2 if self.time_form == "s_ns" else 1
+        if len(self.time) not in (wanted, 0 if self.time_form == "native" else wanted):
+            raise ValueError(f'`time` has to name {wanted} columns with time_form = "{self.time_form}"')
+        if self.time_zone is not None and self.time_form != "native":
+            raise ValueError("`time_zone` is for a column of type timestamp: an epoch is UTC")
+        if not self.time and (self.time_bucket or self.time_zone):
+            raise ValueError("`time_bucket` and `time_zone` need a `time`")
+        if not self.time and not self.entity:
+            raise ValueError("without `entity` and without `time` there are no rows: name one of them")
+        if self.several == "refuse" and (self.time_bucket is not None or self.time_form == "epoch_float"):
+            raise ValueError('times are rounded, so that several readings can meet: set several = "first" or "last"')
+        if self.labels is None and any(name.endswith(".*") for name in self.key):
+            raise ValueError("a key of `.*` needs `labels`, the jsonb column that it means")
+        return self
 
 
 class Target(Server):
@@ -171,7 +295,10 @@ class Sink(Section):
 
     workers: int = Field(default=1, ge=1, le=64)
     batch_rows: int = Field(default=20_000, ge=1, le=1_000_000)
-    unknown_key: Literal["add_column", "reject"] = "add_column"
+    unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
+    type_conflict: Literal["quarantine", "widen", "null"] = "quarantine"
+    columns_per_table: int = Field(default=5_000, ge=1)
+    columns_per_hour: int = Field(default=20_000, ge=1)
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"
 

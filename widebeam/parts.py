@@ -27,17 +27,18 @@ _LOG: Final = logging.getLogger(__name__)
 def run_capture(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From the slot to Kafka."""
     publisher = KafkaPublisher(connector.kafka_client(), connector.topic or "", ready.partitions)
-    capture_into(publisher, connector, stop)
+    capture_into(publisher, connector, ready, stop)
 
 
-def capture_into(publisher: Publisher, connector: Connector, stop: threading.Event) -> None:
+def capture_into(publisher: Publisher, connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From the slot to any log."""
     settings = CaptureSettings(
         connector=connector.name,
         source_dsn=connector.options.source.conninfo(),
         slot=connector.slot,
         publication=connector.publication,
-        tables=(connector.table,),
+        tables=ready.published,
+        family=connector.family.narrow if connector.growing else None,
         codec=JSON,
     )
     with connect(
@@ -76,6 +77,7 @@ def sink_settings(connector: Connector, ready: Prepared) -> SinkSettings:
     return SinkSettings(
         target_dsn=connector.options.target.conninfo(),
         mapping=ready.mapping,
+        source_dsn=connector.options.source.conninfo(),
         batch_rows=connector.options.sink.batch_rows,
     )
 
@@ -99,7 +101,7 @@ def run_stream(connector: Connector, ready: Prepared, stop: threading.Event) -> 
     for thread in threads:
         thread.start()
     try:
-        capture_into(log.publisher(), connector, stop)
+        capture_into(log.publisher(), connector, ready, stop)
     except DeliveryFailed:
         if not failures:
             raise

@@ -13,28 +13,36 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
+from psycopg import sql
 
 from cdc import publication, slot, topic
 from cdc.halt import Cause, Halt
+from cdc.narrow import NarrowTable
 from cdc.session import connect
+from sink import lookup, sources
 from sink.mapping import Mapping
 from snapshot import ledger
-from snapshot.estimate import plan_chunks
+from snapshot.estimate import numbered, plan_chunks
 from widebeam import catalog, halts, recorded
 from widebeam.config import ConfigError, Connector
 from widebeam.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
+_THERE: Final = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"
 _WAIT: Final = "60s"
 _LOG: Final = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
-    """A connector that can run: its mapping with the source's types, and how many partitions it has."""
+    """A connector that can run: its mapping with the source's types, and how many partitions it has.
+
+    `published` are the narrow tables that have to be in the publication by now.
+    """
 
     mapping: Mapping
     partitions: int
+    published: tuple[NarrowTable, ...] = ()
 
 
 class Busy(Exception):
@@ -57,7 +65,26 @@ def prepare(connector: Connector) -> Prepared:
             _publication(source, target, connector, found)
             _slot(source, target, connector, found)
             _plan(source, target, connector, found)
-            return Prepared(connector.mapping(found.column_types), found.partitions)
+            return _prepared(target, connector, found)
+
+
+def enrol(connector: Connector) -> Mapping:
+    """Write the connector down, and no more: tables can be made for it then, and no slot holds the source's WAL yet.
+
+    Answers its mapping. Raises what `prepare` raises, which goes on from here.
+    """
+    source_dsn, target_dsn = connector.options.source.conninfo(), connector.options.target.conninfo()
+    with connect(target_dsn, autocommit=True) as target, connect(source_dsn, autocommit=True) as source:
+        recorded.install(target)
+        with alone(target, connector.name):
+            _row(source, target, connector)
+            _wide_schema(target, connector)
+            return connector.mapping(sources.load(target, connector.name))
+
+
+def _prepared(target: Session, connector: Connector, found: Recorded) -> Prepared:
+    mapping = connector.mapping(sources.load(target, connector.name))
+    return Prepared(mapping, found.partitions, tuple(_published(target, connector)))
 
 
 def start_anew(target_dsn: str, connector: str) -> int:
@@ -75,12 +102,12 @@ def prepared(connector: Connector) -> Prepared:
     """What a single part needs of a connector that was set up before; ConfigError if it was not."""
     with connect(connector.options.target.conninfo(), autocommit=True) as target:
         found = recorded.load(target, connector.name)
-    if found is None or found.cutoff is None or not found.planned:
-        raise ConfigError(
-            [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
-        )
-    recorded.refuse_changes(found, connector)
-    return Prepared(connector.mapping(found.column_types), found.partitions)
+        if found is None or found.cutoff is None or not found.planned:
+            raise ConfigError(
+                [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
+            )
+        recorded.refuse_changes(found, connector)
+        return _prepared(target, connector, found)
 
 
 @contextmanager
@@ -104,11 +131,13 @@ def alone(target: Session, connector: str) -> Iterator[None]:
 def _row(source: Session, target: Session, connector: Connector) -> Recorded:
     """The connector's row: as it is, if nothing unsafe changed, or a new one."""
     history = slot.incarnation(connector.options.source.conninfo())
-    described = catalog.describe(source, connector.table)
     found = recorded.load(target, connector.name)
     if found is None:
+        tables = catalog.sources(source, connector)
+        catalog.alike(connector, connector.family, tables)
+        _dictionary(source, connector)
         _refuse_foreign(source, connector)
-        recorded.insert(target, connector, history, described.types, described.oid)
+        recorded.insert(target, connector, history, tables)
         _LOG.info("connector %s is new", connector.name)
         made = recorded.load(target, connector.name)
         if made is None:
@@ -118,9 +147,50 @@ def _row(source: Session, target: Session, connector: Connector) -> Recorded:
         raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
     recorded.refuse_changes(found, connector)
     slot.check_incarnation(found.incarnation, history)
-    catalog.check(described, found.source_oid, found.column_types, connector.table)
+    _dictionary(source, connector)
+    _check_tables(source, target, connector)
     recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
     return found
+
+
+def _check_tables(source: Session, target: Session, connector: Connector) -> None:
+    """The tables are those that were recorded. One of a growing family may be gone: its history stays where it is."""
+    for each in sources.load(target, connector.name):
+        table = connector.family.narrow(each.schema, each.name)
+        if table is None:
+            continue
+        try:
+            catalog.check(catalog.describe(source, table), each, table)
+        except Halt:
+            if not connector.growing or source.execute(_THERE, [each.schema, each.name]).fetchone() is not None:
+                raise
+            _LOG.warning("the table %s is gone; what came from it stays in the wide tables", each.qualified)
+            sources.forget(target, connector.name, each)
+
+
+def _dictionary(source: Session, connector: Connector) -> None:
+    """The dictionary's query brings the columns that it was read to bring."""
+    dictionary = connector.options.source.dictionary
+    if dictionary is None:
+        return
+    cursor = source.execute(
+        sql.SQL("SELECT * FROM ({}) AS dictionary LIMIT 0").format(lookup.statement(dictionary.query))
+    )
+    found = [column.name for column in cursor.description or ()][1:]
+    if len(found) != len(dictionary.names) or (not dictionary.columns and tuple(found) != dictionary.names):
+        raise ConfigError(
+            [
+                f"{connector.file}, section [source.dictionary]: `query` brings {', '.join(found) or 'nothing'}"
+                f" after the id, and not {', '.join(dictionary.names)}: name them in `columns`"
+            ]
+        )
+
+
+def _published(target: Session, connector: Connector) -> list[NarrowTable]:
+    """The tables that are to be in the publication: those that joined later are put in by whoever joins them."""
+    found = [each for each in sources.load(target, connector.name) if each.gate is not None]
+    tables = (connector.family.narrow(each.schema, each.name) for each in found)
+    return [table for table in tables if table is not None]
 
 
 def _refuse_foreign(source: Session, connector: Connector) -> None:
@@ -185,12 +255,14 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
 
 def _publication(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
     """The publication, made before the slot: a slot decodes by the catalog as it was at each commit."""
-    state = publication.inspect(source, connector.publication, connector.table)
+    tables = _published(target, connector)
+    state = publication.inspect(source, connector.publication, tables[0])
     if state is None and found.cutoff is None:
         recorded.note(target, connector.name, made_publication=True)
-        publication.create(source, connector.publication, connector.table)
+        publication.create(source, connector.publication, *tables)
         return
-    publication.check(connector.publication, state, connector.table)
+    for table in tables:
+        publication.check(connector.publication, publication.inspect(source, connector.publication, table), table)
 
 
 def _slot(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
@@ -222,7 +294,7 @@ def _plan(source: Session, target: Session, connector: Connector, found: Recorde
     if found.planned:
         return
     backfill = connector.options.backfill
-    time_type = found.column_types[connector.table.time[0]]
-    chunks = plan_chunks(source, connector.table, time_type, backfill.chunk_rows, backfill.chunk_hours)
+    rules = connector.mapping(sources.load(target, connector.name)).rules
+    chunks = numbered(plan_chunks(source, rule, backfill.chunk_rows, backfill.chunk_hours) for rule in rules)
     if ledger.write_plan(target, connector.name, chunks):
         _LOG.info("planned %d chunks of about %d rows in all", len(chunks), sum(chunk.estimated for chunk in chunks))

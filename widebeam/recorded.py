@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, TypeAlias
@@ -14,9 +14,18 @@ from psycopg.types.json import Jsonb
 
 from cdc.lsn import Lsn
 from cdc.slot import Incarnation
+from sink import sources
+from sink.family import Source
 from widebeam.config import ConfigError, Connector
+from widebeam.options import Source as SourceOptions
+from widebeam.options import Value
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_NO_MAPPING: Final = {"dsn", "password", "password_file", "slot", "publication"}
+_ALWAYS: Final = frozenset(("entity", "time", "key"))
+_MAPPING: Final = frozenset((*SourceOptions.model_fields, *Value.model_fields)) - _NO_MAPPING
+"""What of [source] and [source.value] decides where a value goes: all but how to connect."""
 
 _CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS widebeam;"
 
@@ -35,8 +44,6 @@ class Recorded:
     timeline: int
     cutoff: str | None
     acknowledged: str | None
-    column_types: dict[str, str]
-    source_oid: int
     planned: bool
     settings: dict[str, Any]
 
@@ -72,19 +79,18 @@ def load(session: Session, connector: str) -> Recorded | None:
     with session.cursor(row_factory=class_row(Recorded)) as cursor:
         return cursor.execute(
             "SELECT transport, partitions, topic, topic_id, slot, publication, system_id, timeline, "
-            "cutoff::text, acknowledged::text, column_types, source_oid, planned_at IS NOT NULL AS planned, settings "
+            "cutoff::text, acknowledged::text, planned_at IS NOT NULL AS planned, settings "
             "FROM widebeam.connectors WHERE connector = %s",
             [connector],
         ).fetchone()
 
 
-def insert(session: Session, connector: Connector, history: Incarnation, types: dict[str, str], oid: int) -> None:
+def insert(session: Session, connector: Connector, history: Incarnation, tables: Iterable[Source]) -> None:
     """Write a new connector down, with its partitions, before anything is made for it anywhere."""
     with session.transaction():
         session.execute(
             "INSERT INTO widebeam.connectors (connector, transport, partitions, topic, slot, publication, "
-            "system_id, timeline, column_types, source_oid, settings) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "system_id, timeline, settings) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 connector.name,
                 connector.transport,
@@ -94,8 +100,6 @@ def insert(session: Session, connector: Connector, history: Incarnation, types: 
                 connector.publication,
                 history.system_id,
                 history.timeline,
-                Jsonb(types),
-                oid,
                 Jsonb(settings(connector)),
             ],
         )
@@ -103,6 +107,8 @@ def insert(session: Session, connector: Connector, history: Incarnation, types: 
             "INSERT INTO widebeam.progress (connector, partition) SELECT %s, generate_series(0, %s - 1)",
             [connector.name, connector.partitions],
         )
+        for table in tables:
+            sources.add(session, connector.name, table)
 
 
 def note(session: Session, connector: str, **more: bool | dict[str, str] | str | None) -> None:
@@ -114,19 +120,19 @@ def note(session: Session, connector: str, **more: bool | dict[str, str] | str |
 
 def settings(connector: Connector) -> dict[str, Any]:
     """What decides where a value goes: it cannot change once values have gone there."""
-    source, target = connector.options.source, connector.options.target
+    source = connector.options.source
     columns = source.value.columns
+    given = source.model_dump(mode="json", exclude=_NO_MAPPING)
+    value = given.pop("value")
     return {
-        "table": source.table,
-        "entity": source.entity,
-        "time": source.time,
-        "key": source.key,
+        **{name: setting for name, setting in given.items() if setting or name in _ALWAYS},
+        **{name: setting for name, setting in value.items() if name != "columns" and setting},
         "discriminator": source.value.discriminator,
         "columns": columns if isinstance(columns, list) else None,
         "choices": columns if isinstance(columns, dict) else None,
-        "layout": target.layout,
-        "schema": target.wide_schema,
-        "name": connector.mapping({}).name,
+        "layout": connector.layout,
+        "schema": connector.options.target.wide_schema,
+        "name": connector.wide_name,
     }
 
 
@@ -148,8 +154,8 @@ def _changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
         if before != now and not (option == "partitions" and connector.transport == "direct"):
             yield f"{connector.file}: `{option}` was {before} and is {now}; {way_out}"
     given = settings(connector)
-    for option, now in given.items():
-        before = recorded.settings.get(option)
+    for option in dict.fromkeys([*given, *(name for name in recorded.settings if name in _MAPPING)]):
+        before, now = recorded.settings.get(option), given.get(option)
         if option == "choices" and _only_more(before, now):
             continue
         if before != now:

@@ -91,9 +91,8 @@ class _Comparison:
         return report
 
     def _plan(self) -> list[Chunk]:
-        settings, table = self._settings, self._settings.mapping.table
-        time_type = settings.mapping.types[table.time[0]]
-        return plan_chunks(self._source, table, time_type, settings.chunk_rows, settings.chunk_hours)
+        settings = self._settings
+        return plan_chunks(self._source, settings.mapping.rule, settings.chunk_rows, settings.chunk_hours)
 
     def _differing(self, batch: Sequence[Chunk]) -> Iterator[Chunk]:
         """The ranges in which the sums differ; both databases count at the same time."""

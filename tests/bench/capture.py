@@ -89,8 +89,8 @@ def load(dsn: str, rows: int, per_transaction: int) -> Lsn:
         admin.execute(CONTROL.read_text())
         admin.execute(
             "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
-            " cutoff, column_types, source_oid, settings)"
-            " VALUES (%s, 'kafka', %s, %s, %s, %s, %s, %s::pg_lsn, '{}', 0, '{}')",
+            " cutoff, settings)"
+            " VALUES (%s, 'kafka', %s, %s, %s, %s, %s, %s::pg_lsn, '{}')",
             [NAME, PARTITIONS, NAME, NAME, incarnation.system_id, incarnation.timeline, str(cutoff.lsn)],
         )
         for low in range(0, rows, per_transaction):

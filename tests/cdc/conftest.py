@@ -174,9 +174,9 @@ def prepare(dsn: str, extra: str = "") -> Connector:
     admin.execute(CONTROL.read_text())
     admin.execute(
         "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
-        " cutoff, cutoff_snapshot, column_types, source_oid, settings)"
+        " cutoff, cutoff_snapshot, settings)"
         " VALUES (%(name)s, 'direct', 3, %(name)s, %(name)s, %(system)s, %(timeline)s, %(lsn)s::pg_lsn,"
-        " %(snapshot)s::pg_snapshot, '{}', 'tenant.readings'::regclass, '{}')",
+        " %(snapshot)s::pg_snapshot, '{}')",
         {
             "name": name,
             "system": incarnation.system_id,

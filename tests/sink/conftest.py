@@ -62,8 +62,8 @@ def target(database: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         connection.execute(files("sink").joinpath("control.sql").read_bytes())
         connection.execute(
             "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
-            " cutoff, column_types, source_oid, planned_at, settings)"
-            " VALUES ('ships', 'direct', 4, 's', 'p', '1', 1, '0/100', '{}', 1, now(), '{}')"
+            " cutoff, planned_at, settings)"
+            " VALUES ('ships', 'direct', 4, 's', 'p', '1', 1, '0/100', now(), '{}')"
         )
         connection.execute("INSERT INTO widebeam.progress (connector, partition) SELECT 'ships', generate_series(0, 3)")
         yield connection

@@ -136,7 +136,10 @@ def test_nothing_is_applied_before_the_ledger_is_there(target, pipe):
 
 
 def test_a_delete_in_an_unmerged_chunk_leaves_a_tombstone(target, pipe):
-    target.execute("INSERT INTO widebeam.chunks (connector, chunk, estimated) VALUES ('ships', 1, 1)")
+    target.execute(
+        "INSERT INTO widebeam.chunks (connector, chunk, source, estimated)"
+        " VALUES ('ships', 1, 'tenant.tbl_data_timeseries', 1)"
+    )
     pipe.change(8, [narrow("i", "a", "Decimal", "1"), narrow("d", "a"), narrow("d", "no column")])
     pipe.start()
     pipe.wait(target)
@@ -183,7 +186,10 @@ def test_a_truncate_halts_and_nothing_past_it_is_applied(target, pipe):
 
 @pytest.mark.parametrize(("policy", "left"), [("ignore", [("1", "2"), ("1", None)]), ("apply", [(None, "2")])])
 def test_a_truncate_is_applied_or_ignored_as_the_mapping_says(target, pipe, policy, left):
-    target.execute("INSERT INTO widebeam.chunks (connector, chunk, estimated) VALUES ('ships', 1, 1)")
+    target.execute(
+        "INSERT INTO widebeam.chunks (connector, chunk, source, estimated)"
+        " VALUES ('ships', 1, 'tenant.tbl_data_timeseries', 1)"
+    )
     pipe.mapping = replace(pipe.mapping, on_truncate=policy)
     pipe.change(8, [narrow("i", "a", "Decimal", "1")])
     pipe.change(8, [narrow("i", "a", "Decimal", "1")], at="2024-01-02 00:00:00", partition=1)

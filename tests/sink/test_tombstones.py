@@ -15,8 +15,8 @@ from sink.tombstones import Cleared
 def ledger(target):
     with target.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO widebeam.chunks (connector, chunk, lower_bound, upper_bound, estimated, state)"
-            " VALUES ('ships', %s, %s, %s, 1, %s)",
+            "INSERT INTO widebeam.chunks (connector, chunk, source, lower_bound, upper_bound, estimated, state)"
+            " VALUES ('ships', %s, 'tenant.tbl_data_timeseries', %s, %s, 1, %s)",
             [
                 (1, None, "0099-01-01 00:00:00 BC", "planned"),
                 (2, "0099-01-01 00:00:00 BC", "2024-01-01 00:00:00", "planned"),
@@ -29,7 +29,7 @@ def ledger(target):
 
 
 def cell(moment, key="a"):
-    return Cleared('["ship-1"]', f'["{moment}"]', moment, key)
+    return Cleared('["ship-1"]', f'["{moment}"]', "tenant.tbl_data_timeseries", moment, key)
 
 
 def buried(target):

@@ -27,9 +27,8 @@ CREATE INDEX ON tenant.readings (created_time DESC);
 
 CONNECTOR = """
 INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline, cutoff,
-                                 cutoff_snapshot, column_types, source_oid, settings)
-VALUES ('ships', 'direct', 4, 'none', 'none', '1', 1, pg_current_wal_insert_lsn(), pg_current_snapshot(), '{}',
-        'tenant.readings'::regclass, '{}')
+                                 cutoff_snapshot, settings)
+VALUES ('ships', 'direct', 4, 'none', 'none', '1', 1, pg_current_wal_insert_lsn(), pg_current_snapshot(), '{}')
 """
 
 

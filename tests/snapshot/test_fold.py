@@ -21,8 +21,10 @@ from sink.route import Routes
 from sink.rule import Rule
 from sink.wide import Column, Entity
 from snapshot.fold import ChunkFold, unescaped
+from snapshot.plan import Chunk
 
 CUTOFF = Lsn(800)
+CHUNK = Chunk(7, None, None, 0)
 KEYS = {"temperature": "double_v", "count": "long_v", "état \\": "str_v", "on": "bool_v"}
 FIELDS = ("double_v", "long_v", "str_v", "bool_v")
 CHOICE = {"double_v": "Decimal", "long_v": "Integer", "str_v": "String", "bool_v": "Boolean"}
@@ -47,7 +49,7 @@ def reading(key: str | None, source: str, value: str | None, ship: str | None = 
 def fold(mapping: Mapping) -> Callable[..., ChunkFold]:
     def make(mapping: Mapping = mapping) -> ChunkFold:
         name = "[]" if mapping.layout == "single" else '["a"]'
-        return ChunkFold(mapping, Routes(mapping, {name: entity(name)}, first=1), CUTOFF, chunk=7)
+        return ChunkFold(mapping, Routes(mapping, {name: entity(name)}, first=1), CUTOFF, CHUNK)
 
     return make
 
@@ -94,7 +96,7 @@ def test_without_a_discriminator_the_first_value_that_is_set_counts(
 
 def test_a_key_without_a_column_is_asked_for_and_placed_when_it_has_one(mapping: Mapping) -> None:
     entities: dict[str, Entity] = {}
-    folded = ChunkFold(mapping, Routes(mapping, entities, first=1), CUTOFF, chunk=7)
+    folded = ChunkFold(mapping, Routes(mapping, entities, first=1), CUTOFF, CHUNK)
     folded.add([reading("count", "long_v", "1")])
     (need,) = folded.place({})
     assert (need.values, need.key, need.source) == (("a",), "count", "long_v")
@@ -135,7 +137,7 @@ def test_a_key_written_with_an_escape_is_not_taken_for_another_one(mapping: Mapp
     made = Entity('["a"]', "a")
     made.add(Column(1, 1, "a\\b", "one", "text", "str_v"))
     made.add(Column(2, 1, "a\\\\b", "two", "text", "str_v"))
-    folded = ChunkFold(mapping, Routes(mapping, {'["a"]': made}, first=1), CUTOFF, chunk=7)
+    folded = ChunkFold(mapping, Routes(mapping, {'["a"]': made}, first=1), CUTOFF, CHUNK)
     folded.add([reading("a\\b", "str_v", "one backslash"), reading("a\\\\b", "str_v", "two")])
     assert cells(folded) == {('["a"]', "2024-01-01"): {1: "one backslash", 2: "two"}}
 
@@ -169,7 +171,7 @@ def test_the_chunk_and_the_stream_place_every_reading_alike(
     mapping = make_mapping()
     entities = {'["a"]': entity(), '["b"]': entity('["b"]')}
     refused = {(name, key): ("unknown_key", "") for name in ('["a"]', '["b"]', '["\\t"]') for key in [*KEYS, "other"]}
-    folded = ChunkFold(mapping, Routes(mapping, entities, first=1), CUTOFF, chunk=7)
+    folded = ChunkFold(mapping, Routes(mapping, entities, first=1), CUTOFF, CHUNK)
     folded.add([line(ship, time, key, *values, choice) for ship, time, key, values, choice in rows])
     assert folded.place(refused) == []
     stream = Fold(mapping, Routes(mapping, entities, first=1), refused)

@@ -28,8 +28,8 @@ WAITING = {**QUICK, "synchronous_standby_names": "nobody", "synchronous_commit":
 
 SET_CUTOFF = """
 INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline, cutoff,
-                                 cutoff_snapshot, column_types, source_oid, settings)
-VALUES ('ships', 'direct', 4, 'ships', 'none', '1', 1, %s::pg_lsn, %s::pg_snapshot, '{}', 'readings'::regclass, '{}')
+                                 cutoff_snapshot, settings)
+VALUES ('ships', 'direct', 4, 'ships', 'none', '1', 1, %s::pg_lsn, %s::pg_snapshot, '{}')
 """
 
 

@@ -52,7 +52,7 @@ VALUE = """CASE value_format WHEN 'Decimal' THEN double_v::text WHEN 'Integer' T
 def loaded(source: Connection, target: Connection, mapping: Mapping) -> Connection:
     """The target's session, after loading and planning."""
     source.execute(LOAD)
-    ledger.write_plan(target, "ships", plan_chunks(source, mapping.table, mapping.types["created_time"], 150, 24))
+    ledger.write_plan(target, "ships", plan_chunks(source, mapping.rule, 150, 24))
     return target
 
 
@@ -210,7 +210,7 @@ def test_a_chunk_that_is_heavier_than_memory_allows_is_merged_in_pieces(
         "INSERT INTO tenant.readings (ship_id, data_channel_id, created_time, double_v, value_format)"
         " SELECT 'c', '', '2024-01-01'::timestamp + n * interval '1 s', 1, 'Decimal' FROM generate_series(1, 5000) AS n"
     )
-    ledger.write_plan(target, "ships", plan_chunks(source, mapping.table, mapping.types["created_time"], 10**9, 24))
+    ledger.write_plan(target, "ships", plan_chunks(source, mapping.rule, 10**9, 24))
     target.execute("DELETE FROM widebeam.chunks WHERE chunk > 1; UPDATE widebeam.chunks SET upper_bound = NULL")
     with connect(database, autocommit=True) as other:
         reader, merger = parts(source, target, mapping, other)

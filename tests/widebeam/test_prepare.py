@@ -236,7 +236,7 @@ def test_safe_changes_are_taken_over(make):
     change = ('String = "s"', 'String = "s", Text = "s"')
     found = prepare(make('[sink]\non_delete = "ignore"\nworkers = 2\n', change))
     assert found.mapping.on_delete == "ignore"
-    assert prepare(make(change=change)).mapping.choices == {"Decimal": "f", "String": "s", "Text": "s"}
+    assert prepare(make(change=change)).mapping.rule.choices == {"Decimal": "f", "String": "s", "Text": "s"}
     with pytest.raises(ConfigError, match="`choices`"):
         prepare(make())
 

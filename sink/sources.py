@@ -1,0 +1,68 @@
+"""The narrow tables as the target has them written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from cdc.lsn import Lsn
+from sink.family import Source, rules
+from sink.mapping import Mapping
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOAD: Final = (
+    "SELECT schema_name, table_name, oid, types, gate_lsn::text FROM widebeam.sources WHERE connector = %s"
+    " ORDER BY joined_at, schema_name, table_name"
+)
+_ADD: Final = (
+    "INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, gate_lsn)"
+    " VALUES (%s, %s, %s, %s, %s, %s::pg_lsn) ON CONFLICT DO NOTHING"
+)
+
+
+def load(connection: Connection, connector: str) -> list[Source]:
+    """All narrow tables, those that joined first at the beginning."""
+    return [
+        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate))
+        for schema, name, oid, types, gate in connection.execute(_LOAD, [connector])
+    ]
+
+
+def add(connection: Connection, connector: str, source: Source) -> None:
+    """Write a narrow table down."""
+    gate = None if source.gate is None else str(source.gate)
+    connection.execute(_ADD, [connector, source.schema, source.name, source.oid, Jsonb(source.types), gate])
+
+
+def open_gate(connection: Connection, connector: str, source: Source, gate: Lsn) -> None:
+    """The table is published: snapshots taken after `gate` may read its chunks."""
+    connection.execute(
+        "UPDATE widebeam.sources SET gate_lsn = %s::pg_lsn"
+        " WHERE connector = %s AND schema_name = %s AND table_name = %s AND gate_lsn IS NULL",
+        [str(gate), connector, source.schema, source.name],
+    )
+
+
+def joined(connection: Connection, mapping: Mapping) -> Mapping:
+    """The mapping with the tables that have joined it meanwhile."""
+    if mapping.family is None:
+        return mapping
+    return replace(mapping, rules=rules(mapping.family, load(connection, mapping.connector)) or mapping.rules)
+
+
+def forget(connection: Connection, connector: str, source: Source) -> None:
+    """The table is gone from the source: nobody can read its chunks any more."""
+    with connection.transaction():
+        connection.execute(
+            "UPDATE widebeam.chunks SET state = 'void', error = 'the table is gone', retry_at = NULL"
+            " WHERE connector = %s AND source = %s AND state IN ('planned', 'failed')",
+            [connector, source.qualified],
+        )
+        connection.execute(
+            "DELETE FROM widebeam.sources WHERE connector = %s AND schema_name = %s AND table_name = %s",
+            [connector, source.schema, source.name],
+        )
