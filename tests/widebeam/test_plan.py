@@ -1,0 +1,203 @@
+"""A plan on real databases: it finds every key, says what it comes to, and what it says is what is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cdc.session import connect
+from sink.width import ROW_BYTES
+from widebeam.config import Connector, load
+from widebeam.plan.apply import apply
+from widebeam.plan.evidence import Evidence, Kind, Pair, settled
+from widebeam.plan.make import make
+from widebeam.plan.plan import Plan
+from widebeam.plan.show import text
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+CONNECTORS = Path(__file__).parents[2] / "connectors"
+
+NAMES = ("ships", "thingsboard", "zabbix", "ignition", "homeassistant", "openhab", "openmrs", "magento", "prometheus",
+         "iso19848")  # fmt: skip
+
+COLUMNS = """
+SELECT relname::text, relkind::text, attname::text, format_type(atttypid, atttypmod) FROM pg_class c
+JOIN pg_attribute a ON c.oid = attrelid
+WHERE relnamespace = 'wide'::regnamespace AND relkind IN ('r', 'v') AND attnum > 0
+ORDER BY 1, attnum
+"""
+Make = Callable[[str], Connector]
+
+
+@pytest.fixture
+def make_connector(database: str) -> Make:
+    """A public schema with its history, and its connector over the test's database."""
+
+    def make(name: str) -> Connector:
+        with psycopg.connect(database, autocommit=True) as session:
+            session.execute((SCHEMAS / f"{name}.sql").read_bytes())
+            session.execute((SCHEMAS / "history" / f"{name}.sql").read_bytes())
+            session.execute("ANALYZE")
+        environment = {"WIDEBEAM_SOURCE__DSN": database, "WIDEBEAM_TARGET__DSN": database}
+        connector = load(str(CONNECTORS / f"{name}.toml"), environment)
+        # Kafka plays no part in a plan.
+        return Connector(name, connector.file, connector.options.model_copy(update={"kafka": None}))
+
+    return make
+
+
+def planned(connector: Connector, *, full: bool = False) -> Plan:
+    return make(connector, full=full)[0].plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_of_a_public_schema_is_made_as_it_says(database, make_connector, name):
+    connector = make_connector(name)
+    drawn, statements = make(connector)
+    assert drawn.plan.keys and drawn.plan.rows and drawn.plan.chunks and drawn.plan.disk_bytes
+    assert all(table.row_bytes <= ROW_BYTES for table in drawn.plan.tables)
+    assert apply(connector, drawn) == {}
+    again = planned(connector)
+    assert again.changed == []
+    assert [(t.name, t.columns, t.made) for t in again.tables] == [(t.name, t.columns, True) for t in drawn.plan.tables]
+    with psycopg.connect(database, autocommit=True) as session:
+        made = session.execute(COLUMNS).fetchall()
+        session.execute("DROP SCHEMA wide CASCADE")
+        for statement in statements:
+            session.execute(statement.encode())
+        anew = session.execute(COLUMNS).fetchall()
+    assert made == anew, "--sql says something else than --apply does"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_look_by_index_or_sample_finds_what_reading_all_of_it_finds(make_connector, name):
+    connector = make_connector(name)
+    quick, whole = planned(connector), planned(connector, full=True)
+    assert quick.keys == whole.keys
+    assert quick.types == whole.types
+
+
+def test_keys_are_found_by_jumping_through_the_index(database, make_connector):
+    connector = make_connector("ships")
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "INSERT INTO tenant.tbl_data_timeseries (ship_id, data_channel_id, created_time, double_v, value_format) "
+            "SELECT 'many', 'one', timestamp '2030-01-01' + t * interval '1 s', t, 'Decimal' "
+            "FROM generate_series(1, 200000) t"
+        )
+        session.execute("ANALYZE")
+        before = _read(session)
+        plan = planned(connector)
+        assert _read(session) - before < 50_000, "a plan read the whole table"
+    assert "index" in plan.sources[0].how and plan.sources[0].whole
+
+
+def _read(session: psycopg.Connection[tuple[object, ...]]) -> int:
+    """Rows of the narrow table that were read so far, by any plan of execution."""
+    session.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
+    row = session.execute(
+        "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables "
+        "WHERE relname = 'tbl_data_timeseries'"
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def test_a_new_key_is_shown_as_the_difference(database, make_connector):
+    connector = make_connector("ships")
+    apply(connector, make(connector)[0])
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "INSERT INTO tenant.tbl_data_timeseries (ship_id, data_channel_id, created_time, double_v, value_format) "
+            "SELECT DISTINCT ship_id, 'brand new', now()::timestamp, 1.5, 'Decimal' FROM tenant.tbl_data_timeseries"
+        )
+    plan = planned(connector)
+    assert len(plan.changed) == 1 and plan.changed[0].endswith("columns are to be made: brand new")
+    assert "brand new" in text(plan)
+
+
+def test_a_plan_changes_nothing(database, make_connector):
+    connector = make_connector("ships")
+    make(connector)
+    with psycopg.connect(database) as session:
+        assert session.execute("SELECT to_regnamespace('wide'), to_regnamespace('widebeam')").fetchone() == (None, None)
+        assert session.execute("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+                               ).fetchone() == (0,)  # fmt: skip
+
+
+def test_applying_makes_no_slot_that_would_hold_the_wal(database, make_connector):
+    connector = make_connector("ships")
+    apply(connector, make(connector)[0])
+    with psycopg.connect(database) as session:
+        assert session.execute("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+                               ).fetchone() == (0,)  # fmt: skip
+
+
+def test_long_names_alike_names_and_taken_names_are_found_before_anything_is_made(database, make_connector):
+    connector = make_connector("ships")
+    long = "x" * 100
+    keys = [f"{long}1", f"{long}2", "Speed", "speed", "_lsn", "", "a\nb"]
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("TRUNCATE tenant.tbl_data_timeseries")
+        for key in keys:
+            session.execute(
+                "INSERT INTO tenant.tbl_data_timeseries "
+                "(ship_id, data_channel_id, created_time, double_v, value_format) "
+                "VALUES ('s', %s, '2024-01-01', 1, 'Decimal')",
+                [key],
+            )
+    plan = planned(connector)
+    whys = {each.key: each.why for each in plan.renamed}
+    assert whys.keys() == {f"{long}1", f"{long}2", "speed", "_lsn"}
+    assert "101 bytes" in whys[f"{long}1"] and "case" in whys["speed"] and "taken" in whys["_lsn"]
+    assert len({each.column for each in plan.renamed}) == 4
+    assert plan.unplaced.keys() == {"empty_key", "unplaceable_key"}
+
+
+def test_wide_rows_are_split_by_bytes(database, make_connector):
+    connector = make_connector("ships")
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("TRUNCATE tenant.tbl_data_timeseries")
+        session.execute(
+            "INSERT INTO tenant.tbl_data_timeseries (ship_id, data_channel_id, created_time, double_v, value_format) "
+            "SELECT 's', 'channel ' || c, '2024-01-01', c, 'Decimal' FROM generate_series(1, 1037) c"
+        )
+    plan = planned(connector)
+    assert len(plan.tables) == 2
+    assert sum(table.columns for table in plan.tables) == 1037
+    assert all(table.row_bytes <= ROW_BYTES for table in plan.tables)
+
+
+def test_a_key_with_two_types_is_a_conflict_with_its_evidence(database, make_connector):
+    connector = make_connector("ships")
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("TRUNCATE tenant.tbl_data_timeseries")
+        session.execute(
+            "INSERT INTO tenant.tbl_data_timeseries "
+            "(ship_id, data_channel_id, created_time, double_v, long_v, value_format) "
+            "VALUES ('s', 'k', '2024-01-01', 1, NULL, 'Decimal'), ('s', 'k', '2024-01-02', 2, NULL, 'Decimal'), "
+            "('s', 'k', '2024-01-03', NULL, 3, 'Integer')"
+        )
+    (conflict,) = planned(connector).conflicts
+    assert (conflict.key, conflict.type, conflict.others) == ("k", "double precision", ["bigint"])
+
+
+def test_texts_and_numbers_of_one_key_become_text():
+    number, other = Kind("state", "double precision", True), Kind("state", "character varying(255)", True)
+    assert settled(Counter({number: 9, other: 1})) == ("state", "text")
+    assert settled(Counter({number: 9})) == ("state", "double precision")
+    evidence = Evidence(single=True, pairs={Pair((), "k"): Counter({number: 9, other: 1})})
+    assert evidence.conflicts() == {}
+
+
+def test_the_source_session_of_a_plan_cannot_write(database, make_connector):
+    connector = make_connector("ships")
+    with connect(database, autocommit=True) as session:
+        before = session.execute("SELECT pg_current_xact_id()").fetchone()
+        make(connector)
+        after = session.execute("SELECT pg_current_xact_id()").fetchone()
+    assert before and after and int(after[0]) == int(before[0]) + 1

@@ -1,0 +1,41 @@
+"""`widebeam plan`: which wide tables a run would make, and what it would take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from widebeam.cli.part import ConnectorName
+
+
+def plan(
+    connector: ConnectorName,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_sql: Annotated[bool, typer.Option("--sql", help="The exact statements instead.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Read all of the source, not its index or a sample.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the tables now; `run` makes them by itself.")] = False,
+) -> None:
+    """Show tables, columns, names, widths, chunks and costs of a connector, with how each was found out.
+
+    Changes nothing without --apply. Shows the difference to what is made already. Example: widebeam plan ships
+    """
+    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.plan.apply import apply as make_tables  # noqa: PLC0415
+    from widebeam.plan.make import make  # noqa: PLC0415
+    from widebeam.plan.show import text  # noqa: PLC0415
+
+    loaded = load(connector)
+    drawn, statements = make(loaded, full=full)
+    if as_sql:
+        typer.echo("\n".join(statements))
+    elif as_json:
+        typer.echo(orjson.dumps({**drawn.plan.as_dict(), "sql": statements}))
+    else:
+        typer.echo(text(drawn.plan))
+    if apply:
+        refused = make_tables(loaded, drawn)
+        typer.echo(f"made: {len(drawn.needs) - len(refused):,} columns are there now", err=True)
+        for (_, key), (reason, detail) in refused.items():
+            typer.echo(f"  none for {key!r} ({reason}): {detail}", err=True)

@@ -1,0 +1,32 @@
+"""The exact statements by which a plan is made: those that the registry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from sink import tables
+from sink.mapping import Mapping
+from sink.planned import Planned
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+def statements(session: Session, mapping: Mapping, planned: Sequence[Planned], *, schema_there: bool) -> Iterator[str]:
+    """In the order in which they are run: the schema, tables by name, then the views."""
+    if planned and not schema_there:
+        yield _text(session, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(mapping.schema)))
+    by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
+    for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
+        made = tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns)
+        yield _text(session, made)
+    for each in planned:
+        for view in each.views:
+            yield _text(session, tables.create_view(mapping, each.entity, view))
+
+
+def _text(session: Session, statement: sql.Composable) -> str:
+    return f"{statement.as_string(session)};"

@@ -1,0 +1,95 @@
+"""Making a plan: look at the source, ask its planner, compare with what the target has."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import psycopg
+
+from cdc.session import connect
+from sink import lookup
+from sink.dictionary import Dictionary
+from sink.interpret import Interpreter
+from sink.mapping import Mapping
+from sink.registry import Registry
+from sink.rule import Rule
+from sink.wide import Entity
+from snapshot.estimate import plan_chunks
+from widebeam import catalog, recorded
+from widebeam.config import Connector
+from widebeam.init import look as database
+from widebeam.init.facts import Catalog
+from widebeam.plan.ddl import statements
+from widebeam.plan.evidence import Evidence
+from widebeam.plan.keys import look
+from widebeam.plan.plan import Drawn, Source, draw
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+def make(connector: Connector, *, full: bool = False) -> tuple[Drawn, list[str]]:
+    """The plan, and the statements that make it. Changes nothing on either side.
+
+    `full` reads all of the source instead of its index or a sample. Raises Halt if a table or column is not there.
+    """
+    options = connector.options
+    with (
+        connect(options.source.conninfo(), autocommit=True, application_name="widebeam-plan") as source,
+        connect(options.target.conninfo(), autocommit=True, application_name="widebeam-plan") as target,
+    ):
+        for session in (source, target):
+            session.execute("SET default_transaction_read_only = on")
+        mapping = connector.mapping(catalog.sources(source, connector))
+        evidence, sources = _evidence(source, connector, mapping, full=full)
+        drawn = draw(
+            mapping,
+            evidence,
+            _there(target, mapping),
+            _taken(target, mapping.schema),
+            sources,
+            options.backfill.workers,
+        )
+        there = target.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", [mapping.schema]).fetchone()
+        return drawn, list(statements(target, mapping, drawn.planned, schema_there=there == (True,)))
+
+
+def _evidence(source: Session, connector: Connector, mapping: Mapping, *, full: bool) -> tuple[Evidence, list[Source]]:
+    evidence, sources = Evidence(mapping.layout == "single"), []
+    facts, dictionary = database.catalog(source), _dictionary(source, mapping.rule)
+    backfill = connector.options.backfill
+    for rule in mapping.rules:
+        table = rule.table
+        looked = look(source, table, facts.find(table.schema, table.name), single=mapping.layout == "single", full=full)
+        evidence.add(Interpreter(rule, dictionary), looked.rows)
+        chunks = plan_chunks(source, rule, backfill.chunk_rows, backfill.chunk_hours)
+        rows = sum(chunk.estimated for chunk in chunks) or _rows(facts, rule)
+        sources.append(Source(table.qualified, looked.how, looked.whole, rows, len(chunks)))
+    return evidence, sources
+
+
+def _rows(facts: Catalog, rule: Rule) -> int:
+    found = facts.find(rule.table.schema, rule.table.name)
+    return 0 if found is None else found.rows
+
+
+def _dictionary(source: Session, rule: Rule) -> Dictionary:
+    return Dictionary(dict(lookup.entries(source, rule.dictionary)) if rule.dictionary is not None else None)
+
+
+def _there(target: Session, mapping: Mapping) -> dict[str, Entity]:
+    """What is made already; nothing where the connector is not written down."""
+    if recorded.load(target, mapping.connector) is None:
+        return {}
+    registry = Registry(mapping)
+    registry.refresh(target)
+    return registry.entities
+
+
+def _taken(target: Session, schema: str) -> set[str]:
+    """Names of relations and types in the wide tables' schema."""
+    rows = target.execute(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s))"
+        " UNION SELECT typname::text FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(%(schema)s))",
+        {"schema": schema},
+    )
+    return {name for (name,) in rows}

@@ -1,0 +1,240 @@
+"""The plan: tables, columns, names, widths, chunks, and how it differs from what there is. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from sink import caps
+from sink.kinds import holds
+from sink.layout import NAME_BYTES, folded, reserved
+from sink.mapping import Mapping as Connector
+from sink.planned import Planned, plan
+from sink.wide import ALL, OVERFLOW, Column, Entity, Need, identity
+from sink.width import ROW_BYTES, width
+from widebeam.plan.evidence import Evidence, Pair
+
+ROWS_A_SECOND: Final = 200_000
+"""Narrow rows that one backfill worker reads, pivots and merges, as measured on a machine of two cores."""
+
+_FIXED_BYTES: Final = 28 + 8 + 8  # a row's header and line pointer, its time, its _lsn
+_INDEX_BYTES: Final = 40
+_LOOSE: Final = 2  # fillfactor 50
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One part of an entity's wide tables. `row_bytes` is the most that a row of it takes."""
+
+    entity: str
+    view: str
+    name: str
+    columns: int
+    new_columns: int
+    row_bytes: int
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A key whose column has another name, and why."""
+
+    entity: str
+    key: str
+    column: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A key with readings of several types: its column's, and those that do not fit it."""
+
+    entity: str
+    key: str
+    type: str
+    others: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A narrow table: how its keys were found, estimated rows, chunks of the backfill."""
+
+    table: str
+    how: str
+    whole: bool
+    rows: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run would make, and what it would take. Sizes in bytes, all estimates."""
+
+    connector: str
+    sources: list[Source]
+    entities: int
+    keys: int
+    tables: list[Table]
+    types: dict[str, int]
+    renamed: list[Renamed]
+    conflicts: list[Conflict]
+    refused: dict[str, list[str]]
+    unplaced: dict[str, tuple[int, str]]
+    wide_rows: int
+    disk_bytes: int
+    seconds: float
+    changed: list[str]
+    """How it differs from what is made already; empty if nothing is made yet, or all is as planned."""
+
+    @property
+    def rows(self) -> int:
+        """Estimated narrow rows."""
+        return sum(source.rows for source in self.sources)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of the backfill."""
+        return sum(source.chunks for source in self.sources)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "rows": self.rows, "chunks": self.chunks, "row_bytes_limit": ROW_BYTES}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A plan with what it is made of: the entities as they will be, and the needs that lead there."""
+
+    plan: Plan
+    planned: list[Planned]
+    needs: list[Need]
+
+
+def draw(
+    mapping: Connector,
+    evidence: Evidence,
+    there: Mapping[str, Entity],
+    taken: Iterable[str],
+    sources: Sequence[Source],
+    workers: int,
+) -> Drawn:
+    """Lay the needs out beside what is `there`. `taken` are names in use in the wide tables' schema."""
+    widen = mapping.type_conflict == "widen"
+    needs, refused = evidence.needs(widen=widen), dict[str, list[str]]()
+    missing = [need for need in needs if need.key not in _columns(there, mapping, need)]
+    missing, beyond = caps.within(replace(mapping, columns_per_hour=len(missing)), there, missing, 0)
+    for (_, key), (reason, _) in beyond.items():
+        refused.setdefault(reason, []).append(key)
+    planned = plan(mapping, there, missing, taken)
+    entities = {**there, **{each.entity.identity: each.entity for each in planned}}
+    new = {(each.entity.identity, column.key) for each in planned for column in each.columns}
+    tables = [table for entity in entities.values() for table in _tables(mapping, entity, there, new)]
+    wide_rows, disk = _size(evidence, sources, entities)
+    made = Plan(
+        connector=mapping.connector,
+        sources=list(sources),
+        entities=len(evidence.entities) or len(entities),
+        keys=len({need.key for need in needs}),
+        tables=tables,
+        types=dict(Counter(column.type for entity in entities.values() for column in entity.columns.values())),
+        renamed=[each for entity in entities.values() for each in _renamed(mapping, entity)],
+        conflicts=_conflicts(evidence, mapping),
+        refused=refused,
+        unplaced=evidence.unplaced,
+        wide_rows=wide_rows,
+        disk_bytes=disk,
+        seconds=round(sum(source.rows for source in sources) / ROWS_A_SECOND / max(workers, 1), 1),
+        changed=_changed(mapping, there, needs, missing),
+    )
+    return Drawn(made, planned, needs)
+
+
+def _identity(mapping: Connector, need: Need) -> str:
+    return ALL if mapping.layout == "single" else identity(need.values)
+
+
+def _columns(there: Mapping[str, Entity], mapping: Connector, need: Need) -> Mapping[str, Column]:
+    found = there.get(_identity(mapping, need))
+    return {} if found is None else found.columns
+
+
+def _tables(
+    mapping: Connector, entity: Entity, there: Mapping[str, Entity], new: set[tuple[str, str]]
+) -> Iterable[Table]:
+    before = there.get(entity.identity)
+    for number, part in sorted(entity.parts.items()):
+        columns = entity.of_part(number)
+        wide = width([*mapping.key_types.values(), "pg_lsn", *(column.type for column in columns)])
+        fresh = sum((entity.identity, column.key) in new for column in columns)
+        made = before is not None and number in before.parts
+        yield Table(entity.identity, part.view, part.table, len(columns), fresh, wide.row_bytes, made)
+
+
+def _renamed(mapping: Connector, entity: Entity) -> Iterable[Renamed]:
+    """Columns that are not called like their key."""
+    kept = reserved(mapping.key_columns)
+    for column in entity.columns.values():
+        if column.key not in (column.name, OVERFLOW):
+            if len(column.key.encode()) > NAME_BYTES:
+                why = f"{len(column.key.encode())} bytes, and a name has {NAME_BYTES} at most"
+            elif folded(column.key) in kept:
+                why = "the name is taken by a column of the table itself"
+            else:
+                why = "another key has the same name, but for case or Unicode form"
+            yield Renamed(entity.identity, column.key, column.name, why)
+
+
+def _conflicts(evidence: Evidence, mapping: Connector) -> list[Conflict]:
+    widen = mapping.type_conflict == "widen"
+    chosen = {(need.values, need.key): need.type for need in evidence.needs(widen=widen)}
+    return [
+        Conflict(_named(mapping, pair), pair.key, chosen[pair.entity, pair.key], sorted({kind.type for kind in kinds}))
+        for pair, kinds in sorted(evidence.conflicts(widen=widen).items())
+    ]
+
+
+def _named(mapping: Connector, pair: Pair) -> str:
+    return ALL if mapping.layout == "single" else identity(pair.entity)
+
+
+def _size(evidence: Evidence, sources: Sequence[Source], entities: Mapping[str, Entity]) -> tuple[int, int]:
+    """Wide rows and bytes on disk, if all readings are like those that were looked at."""
+    rows = sum(source.rows for source in sources)
+    if not entities or not evidence.readings:
+        return 0, 0
+    wide = max(1, round(rows / evidence.cells_a_row))
+    cell = evidence.bytes / evidence.readings + 1
+    bitmap = sum((len(entity.columns) + 7) // 8 for entity in entities.values()) // len(entities)
+    parts = max((len(entity.parts) for entity in entities.values()), default=1)
+    heap = wide * parts * (_FIXED_BYTES + bitmap) + rows * cell
+    return wide, int(heap * _LOOSE + wide * parts * _INDEX_BYTES)
+
+
+def _changed(
+    mapping: Connector, there: Mapping[str, Entity], needs: Sequence[Need], missing: Sequence[Need]
+) -> list[str]:
+    """The difference to what is made, a line for each kind of it."""
+    if not there:
+        return []
+    lines = []
+    fresh = sorted({need.key for need in missing})
+    if fresh:
+        lines.append(f"{len(missing)} columns are to be made: {_some(fresh)}")
+    other = [
+        f"{need.key} is {column.type} and would be {need.type}"
+        for need in needs
+        if (column := _columns(there, mapping, need).get(need.key)) is not None and not holds(column.type, need.type)
+    ]
+    if other:
+        lines.append(f"{len(other)} columns have another type than their readings now: {_some(other)}")
+    wanted = {(_identity(mapping, need), need.key) for need in needs} | {(name, OVERFLOW) for name in there}
+    silent = [key for entity in there.values() for key in entity.columns if (entity.identity, key) not in wanted]
+    if silent:
+        lines.append(f"{len(silent)} columns have no readings among those that were looked at: {_some(sorted(silent))}")
+    return lines
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")

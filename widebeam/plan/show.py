@@ -1,0 +1,79 @@
+"""A plan as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sink.width import ROW_BYTES
+from widebeam.plan.plan import Plan
+
+_SHOWN = 20
+
+
+def text(plan: Plan) -> str:
+    """The plan for a reader: what was looked at, what comes of it, and what it takes."""
+    return "\n".join([*_sources(plan), *_tables(plan), *_names(plan), *_misfits(plan), *_costs(plan), *_changes(plan)])
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    yield f"{plan.connector}: about {plan.rows:,} narrow rows"
+    for source in plan.sources[:_SHOWN]:
+        yield f"  {source.table}: about {source.rows:,} rows, looked at {source.how}"
+    yield from _more(len(plan.sources))
+
+
+def _tables(plan: Plan) -> Iterator[str]:
+    types = ", ".join(f"{count:,} {name}" for name, count in sorted(plan.types.items(), key=lambda each: -each[1]))
+    yield f"wide tables: {len(plan.tables):,} for {plan.entities:,} entities and {plan.keys:,} keys"
+    yield f"columns: {types or 'none'}"
+    for table in plan.tables[:_SHOWN]:
+        state = f"{table.new_columns} new" if table.made else "new"
+        bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
+        yield f"  {table.name}: {table.columns:,} columns ({state}), {bytes_}"
+    yield from _more(len(plan.tables))
+
+
+def _names(plan: Plan) -> Iterator[str]:
+    if plan.renamed:
+        yield f"names: {len(plan.renamed):,} columns are not called like their key"
+        for each in plan.renamed[:_SHOWN]:
+            yield f"  {each.key} -> {each.column}: {each.why}"
+        yield from _more(len(plan.renamed))
+
+
+def _misfits(plan: Plan) -> Iterator[str]:
+    if plan.conflicts:
+        yield f"types: {len(plan.conflicts):,} keys have readings that do not fit their column; see `type_conflict`"
+        for each in plan.conflicts[:_SHOWN]:
+            yield f"  {each.key}: {each.type}, and {', '.join(each.others)}"
+        yield from _more(len(plan.conflicts))
+    for reason, keys in plan.refused.items():
+        yield f"quarantine: {len(keys):,} keys can have no column ({reason}): {', '.join(map(repr, keys[:5]))}"
+    for reason, (count, example) in plan.unplaced.items():
+        yield f"quarantine: {count:,} of the rows that were looked at have no place ({reason}): {example}"
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    yield f"backfill: {plan.chunks:,} chunks, about {plan.seconds:,.0f} s"
+    yield f"disk: about {_size(plan.disk_bytes)} for about {plan.wide_rows:,} wide rows"
+
+
+def _changes(plan: Plan) -> Iterator[str]:
+    if plan.changed:
+        yield "different from what is made:"
+        yield from (f"  {line}" for line in plan.changed)
+    elif any(table.made for table in plan.tables):
+        yield "all of it is made"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > _SHOWN:
+        yield f"  ... and {count - _SHOWN:,} more (--json has all)"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
