@@ -12,6 +12,7 @@ from cdc.session import connect
 from widebeam.catalog import narrow_tables
 from widebeam.check_identity import CHECKS as IDENTITY
 from widebeam.check_kafka import broker_findings
+from widebeam.check_mapping import CHECKS as MAPPING
 from widebeam.check_publication import CHECKS as PUBLICATION
 from widebeam.check_server import CHECKS as SERVER
 from widebeam.check_table import CHECKS as TABLE
@@ -49,7 +50,7 @@ def findings(connector: Connector) -> list[Finding]:
     """All that stands in the way of a run of this connector; empty when nothing does."""
     found: list[Finding] = []
     for side in (
-        Side("source", connector.options.source, (*SERVER, *TABLE, *IDENTITY, *PUBLICATION)),
+        Side("source", connector.options.source, (*SERVER, *MAPPING, *TABLE, *IDENTITY, *PUBLICATION)),
         Side("target", connector.options.target, TARGET),
     ):
         found.extend(_side(side, connector))

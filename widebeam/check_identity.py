@@ -16,19 +16,20 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 
 def unique_cell(session: Session, connector: Connector) -> Iterator[Finding]:
-    """A unique index on exactly (entity, time, key), so that one cell is one row."""
+    """A unique index on exactly (entity, time, key), so that one cell is one row; or `several` says what holds else."""
     table = find(session, connector)
-    if table is None or not _has_cell(session, connector, table):
+    if connector.options.source.several != "refuse" or table is None or not _has_cell(session, connector, table):
         return
     if not _unique_indexes(session, connector, table):
         online = "" if table.partitioned else "CONCURRENTLY "
+        remedy = statement(
+            session, f"CREATE UNIQUE INDEX {online}ON {{}} ({{}});", pair(connector), names(connector.table.cell)
+        )
         yield Finding(
             f"no unique index on exactly ({', '.join(connector.table.cell)}) of {connector.table.qualified}: "
-            "two rows could be one cell",
+            f'two rows could be one cell (if they may: several = "last" in [source] of {connector.file})',
             "",
-            statement(
-                session, f"CREATE UNIQUE INDEX {online}ON {{}} ({{}});", pair(connector), names(connector.table.cell)
-            ),
+            remedy,
         )
 
 

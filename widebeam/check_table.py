@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from snapshot.scale import TimeScale, UnknownTimeType
 from widebeam.config import Connector
 from widebeam.finding import Finding, statement
 
@@ -112,21 +111,6 @@ def columns_exist(session: Session, connector: Connector) -> Iterator[Finding]:
             )
 
 
-def time_type(session: Session, connector: Connector) -> Iterator[Finding]:
-    """A time that can be cut into chunks."""
-    row = session.execute(
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE nspname = %s AND relname = %s) AND attname = %s",
-        [*pair(connector), connector.table.time[0]],
-    ).fetchone()
-    try:
-        if row is not None:
-            TimeScale.of(row[0])
-    except UnknownTimeType as error:
-        yield Finding(str(error), "", f"set `time` in [source] of {connector.file} to another column")
-
-
 def may_read(session: Session, connector: Connector) -> Iterator[Finding]:
     """SELECT on the table's mapped columns, and USAGE of its schema."""
     table = find(session, connector)
@@ -163,4 +147,4 @@ def pair(connector: Connector) -> tuple[str, str]:
     return connector.table.schema, connector.table.name
 
 
-CHECKS: Final = (table_exists, logged, columns_exist, time_type, may_read)
+CHECKS: Final = (table_exists, logged, columns_exist, may_read)

@@ -16,12 +16,21 @@ def check(
 ) -> None:
     """Say everything that stands in the way of a run, each with the statement that mends it; exit code 1 if any.
 
+    With --json an array of {what, where, remedy}, also for mistakes in the file (exit code 2).
+
     Example: widebeam check ships
     """
     from widebeam.check import Preconditions, findings  # noqa: PLC0415
-    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.config import ConfigError, load  # noqa: PLC0415
+    from widebeam.finding import Finding  # noqa: PLC0415
 
-    found = findings(load(connector))
+    try:
+        found = findings(load(connector))
+    except ConfigError as error:
+        if not as_json:
+            raise
+        typer.echo(orjson.dumps([Finding(said, "configuration", "")._asdict() for said in error.mistakes]))
+        raise typer.Exit(2) from None
     if as_json:
         typer.echo(orjson.dumps([finding._asdict() for finding in found]))
         raise typer.Exit(1 if found else 0)

@@ -22,7 +22,8 @@ from widebeam.init.words import (
 _MOST_KINDS: Final = 12  # different values of a discriminator
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _GOOD_QUALITY: Final = "192"  # OPC's code
-_TEXTS: Final = ("text", "character varying", "character", "citext", "name")
+TEXTS: Final = ("text", "character varying", "character", "citext", "name")
+"""Types that hold any text, whatever their length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Filter:
 
 def is_text(column: Column) -> bool:
     """Whether a column holds text of any length."""
-    return column.type.partition("(")[0] in _TEXTS
+    return column.type.partition("(")[0] in TEXTS
 
 
 def readings(table: Table, sample: Sample, cell: Sequence[str]) -> Readings | None:
