@@ -24,6 +24,9 @@ SYSTEM_COLUMNS: Final = frozenset(("ctid", "xmin", "cmin", "xmax", "cmax", "tabl
 LSN_COLUMN: Final = "_lsn"
 """The wide tables' own column: the position of the commit that last touched the row."""
 
+OVERFLOW_COLUMN: Final = "_overflow"
+"""The wide tables' column for keys without a column of their own, where nobody has that name."""
+
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 

@@ -16,6 +16,7 @@ from cdc.lsn import Lsn
 from sink import tables
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
+from sink.overflow import Overflow
 from sink.rows import PartRows
 from sink.stage import CLEAR_COLUMN, Connection, Stage, temporary
 from sink.wide import Part
@@ -35,6 +36,7 @@ class Merger:
         self._connection = connection
         self._mapping = mapping
         self._stages: dict[str, Stage] = {}
+        self._overflows: dict[str, Overflow] = {}
         self._used: set[str] = set()
 
     def prepare(self, batch: Iterable[PartRows]) -> None:
@@ -48,6 +50,10 @@ class Merger:
             stage.extend(rows.sets)
             if rows.clears:
                 stage.make_clears()
+            if rows.over is not None and rows.part.table not in self._overflows:
+                self._overflows[rows.part.table] = Overflow(
+                    self._connection, self._mapping, rows.part, rows.over, f"{stage.name}_over"
+                )
 
     def upsert(self, rows: PartRows) -> None:
         """The stream's rows: what is set wins, what is cleared goes, `_lsn` is the change's. Empty rows are deleted."""
@@ -55,8 +61,14 @@ class Merger:
         if rows.lines:
             self._write(stage.name, stage.copy(rows.sets), rows.lines)
             self._connection.execute(stage.upsert)
+        over = self._overflows[rows.part.table] if rows.over_lines else None
+        if over is not None:
+            self._write(over.name, over.copy, rows.over_lines)
+            over.set()
         if rows.clear_lines:
             self._clear(stage, rows)
+        if over is not None:
+            over.clear(self._columns(rows.part))
 
     def fill(self, rows: PartRows) -> None:
         """A chunk's rows (rule M): only cells that are NULL are filled, and the `_lsn` of a row that exists stays."""
@@ -64,6 +76,10 @@ class Merger:
             stage = self._stages[rows.part.table]
             self._write(stage.name, stage.copy(rows.sets), rows.lines)
             self._connection.execute(stage.fill)
+        if rows.over_lines:
+            over = self._overflows[rows.part.table]
+            self._write(over.name, over.copy, rows.over_lines)
+            over.fill()
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
         """The narrow table was truncated at `position`: rows that were last touched before it go."""

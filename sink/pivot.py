@@ -12,14 +12,18 @@ from cdc.lsn import Lsn
 from cdc.record import Changes, Op
 from sink.copytext import escaped
 from sink.interpret import Interpreters, Reading, Unplaced
+from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.misfit import Misfit, misfit
 from sink.route import Route, Routes
 from sink.rows import Moments, WideKey, WideRow
-from sink.wide import Need
+from sink.wide import OVERFLOW, Column, Need
 
 _DELETE: Final = Op.DELETE.value
+CONFLICT: Final = "type_conflict"
+IN_OVERFLOW: Final = "in_overflow"
+"""Reasons: a column that does not hold the reading; no column, since the key's readings are in the overflow."""
 
 
 class Cell(NamedTuple):
@@ -72,6 +76,7 @@ class Fold:
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
         self._carried = list(table.carried)
         self._ignore_deletes = mapping.on_delete == "ignore"
+        self._overflows, self._widens = mapping.unknown_key == "overflow", mapping.type_conflict == "widen"
         self.tables: dict[str, dict[WideKey, WideRow]] = {}
         self.needs: dict[Need, None] = {}  # a set that keeps the order
         self.misfits: list[Misfit] = []
@@ -137,26 +142,56 @@ class Fold:
             self._misfit(odd, "unknown_discriminator", f"{odd.narrow[self._routes.discriminator or 0]!r} is no choice")
         column = route.entity.columns.get(key)
         source = "" if index is None else route.sources[index]
+        need = Need(self._entity_values(odd), key, source, self._mapping.types.get(source, ""))
+        fits = column is not None and self._routes.takes(column, source)
+        refusal = self._set(route, row, need, value, fits=fits)
+        if refusal is not None:
+            self._misfit(odd, *refusal)
+
+    def _set(self, route: Route, row: WideRow, need: Need, value: Value, *, fits: bool) -> tuple[str, str] | None:
+        """Set or clear a cell; a reading that cannot be placed leaves it cleared, and is answered with the reason."""
+        column = route.entity.columns.get(need.key)
+        refusal = None
         if value is None:
-            _clear(row, route, key)
+            _clear(row, route, need.key)
         elif column is None:
             if value is not UNCHANGED:
-                need = Need(self._entity_values(odd), key, source, self._mapping.types.get(source, ""))
-                self._need(odd, route, row, need)
-        elif column.source != source:
-            self._misfit(odd, "type_conflict", f"{key!r} is filled from {column.source}, and this is a {source}")
-            _clear(row, route, key)
+                refusal = self._without_column(route, row, need, value)
+        elif not fits:
+            refusal = self._conflict(route, row, need, column)
         elif value is not UNCHANGED:
             row.cells[column.ordinal] = escaped(value)
+        if refusal is not None:
+            _clear(row, route, need.key)
+        return refusal
 
-    def _need(self, odd: _Odd, route: Route, row: WideRow, need: Need) -> None:
-        """A key without a column: it is to be made, or cannot be."""
+    def _without_column(self, route: Route, row: WideRow, need: Need, value: str) -> tuple[str, str] | None:
+        """A key without a column: it is to be made, or the reading goes into the overflow, or it cannot be placed."""
         refusal = self._refused.get((route.entity.identity, need.key))
+        if self._overflows or (refusal is not None and refusal[0] == IN_OVERFLOW):
+            refusal = self._refused.get((route.entity.identity, OVERFLOW))
+            if route.entity.overflow is not None:
+                row.put_over(need.key, value)
+                return None
+            need = Need(need.values, OVERFLOW, "", "jsonb")
         if refusal is None:
             self.needs[need] = None
-        else:
-            self._misfit(odd, *refusal)
-            _clear(row, route, need.key)
+        return refusal
+
+    def _conflict(self, route: Route, row: WideRow, need: Need, column: Column) -> tuple[str, str] | None:
+        """A reading that its key's column does not hold, by policy: quarantine, NULL, or a wider column."""
+        detail = f"{need.key!r} is a {column.type} from {column.source}, and this is a {need.type} from {need.source}"
+        match self._mapping.type_conflict:
+            case "quarantine":
+                return CONFLICT, detail
+            case "null":
+                _clear(row, route, need.key)
+                return None
+            case "widen":
+                refusal = self._refused.get((route.entity.identity, need.key))
+                if refusal is None:
+                    self.needs[need] = None
+                return refusal
 
     def _chosen(self, odd: _Odd, route: Route) -> int | None:
         """Where in the row the reading stands; None when there is none."""
@@ -214,23 +249,13 @@ class Fold:
         row = self._row(identity, wide)
         row.position = position
         self.moments.setdefault((identity, wide), set()).update(moments)
-        column, value = route.entity.columns.get(reading.key), reading.value
-        refusal = None
-        if value is None:
-            _clear(row, route, reading.key)
-        elif value is UNCHANGED:
-            pass
-        elif column is None:
-            refusal = self._refused.get((identity, reading.key))
-            if refusal is None:
-                self.needs[Need(reading.entity, reading.key, reading.source, reading.type)] = None
-        elif reading.fits(column.type):
-            row.cells[column.ordinal] = escaped(value)
-        else:
-            refusal = "type_conflict", f"{reading.key!r} is a {column.type}, and this is a {reading.type}"
-        if refusal is not None:
-            _clear(row, route, reading.key)
-        return refusal
+        column = route.entity.columns.get(reading.key)
+        fits = reading.value is UNCHANGED or (column is not None and self._fits(reading, column))
+        need = Need(reading.entity, reading.key, reading.source, reading.type)
+        return self._set(route, row, need, reading.value, fits=fits)
+
+    def _fits(self, reading: Reading, column: Column) -> bool:
+        return reading.fits(column.type) or (self._widens and holds(column.type, reading.type))
 
     def _row(self, entity: str, key: WideKey) -> WideRow:
         table = self.tables.get(entity)
@@ -270,7 +295,5 @@ def _clear(row: WideRow, route: Route, key: str) -> None:
     if column is not None:
         row.cells[column.ordinal] = None
         row.clears = True
-    elif row.bare is None:
-        row.bare = {key}
     else:
-        row.bare.add(key)
+        row.clear_bare(key)

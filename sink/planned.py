@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 
-from sink.layout import TABLE_BYTES, fitted, folded, part_name, reserved, table_name
+from sink.layout import OVERFLOW_COLUMN, TABLE_BYTES, fitted, folded, part_name, reserved, table_name
 from sink.mapping import Mapping
 from sink.wide import ALL, Column, Entity, Need, Part, identity
 from sink.width import VIEW_COLUMNS, width
@@ -81,7 +81,7 @@ def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str])
         end = end.plus(type_text)
         room -= 1
         ordinal += 1
-        name = fitted(need.key, need.key, taken)
+        name = fitted(need.key or OVERFLOW_COLUMN, need.key, taken)
         taken.add(folded(name))
         column = Column(ordinal, number, need.key, name, type_text, need.source)
         entity.add(column)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
+import orjson
 import psycopg
 
 from sink.misfit import Misfit
@@ -13,28 +14,18 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _DETAIL_LIMIT: Final = 1000
 
-_INSERT: Final = (
-    "INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)"
-    " VALUES (%s, %s, %s::pg_lsn, %s, %s, %s) ON CONFLICT (connector, origin, reason) DO NOTHING"
-)
+_INSERT: Final = """
+INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)
+SELECT %s, * FROM json_to_recordset(%s) AS (origin text, position pg_lsn, reason text, detail text, raw text)
+ON CONFLICT (connector, origin, reason) DO NOTHING
+"""
 
 
 def write(connection: Connection, connector: str, misfits: Iterable[Misfit]) -> None:
-    """Put them away, in the open transaction."""
-    rows = [
-        [
-            connector,
-            each.origin,
-            None if each.position is None else str(each.position),
-            each.reason,
-            _short(each),
-            each.raw,
-        ]
-        for each in misfits
-    ]
+    """Put them away, in the open transaction. In one statement: a flood of them must not hold the pipeline up."""
+    rows = [{**each._asdict(), "position": _position(each), "detail": _short(each)} for each in misfits]
     if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(_INSERT, rows)
+        connection.execute(_INSERT, [connector, orjson.dumps(rows).decode()])
 
 
 def _short(misfit: Misfit) -> str:

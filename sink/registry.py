@@ -7,6 +7,7 @@ what is not cached is looked up before it is made.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -14,18 +15,20 @@ from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from cdc.halt import Cause, Halt
-from sink import caps, tables
+from sink import caps, overflow, tables
 from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
+from sink.pivot import CONFLICT, IN_OVERFLOW
 from sink.planned import Planned, plan
 from sink.retype import retype
 from sink.wide import ALL, OVERFLOW, Column, Entity, Need, Part, Refused, identity
-from sink.widen import CONFLICT, widenings
+from sink.widen import widenings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOCK_TIMEOUT: Final = "200ms"
+_BATCH_TIMEOUT: Final = "20s"
 _GIVE_UP_AFTER: Final = 120.0
 
 _DEPENDED_ON: Final = (errors.DependentObjectsStillExist, errors.FeatureNotSupported)
@@ -128,7 +131,7 @@ class Registry:
         return found
 
     def _of(self, need: Need) -> str:
-        return ALL if self.mapping.layout == "single" else identity(need.values)
+        return ALL if self.mapping.layout == "single" else _identity(need.values)
 
     def _column(self, need: Need) -> Column | None:
         return self.entities.get(self._of(need), _NOTHING).columns.get(need.key)
@@ -154,19 +157,36 @@ class Registry:
             self.refresh(connection)
             missing, _ = self._sorted_out(missing)
             new = [need for need in missing if self._column(need) is None]
+            inside = self._in_overflow(connection, new)
+            new = [need for need in new if (self._of(need), need.key) not in inside]
             lately = _made_lately(connection, self.mapping.connector)
             new, refused = caps.within(self.mapping, self.entities, new, lately)
             if new:
                 _make_schema(connection, self.mapping.schema)
                 _check_types(connection, self.mapping, new)
                 self._make(connection, plan(self.mapping, self.entities, new, _taken(connection, self.mapping.schema)))
+            refused |= inside
             return refused | self._widen(connection, [need for need in missing if self._column(need) is not None])
+
+    def _in_overflow(self, connection: Connection, needs: list[Need]) -> Refused:
+        """Keys that have cells in the overflow stay there: a key's cells are not to be in two places."""
+        refused: Refused = {}
+        for name in {self._of(need) for need in needs}:
+            entity = self.entities.get(name, _NOTHING)
+            if entity.overflow is not None:
+                keys = {need.key for need in needs if self._of(need) == name}
+                found = overflow.members(connection, entity.parts[entity.overflow.part], entity.overflow, keys)
+                refused |= {(name, key): (IN_OVERFLOW, "its readings are in the overflow") for key in found}
+        return refused
 
     def _widen(self, connection: Connection, needs: list[Need]) -> Refused:
         """Widen columns, entity by entity: where something of somebody's depends on one, its readings are refused."""
         found, refused = widenings(self.mapping, self.entities, needs)
         if found:
+            # For our own sessions, which are in the middle of a batch, it is waited longer than for readers.
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_BATCH_TIMEOUT)))
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
         for name in sorted({each.entity.identity for each in found}):
             mine = [each for each in found if each.entity.identity == name]
             try:
@@ -205,6 +225,7 @@ class Registry:
         )
 
 
+_identity = lru_cache(4096)(identity)
 _NOTHING: Final = Entity("", "")
 
 _TABLES: Final = (

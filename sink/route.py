@@ -6,8 +6,9 @@ from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sink.kinds import holds
 from sink.mapping import Mapping
-from sink.wide import ALL, Entity, identity
+from sink.wide import ALL, Column, Entity, identity
 
 Slots: TypeAlias = "dict[str, int]"
 """Key -> the ordinal of its column."""
@@ -27,12 +28,12 @@ class Route:
     choices: dict[str | None, tuple[int, Slots]]
     values: tuple[tuple[int, Slots], ...]
     sources: dict[int, str]
-    size: int
+    version: int
 
     @property
     def stale(self) -> bool:
-        """Has the entity got columns since?"""
-        return len(self.entity.columns) != self.size
+        """Has the entity got columns since, or other types of them?"""
+        return self.entity.version != self.version
 
 
 class Routes:
@@ -49,9 +50,19 @@ class Routes:
         self._choices = dict(rule.choices or {}) if rule.discriminator is not None else {}
         self._index = {name: first + n for n, name in enumerate(rule.table.carried)}
         self._values = rule.table.values
+        self._types = rule.types
+        self._widens = mapping.type_conflict == "widen"
         self._cache: dict[tuple[str | None, ...], Route] = {}
         self.key = self._index[rule.table.key[0]] if rule.table.key else 0
         self.discriminator = self._index.get(rule.discriminator or "")
+
+    def takes(self, column: Column, source: str) -> bool:
+        """Is this column filled from that value column as it is?"""
+        return column.source == source or (self._widens and holds(column.type, self._types.get(source, "")))
+
+    def _sources(self, column: Column) -> list[str]:
+        """The value columns that it is filled from."""
+        return [column.source, *(each for each in self._values if each != column.source and self.takes(column, each))]
 
     def of(self, values: tuple[str | None, ...]) -> Route:
         """The route of the entity with these values; one without any column where it has no table yet."""
@@ -64,10 +75,11 @@ class Routes:
         entity = self._entities.get(entity_identity) or Entity(entity_identity, "")
         slots: dict[str, Slots] = {name: {} for name in self._values}
         for column in entity.columns.values():
-            slots.setdefault(column.source, {})[column.key] = column.ordinal
+            for source in self._sources(column):
+                slots.setdefault(source, {})[column.key] = column.ordinal
         values = tuple((self._index[name], slots[name]) for name in self._values)
         choices: dict[str | None, tuple[int, Slots]] = {
             value: (self._index[name], slots[name]) for value, name in self._choices.items()
         }
         sources = {index: name for name, index in self._index.items()}
-        return Route(entity, choices, values, sources, len(entity.columns))
+        return Route(entity, choices, values, sources, entity.version)

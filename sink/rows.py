@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,17 +26,34 @@ Moments: TypeAlias = "dict[tuple[str, WideKey], set[tuple[str, str]]]"
 class WideRow:
     """What happened to one wide row: its last position, and for each ordinal COPY text, or None where it is cleared.
 
-    `bare` holds keys that were cleared and have no column (they matter to chunks that are not merged yet);
-    `clears` tells that there may be a None.
+    `bare` holds keys that were cleared and have no column (they matter to chunks that are not merged yet, and to the
+    overflow); `over` holds texts that go into the overflow, by key. `clears` tells that there may be a None.
     """
 
-    __slots__ = ("bare", "cells", "clears", "position")
+    __slots__ = ("bare", "cells", "clears", "over", "position")
 
     def __init__(self, position: Lsn) -> None:
         self.position = position
         self.cells: dict[int, str | None] = {}
         self.clears = False
         self.bare: set[str] | None = None
+        self.over: dict[str, str] | None = None
+
+    def put_over(self, key: str, value: str) -> None:
+        """Set a cell whose key has no column of its own."""
+        if self.over is None:
+            self.over = {}
+        self.over[key] = value
+        if self.bare is not None:
+            self.bare.discard(key)
+
+    def clear_bare(self, key: str) -> None:
+        """Clear a cell whose key has no column of its own."""
+        if self.bare is None:
+            self.bare = set()
+        self.bare.add(key)
+        if self.over is not None:
+            self.over.pop(key, None)
 
     def __repr__(self) -> str:
         return f"WideRow({self.position}, {self.cells}, bare={self.bare})"
@@ -47,7 +65,8 @@ class PartRows:
 
     `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`; where a row does not set one of them,
     there is a NULL, which means nothing else: a value that is set is never NULL. `clear_lines` are COPY lines of the
-    key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared.
+    key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared. `over_lines` are COPY
+    lines for the overflow `over`: the key columns, `_lsn`, an object of what is set and an array of keys that go.
     """
 
     part: Part
@@ -55,6 +74,8 @@ class PartRows:
     lines: list[str] = field(default_factory=list)
     clears: list[Column] = field(default_factory=list)
     clear_lines: list[str] = field(default_factory=list)
+    over: Column | None = None
+    over_lines: list[str] = field(default_factory=list)
 
 
 def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
@@ -71,7 +92,22 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
     for number, part_rows in made.items():
         _set(part_rows, [c for c in _columns(entity, by_shape) if c.part == number], by_shape)
         _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
-    return [part_rows for part_rows in made.values() if part_rows.lines or part_rows.clear_lines]
+    if entity.overflow is not None:
+        _put_over(made[entity.overflow.part], entity.overflow, rows)
+    return [each for each in made.values() if each.lines or each.clear_lines or each.over_lines]
+
+
+def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]) -> None:
+    """Write the lines for keys without a column of their own."""
+    for key, row in rows.items():
+        if row.over or row.bare:
+            fields = [_json(row.over) if row.over else NULL, _json(sorted(row.bare)) if row.bare else NULL]
+            part_rows.over_lines.append("\t".join([_head(key), str(row.position), *fields]) + "\n")
+    part_rows.over = over
+
+
+def _json(value: object) -> str:
+    return escaped(json.dumps(value, ensure_ascii=False))
 
 
 def _head(key: WideKey) -> str:

@@ -34,6 +34,7 @@ class Stage:
         self._mapping = mapping
         self._part = part
         self._quoted: dict[int, sql.SQL] = {}
+        self._types: dict[int, str] = {}
         self._has_clears = False
         self._upsert: bytes | None = None
         self._fill: bytes | None = None
@@ -42,7 +43,23 @@ class Stage:
 
     def extend(self, columns: Iterable[Column]) -> None:
         """See that it has these columns."""
-        missing = [column for column in columns if column.ordinal not in self._quoted]
+        wanted = list(columns)
+        missing = [column for column in wanted if self._types.get(column.ordinal) != column.type]
+        if missing:
+            self._retype([column for column in missing if column.ordinal in self._types])
+            self._add([column for column in missing if column.ordinal not in self._types])
+            self._types.update((column.ordinal, column.type) for column in missing)
+
+    def _retype(self, columns: list[Column]) -> None:
+        """Columns were widened. There is nothing in the table between two transactions."""
+        form = sql.SQL("ALTER COLUMN {name} TYPE {type} USING NULL::{type}")
+        changes = [form.format(name=self._quoted[each.ordinal], type=tables.type_name(each.type)) for each in columns]
+        if changes:
+            self._connection.execute(
+                sql.SQL("ALTER TABLE {} {}").format(temporary(self.name), sql.SQL(", ").join(changes))
+            )
+
+    def _add(self, missing: list[Column]) -> None:
         if not missing:
             return
         fields = [tables.definition(column.name, column.type) for column in missing]

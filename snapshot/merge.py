@@ -13,9 +13,9 @@ import psycopg
 from sink import quarantine
 from sink.mapping import Mapping
 from sink.merge import Merger
-from sink.registry import Registry
+from sink.registry import Registry, Retyped
 from sink.rows import PartRows, WideKey, spread
-from sink.wide import ALL
+from sink.wide import ALL, OVERFLOW
 from snapshot import ledger
 from snapshot.fold import ChunkFold
 from snapshot.plan import Chunk
@@ -49,9 +49,17 @@ class ChunkMerger:
         From the lock on the ledger's row on, no sink can write a tombstone of this chunk, and the tombstones are read
         in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
         """
+        try:
+            return self._merge(chunk, reading, began)
+        except Retyped:  # before anything was read of it
+            self._registry.refresh(self._target)
+            return self._merge(chunk, reading, began)
+
+    def _merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
         self._merger.prepare(self._parts(reading.entities))
         connector, rows, cells = self._mapping.connector, 0, 0
         with self._target.transaction():
+            self._registry.hold(self._target)
             if not ledger.lock(self._target, connector, chunk.number):
                 return False
             tombstones = self._tombstones(chunk)
@@ -83,7 +91,10 @@ class ChunkMerger:
     def _parts(self, entities: Iterable[str]) -> list[PartRows]:
         """Every part table of these entities, with all of its columns: what there may be to stage."""
         found = [self._registry.entities[each] for each in entities if each in self._registry.entities]
-        return [PartRows(part, each.of_part(number)) for each in found for number, part in each.parts.items()]
+        every = [PartRows(part, each.of_part(number)) for each in found for number, part in each.parts.items()]
+        for rows in every:
+            rows.over = next((column for column in rows.sets if column.key == OVERFLOW), None)
+        return every
 
     def _bury(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
         """Take cells out of a fold that the stream cleared."""
@@ -93,6 +104,8 @@ class ChunkMerger:
             row = piece.tables.get(stone.entity, {}).get(stone.wide)
             if column is not None and row is not None:
                 row.cells.pop(column.ordinal, None)
+            elif row is not None and row.over is not None:
+                row.over.pop(stone.key, None)
 
     def _tombstones(self, chunk: Chunk) -> list[Tombstone]:
         single = self._mapping.layout == "single"

@@ -27,9 +27,10 @@ from sink import tombstones
 from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.pivot import Fold
-from sink.registry import Refused, Registry
+from sink.registry import Registry, Retyped
 from sink.route import Routes
 from sink.rows import PartRows, spread
+from sink.wide import OVERFLOW, Refused
 from widebeam.quarantine import shelf, truth
 from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows
 from widebeam.quarantine.shelf import Choice
@@ -136,13 +137,15 @@ class Retry:
             try:
                 with self._target.transaction():
                     self._place(cases, refused)
-            except _Again:
+            except (_Again, Retyped):
+                self._registry.refresh(self._target)
                 continue
             return
         raise LookupError("the rows in quarantine are changed faster than columns can be made for them: try again")
 
     def _place(self, cases: Cases, refused: Refused) -> None:
         """In the open transaction: lock, read, write."""
+        self._registry.hold(self._target)
         positions = self._lock()
         truth.await_writers(self._source, self._names, self._patience)
         rows = self._read(cases)
@@ -195,7 +198,12 @@ class Retry:
         """Every part table that may be written to, with all of its columns, to be staged and to be cleared."""
         entities = [self._registry.entities[name] for name in fold.tables if name in self._registry.entities]
         return [
-            PartRows(part, sets=each.of_part(number), clears=each.of_part(number))
+            PartRows(
+                part,
+                sets=each.of_part(number),
+                clears=each.of_part(number),
+                over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
+            )
             for each in entities
             for number, part in each.parts.items()
         ]

@@ -1,0 +1,36 @@
+"""Types of wide columns, and how one grows into another without the loss of a digit. Pure.
+
+Whatever a column becomes, each value keeps the text that the source prints for it, which is what verify compares:
+`42` is a bigint, a numeric and a text; `0.1` as a real is another text than as a double precision for some values.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TEXT: Final = "text"
+NUMERIC: Final = "numeric"
+
+_WHOLE: Final = ("smallint", "integer", "bigint")
+_NUMERIC: Final = re.compile(r"numeric(\(\d+,-?\d+\))?")
+
+
+def holds(column: str, reading: str) -> bool:
+    """Can a column of this type hold every value of that type, text by text?"""
+    return joined(column, reading) == column
+
+
+def joined(one: str, other: str) -> str:
+    """The narrowest type that holds both."""
+    if one == other:
+        return one
+    if one in _WHOLE and other in _WHOLE:
+        return max(one, other, key=_WHOLE.index)
+    if _exact(one) and _exact(other):
+        return NUMERIC
+    return TEXT
+
+
+def _exact(name: str) -> bool:
+    return name in _WHOLE or _NUMERIC.fullmatch(name) is not None
