@@ -1,0 +1,153 @@
+"""Preconditions of the mapping language on a real database: what does not fit is found, with what mends it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from widebeam.check import findings
+from widebeam.config import Connector, load
+from widebeam.finding import Finding
+
+TABLES = """
+CREATE TABLE a (place text, tag int, at bigint, v float8, PRIMARY KEY (place, tag, at));
+CREATE TABLE b (place text, tag int, at bigint, v text, PRIMARY KEY (place, tag, at));
+CREATE TABLE tags (id int, name text, language text);
+INSERT INTO tags VALUES (1, 'speed', 'en'), (2, 'power', 'en');
+"""
+
+FILE = """
+[source]
+dsn = "{dsn}"
+tables = ["public.a", "public.b"]
+entity = ["place"]
+time = "at"
+time_form = "epoch_ms"
+key = "name"
+[source.dictionary]
+column = "tag"
+query = "SELECT id, name FROM public.tags"
+[source.value]
+columns = ["v"]
+[target]
+dsn = "{dsn}"
+layout = "single"
+"""
+
+Make = Callable[..., Connector]
+
+
+@pytest.fixture
+def make(tmp_path: Path, database: str) -> Make:
+    """The connector, with parts of its file replaced, over tables that `script` has changed."""
+
+    def make(script: str = "", **replaced: str) -> Connector:
+        with psycopg.connect(database, autocommit=True) as session:
+            session.execute(f"{TABLES}{script}".encode())
+        text = FILE.format(dsn=database)
+        for old, new in replaced.items():
+            before = {line.split(" = ")[0]: line for line in text.splitlines() if " = " in line}[old]
+            text = text.replace(before, new)
+        file = tmp_path / "mapped.toml"
+        file.write_text(text)
+        return load(str(file), {})
+
+    return make
+
+
+def said(found: list[Finding]) -> str:
+    return "\n".join(map(str, found))
+
+
+def test_a_family_with_a_dictionary_has_no_findings(make):
+    assert findings(make()) == []
+
+
+def test_two_ids_of_one_name_are_two_keys_for_one_column(make):
+    connector = make("UPDATE tags SET name = 'speed';")
+    (finding,) = findings(connector)
+    assert "1 names stand for more than one id" in finding.what and "speed" in finding.what
+    assert 'several = "last"' in finding.remedy
+
+
+def test_two_ids_of_one_name_may_meet_where_it_is_said_what_holds_then(make):
+    assert findings(make("UPDATE tags SET name = 'speed';", key='key = "name"\nseveral = "last"')) == []
+
+
+def test_an_id_with_two_names_is_found(make):
+    (finding,) = findings(make("INSERT INTO tags VALUES (1, 'vitesse', 'fr');"))
+    assert "names 1 ids more than once: 1" in finding.what
+
+
+def test_a_dictionary_that_cannot_be_read_is_found(make):
+    (finding,) = findings(make("ALTER TABLE tags RENAME TO labels;"))
+    assert 'relation "public.tags" does not exist' in finding.what and "mend `query`" in finding.remedy
+
+
+def test_a_time_of_another_form_is_found_with_the_option_that_fits(make):
+    found = findings(make("ALTER TABLE a ALTER at TYPE timestamptz USING to_timestamp(at);"))
+    assert "public.a.at is a timestamp with time zone, and `time_form` is for" in said(found)
+    assert "leave time_form out" in said(found)
+
+
+def test_a_time_zone_for_a_time_that_has_one_is_found(make):
+    script = "".join(f"ALTER TABLE {table} ALTER at TYPE timestamptz USING to_timestamp(at);" for table in "ab")
+    found = findings(make(script, time_form='time_zone = "Europe/Oslo"'))
+    assert "and `time_zone` is for timestamp without time zone" in said(found)
+
+
+def test_tables_whose_entities_differ_cannot_share_wide_tables(make):
+    found = findings(make("ALTER TABLE b ALTER place TYPE varchar(9);"))
+    assert "They cannot fill the same wide tables" in said(found)
+
+
+def test_a_table_of_the_family_that_is_gone_is_named(make):
+    assert "the table public.b does not exist" in said(findings(make("DROP TABLE b;")))
+
+
+def test_a_pattern_that_matches_nothing_is_found(make):
+    found = findings(make(tables='tables = ["public.reading_%"]'))
+    assert "no table matches public.reading_%" in said(found)
+
+
+def test_a_table_without_a_number_in_its_name_is_found(make):
+    found = findings(make(tables='tables = ["public.a"]\ntable_pattern = "^item(.+)$"'))
+    assert "public.a does not match `table_pattern`" in said(found)
+
+
+def test_a_column_of_numbers_needs_no_reading_of_texts(make):
+    found = findings(make(columns='columns = ["v"]\nnumbers = ["v"]'))
+    assert "`numbers` v of public.a is a double precision" in said(found)
+
+
+def test_a_surrogate_key_is_enough_for_nothing_and_the_remedy_mends_it(database, make):
+    script = "ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ADD id serial PRIMARY KEY;"
+    connector = make(script, key='key = "name"\nseveral = "last"\norder_by = ["place"]')
+    (finding,) = findings(connector)
+    assert "the replica identity of public.a carries only (id)" in finding.what
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(finding.remedy.encode())
+    assert findings(connector) == []
+
+
+def test_check_says_all_as_json_and_mistakes_in_the_file_too(make, tmp_path):
+    connector = make("UPDATE tags SET name = 'speed';")
+    code, found = checked(connector.file)
+    assert code == 1 and [one["what"].split(" stand")[0] for one in found] == ["1 names"]
+    assert all(set(one) == {"what", "where", "remedy"} for one in found)
+    connector.file.write_text(connector.file.read_text().replace("time_form", "time_from"))
+    code, found = checked(connector.file)
+    assert code == 2 and "did you mean `time_form`?" in found[0]["what"]
+
+
+def checked(file: Path) -> tuple[int, list[dict[str, str]]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "widebeam", "check", "--json", str(file)], capture_output=True, check=False
+    )
+    return done.returncode, json.loads(done.stdout)
