@@ -143,7 +143,7 @@ SOURCE: dict[str, dict[str, Any]] = {
 }
 """What [source] has to say of each, beside the dsn."""
 
-PER_ENTITY = {"ships", "iso19848", "zabbix"}
+PER_ENTITY = {"ships", "iso19848", "zabbix", "thingsboard"}
 
 
 def filled(database: str, name: str) -> None:

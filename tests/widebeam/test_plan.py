@@ -182,7 +182,9 @@ def test_a_key_with_two_types_is_a_conflict_with_its_evidence(database, make_con
             "VALUES ('s', 'k', '2024-01-01', 1, NULL, 'Decimal'), ('s', 'k', '2024-01-02', 2, NULL, 'Decimal'), "
             "('s', 'k', '2024-01-03', NULL, 3, 'Integer')"
         )
-    (conflict,) = planned(connector).conflicts
+    plan = planned(connector)
+    (conflict,) = plan.conflicts
+    assert [column["readings"] for column in plan.as_dict()["columns"]] == [{"double precision": 2, "bigint": 1}]
     assert (conflict.key, conflict.type, conflict.others) == ("k", "double precision", ["bigint"])
 
 

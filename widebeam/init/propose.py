@@ -16,8 +16,10 @@ from widebeam.init.words import SOFT_DELETE, about
 
 _NUMBERS: Final = re.compile(r"\d+(_\d+)*_?$")
 
+_NUMBERED: Final = ("smallint", "integer", "bigint", "numeric")
+
 FEW: Final = 50
-"""Entities up to which each gets a table of its own, if it has a name that says something."""
+"""Entities up to which each gets a table of its own, if they are more than numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +314,10 @@ def _layout(seen: Seen) -> tuple[str, str, str]:
         return "single", f"One table for all entities: {said}.", '"per_entity" gives each a table of its own.'
     count = len(set(zip(*map(seen.shape.sample.values, entity), strict=True)))
     said = f"the sample has {count} different ones"
-    named = all(table.column(name).type.partition("(")[0] in ("text", "character varying", "citext") for name in entity)
-    if named and 0 < count <= FEW:
-        return "per_entity", f"A table for each entity: {said}, with names.", '"single" puts all into one.'
-    reason = said if named else f"{said}, and they are numbers: poor names for tables"
+    numbered = any(table.column(name).type.partition("(")[0] in _NUMBERED for name in entity)
+    if not numbered and 0 < count <= FEW:
+        return "per_entity", f"A table for each entity: {said}.", '"single" puts all into one.'
+    reason = f"{said}, and they are numbers: poor names for tables" if numbered else said
     return "single", f"One table for all entities: {reason}.", '"per_entity" gives each a table of its own.'
 
 

@@ -50,7 +50,7 @@ def look(source: Session, table: NarrowTable, facts: Table | None, *, single: bo
 def _by_index(source: Session, table: NarrowTable, facts: Table, *, single: bool) -> Looked | None:
     """By a loose scan; None without an index for it, or if there are too many pairs for it to pay."""
     if not table.entity and not table.key:
-        return Looked(_rows(source, _ends(table, facts)), "its oldest and newest rows: it is one key", whole=True)
+        return Looked(_once(source, _ends(table, facts)), "its oldest and newest rows: it is one key", whole=True)
     ways = [table.key] if single and table.key else []
     for columns in [*ways, table.entity + table.key]:
         index = _leading(facts, columns)
@@ -58,7 +58,7 @@ def _by_index(source: Session, table: NarrowTable, facts: Table, *, single: bool
             continue
         source.execute("SET LOCAL enable_seqscan = off")
         ordered = index.columns[: len(columns)]
-        rows = _rows(source, _loose(table, ordered, newest=_then_time(index, table, len(columns))))
+        rows = _once(source, _loose(table, ordered, newest=_then_time(index, table, len(columns))))
         places = [table.columns.index(name) for name in ordered]
         pairs = len({tuple(row[place] for place in places) for row in rows})
         source.execute("SET LOCAL enable_seqscan = on")
@@ -157,6 +157,11 @@ def _relation(table: NarrowTable) -> sql.Identifier:
 def _columns(table: NarrowTable, alias: str | None = None) -> sql.Composed:
     names = [sql.Identifier(*([alias] if alias else []), name) for name in table.columns]
     return sql.SQL(", ").join(names)
+
+
+def _once(source: Session, query: sql.Composed) -> list[Row]:
+    """Rows without repetition: among few readings the oldest are the newest, too."""
+    return list(dict.fromkeys(_rows(source, query)))
 
 
 def _rows(source: Session, query: sql.Composed) -> list[Row]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sink import caps
 from sink.kinds import holds
@@ -35,6 +36,17 @@ class Table:
     new_columns: int
     row_bytes: int
     made: bool
+
+
+class ColumnPlan(NamedTuple):
+    """A column and its evidence: how many readings of each type were looked at."""
+
+    entity: str
+    table: str
+    key: str
+    column: str
+    type: str
+    readings: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,10 @@ class Plan:
     entities: int
     keys: int
     tables: list[Table]
+    columns: list[ColumnPlan]
     types: dict[str, int]
+    readings: int
+    """How many readings the types are judged by."""
     renamed: list[Renamed]
     conflicts: list[Conflict]
     refused: dict[str, list[str]]
@@ -100,7 +115,14 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return {**asdict(self), "rows": self.rows, "chunks": self.chunks, "row_bytes_limit": ROW_BYTES}
+        columns = [column._asdict() for column in self.columns]
+        return {
+            **asdict(self),
+            "columns": columns,
+            "rows": self.rows,
+            "chunks": self.chunks,
+            "row_bytes_limit": ROW_BYTES,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +160,8 @@ def draw(
         entities=len(evidence.entities) or len(entities),
         keys=len({need.key for need in needs}),
         tables=tables,
+        columns=[each for entity in entities.values() for each in _with_evidence(evidence, entity)],
+        readings=evidence.readings,
         types=dict(Counter(column.type for entity in entities.values() for column in entity.columns.values())),
         renamed=[each for entity in entities.values() for each in _renamed(mapping, entity)],
         conflicts=_conflicts(evidence, mapping),
@@ -170,6 +194,14 @@ def _tables(
         fresh = sum((entity.identity, column.key) in new for column in columns)
         made = before is not None and number in before.parts
         yield Table(entity.identity, part.view, part.table, len(columns), fresh, wide.row_bytes, made)
+
+
+def _with_evidence(evidence: Evidence, entity: Entity) -> Iterable[ColumnPlan]:
+    values = () if entity.identity == ALL else tuple(json.loads(entity.identity))
+    for column in entity.columns.values():
+        kinds = evidence.pairs.get(Pair(values, column.key), Counter())
+        seen = {kind.type: count for kind, count in kinds.most_common()}
+        yield ColumnPlan(entity.identity, entity.parts[column.part].table, column.key, column.name, column.type, seen)
 
 
 def _renamed(mapping: Connector, entity: Entity) -> Iterable[Renamed]:

@@ -8,6 +8,7 @@ from sink.width import ROW_BYTES
 from widebeam.plan.plan import Plan
 
 _SHOWN = 20
+_EXAMPLES = 5
 
 
 def text(plan: Plan) -> str:
@@ -25,7 +26,7 @@ def _sources(plan: Plan) -> Iterator[str]:
 def _tables(plan: Plan) -> Iterator[str]:
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(plan.types.items(), key=lambda each: -each[1]))
     yield f"wide tables: {len(plan.tables):,} for {plan.entities:,} entities and {plan.keys:,} keys"
-    yield f"columns: {types or 'none'}"
+    yield f"columns: {types or 'none'}; judged by {plan.readings:,} readings (--json has those of each key)"
     for table in plan.tables[:_SHOWN]:
         state = f"{table.new_columns} new" if table.made else "new"
         bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
@@ -36,17 +37,17 @@ def _tables(plan: Plan) -> Iterator[str]:
 def _names(plan: Plan) -> Iterator[str]:
     if plan.renamed:
         yield f"names: {len(plan.renamed):,} columns are not called like their key"
-        for each in plan.renamed[:_SHOWN]:
+        for each in plan.renamed[:_EXAMPLES]:
             yield f"  {each.key} -> {each.column}: {each.why}"
-        yield from _more(len(plan.renamed))
+        yield from _more(len(plan.renamed), _EXAMPLES)
 
 
 def _misfits(plan: Plan) -> Iterator[str]:
     if plan.conflicts:
         yield f"types: {len(plan.conflicts):,} keys have readings that do not fit their column; see `type_conflict`"
-        for each in plan.conflicts[:_SHOWN]:
+        for each in plan.conflicts[:_EXAMPLES]:
             yield f"  {each.key}: {each.type}, and {', '.join(each.others)}"
-        yield from _more(len(plan.conflicts))
+        yield from _more(len(plan.conflicts), _EXAMPLES)
     for reason, keys in plan.refused.items():
         yield f"quarantine: {len(keys):,} keys can have no column ({reason}): {', '.join(map(repr, keys[:5]))}"
     for reason, (count, example) in plan.unplaced.items():
@@ -66,9 +67,9 @@ def _changes(plan: Plan) -> Iterator[str]:
         yield "all of it is made"
 
 
-def _more(count: int) -> Iterator[str]:
-    if count > _SHOWN:
-        yield f"  ... and {count - _SHOWN:,} more (--json has all)"
+def _more(count: int, shown: int = _SHOWN) -> Iterator[str]:
+    if count > shown:
+        yield f"  ... and {count - shown:,} more (--json has all)"
 
 
 def _size(count: float) -> str:
