@@ -23,8 +23,8 @@ from sink.wide import Refused
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_FOLDS: Final = 3
-"""Attempts to fold a segment: the first, one after its columns are made, and one more after somebody dropped some."""
+_FOLDS: Final = 4
+"""Attempts to fold a segment: the first, one when its columns are made, one when they are widened, and one to spare."""
 
 
 @dataclass(slots=True)

@@ -31,6 +31,10 @@ _ROWS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024
 
 
+_PLACINGS: Final = 4
+"""Attempts to place lines: the first, one when columns are made, one when they are widened, and one to spare."""
+
+
 class Stopped(Exception):
     """The worker was told to stop in the middle of a chunk."""
 
@@ -124,12 +128,13 @@ class ChunkReader:
     def _take(self, fold: ChunkFold, lines: list[str], size: int) -> None:
         """Fold lines in; make columns for keys that have none."""
         fold.add(lines, size)
-        if fold.open:
-            needs = fold.place(self._refused)
-            if needs:
-                self._refused |= self._ensure(needs)
-                if fold.place(self._refused):
-                    raise LookupError(f"keys have neither a column nor a reason for it: {needs[:3]}")
+        needs: list[Need] = []
+        for _ in range(_PLACINGS):
+            needs = fold.place(self._refused) if fold.open else []
+            if not needs:
+                return
+            self._refused |= self._ensure(needs)
+        raise LookupError(f"keys have neither a column nor a reason for it: {needs[:3]}")
 
     def _lines(self, chunk: Chunk, stop: Event) -> Iterator[tuple[list[str], int]]:
         """Some lines at a time, without their line ends, and their size in bytes."""

@@ -52,6 +52,11 @@ class Narrow:
         query = self._side.cells(self._side.narrow(self._side.among(keys, self._mapping.table.wide)))
         return dict(_cells(self._session, query, self._mapping))
 
+    def sources(self, keys: Iterable[WideKey]) -> Cells:
+        """For each cell of wide keys, the name of the value column that its reading is in."""
+        where = self._side.among(keys, self._mapping.table.wide)
+        return dict(_cells(self._session, self._side.cells(self._side.narrow(where, sources=True)), self._mapping))
+
 
 class Wide:
     """The target's side. Asks one part table after another: the registry says which there are, and their columns."""

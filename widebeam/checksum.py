@@ -7,14 +7,14 @@ concat(), as COPY and pgoutput write them; a cast to text would cut the padding 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from psycopg import sql
 
 from sink import tables
 from sink.mapping import Mapping
-from sink.wide import Entity, Part
+from sink.wide import OVERFLOW, Column, Entity, Part
 from snapshot.plan import Chunk
 
 _SEPARATOR: Final = sql.Literal("\x1f")
@@ -41,13 +41,17 @@ class Side:
         self.entity = [f"e{n}" for n in range(1, len(table.entity) + 1)]
         self.time = [f"t{n}" for n in range(1, len(table.time) + 1)]
 
-    def narrow(self, where: sql.Composable) -> sql.Composed:
-        """The cells of the narrow table, those that are NULL too. Its columns are named as they are in `where`."""
+    def narrow(self, where: sql.Composable, *, sources: bool = False) -> sql.Composed:
+        """The cells of the narrow table, those that are NULL too. Its columns are named as they are in `where`.
+
+        With `sources`, the value is the name of the column that the reading is in.
+        """
+        value = self._value(_named if sources else _shown)
         table = self._mapping.table
         names = [*zip(table.wide, [*self.entity, *self.time], strict=True), *((each, "key") for each in table.key)]
         columns = [sql.SQL("{} AS {}").format(sql.Identifier(name), sql.Identifier(alias)) for name, alias in names]
         return sql.SQL("SELECT {}, {} AS value FROM {} WHERE {}").format(
-            _COMMA.join(columns), self._value(), sql.Identifier(table.schema, table.name), where
+            _COMMA.join(columns), value, sql.Identifier(table.schema, table.name), where
         )
 
     def wide(self, entity: Entity, part: Part, where: sql.Composable) -> sql.Composed:
@@ -59,14 +63,10 @@ class Side:
             sql.SQL("{} AS {}").format(own[name] if name in own else sql.Literal(next(values)), sql.Identifier(alias))
             for name, alias in zip(table.wide, [*self.entity, *self.time], strict=True)
         ]
-        cells = [
-            sql.SQL("({}, {})").format(sql.Literal(column.key), _text(sql.Identifier("wide", column.name)))
-            for column in entity.of_part(part.number)
-        ]
         return sql.SQL(
-            "SELECT {}, cell.key, cell.value FROM {} AS wide CROSS JOIN LATERAL (VALUES {}) AS cell (key, value)"
+            "SELECT {}, cell.key, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value)"
             " WHERE cell.value IS NOT NULL AND {}"
-        ).format(_COMMA.join(columns), tables.relation(part), _COMMA.join(cells), where)
+        ).format(_COMMA.join(columns), tables.relation(part), _unpivoted(entity.of_part(part.number)), where)
 
     def by_range(self, cells: sql.Composable, ranges: Sequence[Chunk]) -> sql.Composed:
         """How many rows and cells each of these ranges has, and the sum of the cells' hashes.
@@ -140,16 +140,14 @@ class Side:
         ]
         return sql.SQL("({})").format(_AND.join(same))
 
-    def _value(self) -> sql.Composed:
+    def _value(self, shown: Callable[[str], sql.Composed]) -> sql.Composed:
         """The text of the reading, as sink.pivot chooses it; where it finds no choice, of whatever there is."""
         mapping = self._mapping
-        first = sql.SQL("coalesce({})").format(
-            _COMMA.join(_text(sql.Identifier(name)) for name in mapping.table.values)
-        )
+        first = sql.SQL("coalesce({})").format(_COMMA.join(shown(name) for name in mapping.table.values))
         if mapping.rule.discriminator is None:
             return first
         choices = [
-            sql.SQL("WHEN {} THEN {}").format(sql.Literal(choice), _text(sql.Identifier(name)))
+            sql.SQL("WHEN {} THEN {}").format(sql.Literal(choice), shown(name))
             for choice, name in (mapping.rule.choices or {}).items()
         ]
         return sql.SQL("CASE {} {} ELSE {} END").format(
@@ -171,8 +169,32 @@ class Side:
         )
 
 
+def _unpivoted(columns: Iterable[Column]) -> sql.Composed:
+    """Keys and texts of one row's cells: those in columns, and the members of the overflow."""
+    cells, forms = [], list[sql.Composable]()
+    for column in columns:
+        name = sql.Identifier("wide", column.name)
+        if column.key == OVERFLOW:
+            forms.append(sql.SQL("SELECT key, value FROM jsonb_each_text({})").format(name))
+        else:
+            cells.append(sql.SQL("({}, {})").format(sql.Literal(column.key), _text(name)))
+    if cells:
+        forms.append(sql.SQL("VALUES {}").format(_COMMA.join(cells)))
+    return sql.SQL(" UNION ALL ").join(forms)
+
+
 def _column(alias: str, name: str) -> sql.Identifier:
     return sql.Identifier(alias, name) if alias else sql.Identifier(name)
+
+
+def _named(name: str) -> sql.Composed:
+    """The column's name, where it is not NULL."""
+    return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(sql.Identifier(name), sql.Literal(name))
+
+
+def _shown(name: str) -> sql.Composed:
+    """The column's text, where it is not NULL."""
+    return _text(sql.Identifier(name))
 
 
 def _text(column: sql.Composable) -> sql.Composed:

@@ -30,7 +30,8 @@ class VerifyReport:
     """The outcome of a comparison of all that the narrow table holds with the wide tables.
 
     `rows` are narrow rows, `cells` those of them with a reading. `differences` counts cells that differ, of which
-    `differing` names some. `quarantined` cells are in the narrow table and in quarantine, so not in a wide table.
+    `differing` names some. `quarantined` cells are in the narrow table and in quarantine, so not in a wide table;
+    `nulled` cells are NULL there because the connector wants that of readings that do not fit their column.
     `in_motion` were changing each time that they were looked at. `fenced` is False when a barrier did not come
     through the pipeline in time, so that a difference may be a change that is still on its way.
     """
@@ -41,6 +42,7 @@ class VerifyReport:
     cells: int = 0
     differences: int = 0
     quarantined: int = 0
+    nulled: int = 0
     in_motion: int = 0
     fenced: bool = True
     seconds: float = 0.0

@@ -25,6 +25,7 @@ from snapshot.plan import Chunk
 from widebeam import barrier
 from widebeam.cells import Cells, Narrow, Sums, Wide
 from widebeam.checksum import WideKey
+from widebeam.nulled import nulled
 from widebeam.proof import Difference, Place, VerifyReport
 from widebeam.quarantined import quarantined
 
@@ -156,8 +157,10 @@ class _Comparison:
         if not proven:
             return
         known = quarantined(self._target, self._settings.mapping, proven)
+        meant = nulled(self._narrow, self._registry, {place: proven[place] for place in proven.keys() - known})
         self._report.quarantined += len(known)
-        for place in sorted(proven.keys() - known, key=str):
+        self._report.nulled += len(meant)
+        for place in sorted(proven.keys() - known - meant, key=str):
             self._report.differences += 1
             if len(self._report.differing) < self._settings.named:
                 narrow, wide = proven[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -93,6 +94,7 @@ def retry(
     entry stays in quarantine. Example: widebeam quarantine retry ships --reason unknown_discriminator
     """
     from cdc.session import connect  # noqa: PLC0415
+    from sink.lookup import Lookup  # noqa: PLC0415
     from sink.target import open_target  # noqa: PLC0415
     from widebeam.config import load  # noqa: PLC0415
     from widebeam.prepare import prepared  # noqa: PLC0415
@@ -100,12 +102,14 @@ def retry(
     from widebeam.quarantine.shelf import Choice  # noqa: PLC0415
 
     loaded, label = load(connector), "widebeam-quarantine"
-    ready = prepared(loaded)
+    ready, source_dsn = prepared(loaded), loaded.options.source.conninfo()
+    lookup = Lookup(source_dsn, loaded.name, ready.mapping.rule.dictionary)
     with (
         open_target(loaded.options.target.conninfo(), label) as target,
-        connect(loaded.options.source.conninfo(), autocommit=True, application_name=label) as source,
+        connect(source_dsn, autocommit=True, application_name=label) as source,
+        closing(lookup),
     ):
-        done = Retry(source, target, ready.mapping, patience).run(Choice(loaded.name, ids or (), reason or ()))
+        done = Retry(source, target, ready.mapping, patience, lookup).run(Choice(loaded.name, ids or (), reason or ()))
     if as_json:
         typer.echo(orjson.dumps(done, option=orjson.OPT_NON_STR_KEYS))
     else:

@@ -24,6 +24,8 @@ from cdc.lsn import Lsn
 from cdc.partition import partition
 from cdc.record import Changes, Op, Stamp
 from sink import tombstones
+from sink.interpret import Interpreters
+from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.pivot import Fold
@@ -82,19 +84,33 @@ class _Again(Exception):
 
 
 class Retry:
-    """Retries entries over two connections, both in autocommit. `patience` is how long writers are waited for."""
+    """Retries entries over two connections, both in autocommit.
 
-    def __init__(self, source: Session, target: Session, mapping: Mapping, patience: float = 10.0) -> None:
+    `patience` is how long writers are waited for (seconds); `lookup` reads the dictionary, where the mapping has one.
+    """
+
+    def __init__(
+        self,
+        source: Session,
+        target: Session,
+        mapping: Mapping,
+        patience: float = 10.0,
+        lookup: Lookup | None = None,
+    ) -> None:
         self._source, self._target, self._mapping, self._patience = source, target, mapping, patience
         self._registry = Registry(mapping)
         self._registry.refresh(target)
         self._routes = Routes(mapping, self._registry.entities, first=1)
         self._merger = Merger(target, mapping)
+        self._lookup = lookup
+        self._interpreters = Interpreters(mapping, None if lookup is None else lookup.dictionary)
         self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
         self.done = Retried()
 
     def run(self, choice: Choice) -> Retried:
         """Retry the chosen entries, oldest first. Raises truth.StillWriting; what was done before is done."""
+        if self._lookup is not None:
+            self._lookup.refresh(self._target)
         for some in shelf.some_at_a_time(self._target, choice):
             cases = self._cases(some)
             if cases:
@@ -152,7 +168,8 @@ class Retry:
         fold = self._fold(cases, rows, positions, refused)
         if fold.needs:
             raise _Again
-        cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables)
+        moments = None if self._mapping.plain else fold.moments
+        cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         tombstones.bury(self._target, self._mapping, cells)
         for part_rows in self._spread(fold):
             self._merger.upsert(part_rows)
@@ -172,7 +189,7 @@ class Retry:
         return found
 
     def _fold(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused)
+        fold = Fold(self._mapping, self._routes, refused, self._interpreters)
         for number, (cell, case) in enumerate(cases.items()):
             there: Sequence[tuple[Value, ...]] = rows.get(cell, ())
             if there:
