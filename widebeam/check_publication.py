@@ -68,7 +68,7 @@ def _fits(session: Session, connector: Connector, table: Found, found: Published
         yield Finding(
             f"the publication {name} names partitions instead of {place}", "", statement(session, remedy, name)
         )
-    elif not found.covers:
+    elif not found.covers and not _joins(session, connector, table):
         remedy = statement(session, "ALTER PUBLICATION {} ADD TABLE {};", name, pair(connector))
         yield Finding(f"the publication {name} does not contain {place}", "", remedy)
     if found.covers and (found.row_filter is not None or found.lacks_columns):
@@ -76,6 +76,16 @@ def _fits(session: Session, connector: Connector, table: Found, found: Published
         what = "filters rows" if found.row_filter is not None else lacking
         remedy = statement(session, "ALTER PUBLICATION {} SET TABLE {};", name, pair(connector))
         yield Finding(f"the publication {name} {what} of {place}", "", remedy)
+
+
+def _joins(session: Session, connector: Connector, table: Found) -> bool:
+    """Whether a run puts the table into the publication by itself, as one that came after the others."""
+    may = session.execute(
+        "SELECT pg_has_role(pubowner, 'USAGE') AND pg_has_role(relowner, 'USAGE') "
+        "FROM pg_publication, pg_class WHERE pubname = %s AND pg_class.oid = %s",
+        [connector.publication, table.oid],
+    ).fetchone()
+    return connector.growing and may == (True,)
 
 
 CHECKS: Final = (publication,)

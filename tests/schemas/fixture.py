@@ -172,7 +172,7 @@ class Fixture:
                  if narrow.get(cell) != wide.get(cell)}  # fmt: skip
         assert not wrong, f"{len(wrong)} of {len(narrow)} cells differ: {sorted(wrong.items())[:6]}\n{self.said()}"
         verified = self.ask("verify")
-        assert verified["differences"] == 0, verified
+        assert verified["differences"] == 0, str(verified)[:1500]
         with self.session() as session:
             assert session.execute("SELECT reason, detail FROM widebeam.quarantine").fetchall() == []
         return len(narrow)
