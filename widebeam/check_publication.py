@@ -88,4 +88,14 @@ def _joins(session: Session, connector: Connector, table: Found) -> bool:
     return connector.growing and may == (True,)
 
 
+def _may_add(session: Session, connector: Connector, table: Found) -> bool:
+    """Whether the role may put a new table of the family into the publication: then it joins by itself."""
+    row = session.execute(
+        "SELECT bool_and(pg_has_role(owner, 'USAGE')) FROM (SELECT pubowner FROM pg_publication WHERE pubname = %s "
+        "UNION SELECT relowner FROM pg_class WHERE oid = %s) AS owners (owner)",
+        [connector.publication, table.oid],
+    ).fetchone()
+    return row == (True,)
+
+
 CHECKS: Final = (publication,)

@@ -136,6 +136,14 @@ def test_a_surrogate_key_is_enough_for_nothing_and_the_remedy_mends_it(database,
     assert findings(connector) == []
 
 
+def test_a_new_table_of_a_pattern_is_no_finding_where_it_can_join_by_itself(database, make):
+    connector = make("CREATE TABLE c_1 (LIKE a INCLUDING ALL);", tables='tables = ["public.c_%"]')
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(f"CREATE PUBLICATION {connector.publication} FOR TABLE c_1")
+        session.execute("CREATE TABLE c_2 (LIKE a INCLUDING ALL)")
+        assert findings(connector) == []
+
+
 def test_check_says_all_as_json_and_mistakes_in_the_file_too(make, tmp_path):
     connector = make("UPDATE tags SET name = 'speed';")
     code, found = checked(connector.file)
