@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -43,6 +43,11 @@ class Reading(NamedTuple):
     def fits(self, column_type: str) -> bool:
         """Can a column of this type hold it as it is?"""
         return self.type == column_type or (self.textual and column_type == "text")
+
+
+def two_values(names: Iterable[str]) -> tuple[str, str]:
+    """Why a row has no place in which several value columns are set, and nothing says which of them is the reading."""
+    return "two_values", f"{' and '.join(names)} are set, and there is to be one reading"
 
 
 class Unplaced(NamedTuple):
@@ -132,8 +137,11 @@ class Interpreter:
         """Which column holds the reading, and the reading."""
         rule = self.rule
         if rule.discriminator is None:
-            values = ((name, self._meant(row[index])) for index, name in self._values)
-            return next(((name, value) for name, value in values if value is not None), ("", None))
+            meant = ((name, self._meant(row[index])) for index, name in self._values)
+            values = [(name, value) for name, value in meant if value is not None]
+            if len(values) > 1:
+                return Unplaced(*two_values(name for name, _ in values))
+            return values[0] if values else ("", None)
         choice = row[self._index[rule.discriminator]] if rule.discriminator in self._index else None
         name = (rule.choices or {}).get(choice) if isinstance(choice, str) else None
         if name is not None:

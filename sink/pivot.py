@@ -11,7 +11,7 @@ from cdc.event import UNCHANGED, Row, Value
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op
 from sink.copytext import escaped
-from sink.interpret import Interpreters, Reading, Unplaced
+from sink.interpret import Interpreters, Reading, Unplaced, two_values
 from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
@@ -136,9 +136,14 @@ class Fold:
 
     def _read(self, odd: _Odd, route: Route, row: WideRow, key: str) -> None:
         """The reading of an inserted or updated row: set, cleared, kept, or in quarantine."""
+        filled = [index for index, _ in route.values if odd.narrow[index] is not None]
+        if len(filled) > 1 and self._routes.discriminator is None:
+            self._misfit(odd, *two_values(route.sources[index] for index in filled))
+            _clear(row, route, key)
+            return
         index = self._chosen(odd, route)
         value = None if index is None else odd.narrow[index]
-        if index is None and self._filled(odd, route):
+        if index is None and filled:
             self._misfit(odd, "unknown_discriminator", f"{odd.narrow[self._routes.discriminator or 0]!r} is no choice")
         column = route.entity.columns.get(key)
         source = "" if index is None else route.sources[index]
@@ -199,10 +204,6 @@ class Fold:
             return next((index for index, _ in route.values if odd.narrow[index] is not None), None)
         choice = route.choices.get(odd.narrow[self._routes.discriminator])  # type: ignore[arg-type]
         return None if choice is None else choice[0]
-
-    @staticmethod
-    def _filled(odd: _Odd, route: Route) -> bool:
-        return any(odd.narrow[index] is not None for index, _ in route.values)
 
     def _entity_values(self, odd: _Odd) -> tuple[str | None, ...]:
         return tuple([odd.changes.wide[name] for name in self._mapping.table.entity])

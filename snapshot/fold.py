@@ -157,11 +157,16 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
                 self._odd.append((number, fields))
 
     def _add_first_set(self, lines: Sequence[str]) -> None:
-        """The hot loop where the first value that is not NULL is the reading."""
-        key, width = self._routes.key, len(self._mapping.table.carried)
+        """The hot loop where the one value that is not NULL is the reading."""
+        table = self._mapping.table
+        key, width, first = self._routes.key, len(table.carried), 1 + len(table.key)
+        last, one = first + len(table.values), len(table.values) - 1
         for number, line in enumerate(lines, self.next_line):
             fields = line.rsplit("\t", width)
             lane, cells = self[fields[0]]
+            if fields[first:last].count(NULL) < one:
+                self._odd.append((number, fields))
+                continue
             try:
                 for index, slots in lane.values:
                     if fields[index] != NULL:

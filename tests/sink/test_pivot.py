@@ -71,13 +71,24 @@ def test_the_discriminator_chooses_value_and_type(mapping):
     ]
 
 
-def test_without_a_discriminator_the_first_value_that_is_there_counts(mapping):
+def test_without_a_discriminator_the_one_value_that_is_there_counts_and_two_go_into_quarantine(mapping):
     plain = replace(mapping, rules=(Rule.of(mapping.table, mapping.types),))
     entities = {}
     fold = folded(
-        plain, [record([["i", "a", None, "7", "x", None, None], ["i", "b", None, None, "y", None, None]])], entities
+        plain,
+        [
+            record(
+                [
+                    ["i", "a", None, "7", None, None, None],
+                    ["i", "b", None, None, "y", None, None],
+                    ["u", "b", None, "7", "y", None, None],
+                ]
+            )
+        ],
+        entities,
     )
-    assert cells(fold, entities) == {"a": "7", "b": "y"}
+    assert cells(fold, entities) == {"a": "7", "b": None}
+    assert [misfit.reason for misfit in fold.misfits] == ["two_values"]
 
 
 def test_the_last_change_of_a_cell_wins_and_its_position_is_the_row_s(mapping):

@@ -132,6 +132,18 @@ def test_a_reading_that_has_no_place_is_quarantined(fold: Callable[..., ChunkFol
     assert folded.cells == 1
 
 
+def test_without_a_discriminator_one_value_is_the_reading_and_two_are_none(
+    fold: Callable[..., ChunkFold], mapping: Mapping
+) -> None:
+    plain = replace(mapping, rules=(Rule.of(mapping.table, mapping.types),))
+    folded = fold(plain)
+    nothing = line("a", "t2", "count", None, None, None, None, "Integer")
+    folded.add([reading("count", "long_v", "1"), line("a", "t", "count", None, "1", "x", None, None), nothing])
+    folded.place({})
+    assert [each.reason for each in folded.misfits] == ["two_values"]
+    assert cells(folded) == {('["a"]', "2024-01-01"): {2: "1"}}
+
+
 def test_a_key_written_with_an_escape_is_not_taken_for_another_one(mapping: Mapping) -> None:
     # COPY writes the key `a\b` as `a\\b`, which is the name of another key.
     made = Entity('["a"]', "a")
