@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -283,3 +286,30 @@ def test_a_large_table_is_sampled_by_pages(database):
         )
         session.execute("ANALYZE")
         assert tomllib.loads(looked(database))["source"]["key"] == "data_channel_id"
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WIDEBEAM_")}
+    return subprocess.run(
+        [sys.executable, "-m", "widebeam", *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def test_the_command_writes_the_file_to_standard_output(database):
+    filled(database, "prometheus")
+    done = command("init", database, "--table", "public.metrics")
+    assert done.returncode == 0 and not done.stderr
+    assert tomllib.loads(done.stdout)["source"]["dsn"] == database
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_shown(database):
+    for dsn in (f"{database} password=hunter2", "postgresql://postgres:hunter2@127.0.0.1/x"):
+        done = command("init", dsn)
+        assert done.returncode == 2 and "PGPASSFILE" in done.stderr
+        assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_the_command_says_in_one_line_that_nothing_is_narrow(database):
+    done = command("init", database)
+    assert done.returncode == 1 and not done.stdout
+    assert "no table looks narrow" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +207,27 @@ def test_the_source_session_of_a_plan_cannot_write(database, make_connector):
         make(connector)
         after = session.execute("SELECT pg_current_xact_id()").fetchone()
     assert before and after and int(after[0]) == int(before[0]) + 1
+
+
+def test_the_command_shows_a_plan_as_text_as_json_and_as_sql(database, make_connector, tmp_path):
+    make_connector("iso19848")
+    file = tmp_path / "isoplan.toml"
+    file.write_text((CONNECTORS / "iso19848.toml").read_text())
+
+    def said(*options: str) -> str:
+        dsns = {"WIDEBEAM_SOURCE__DSN": database, "WIDEBEAM_TARGET__DSN": database}
+        done = subprocess.run(
+            [sys.executable, "-m", "widebeam", "plan", *options, str(file)],
+            capture_output=True, text=True, check=True, env={**os.environ, **dsns},
+        )  # fmt: skip
+        return done.stdout
+
+    assert "60 columns are not called like their key" in said()
+    plan = json.loads(said("--json"))
+    assert plan["keys"] == 30 and len(plan["columns"]) == 60 and plan["row_bytes_limit"] == ROW_BYTES
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(said("--sql").encode())
+        assert session.execute("SELECT count(*) FROM pg_views WHERE schemaname = 'wide'").fetchone() == (2,)
+        session.execute("DROP SCHEMA wide CASCADE")
+    said("--apply")
+    assert said().rstrip().endswith("all of it is made")
