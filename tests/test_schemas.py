@@ -31,6 +31,24 @@ def test_each_schema_has_a_connector() -> None:
 
 def test_a_run_beside_its_writers_comes_to_the_pivot(schema: Fixture) -> None:
     schema.mend()
+    planned = schema.plan()
+    assert planned
     schema.live()
     schema.converge()
     assert schema.prove() > 3000
+    made = schema.columns()
+    assert {cell: made.get(cell) for cell in planned} == planned
+    assert len(made) > len(planned)  # keys that came while it ran
+
+
+@pytest.mark.parametrize("schema", NAMES, indirect=True)
+def test_what_init_proposes_runs_as_it_is(schema: Fixture) -> None:
+    schema.write("then")
+    schema.write("later")
+    schema.environment = {}
+    schema.propose()
+    schema.mend()
+    planned = schema.plan()
+    schema.converge()
+    assert schema.prove() > 3000
+    assert schema.columns() == planned

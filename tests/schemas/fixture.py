@@ -93,11 +93,31 @@ class Fixture:
             [sys.executable, "-m", "widebeam", verb, "--json", *options, str(self.file)],
             capture_output=True, text=True, check=False, timeout=120, env=self._env(),
         )  # fmt: skip
-        assert done.returncode in (0, 1), done.stderr + self.said()
+        assert done.returncode in (0, 1) and done.stdout, done.stderr + self.said()
         return json.loads(done.stdout.splitlines()[-1])
 
     def said(self) -> str:
         return self.log.read_text()[-6000:] if self.log.exists() else ""
+
+    def propose(self) -> None:
+        """Let init write the connector file, as a newcomer would, and take that one from here on."""
+        done = subprocess.run(
+            [sys.executable, "-m", "widebeam", "init", self.dsn],
+            capture_output=True, text=True, check=False, timeout=120, env=self._env(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        self.connector = self.directory / f"{self.name}.toml"
+        self.connector.write_text(done.stdout)
+
+    def plan(self) -> dict[tuple[str, str], str]:
+        """The columns that plan promises: entity and key, and the type."""
+        return {(each["entity"], each["key"]): each["type"] for each in self.ask("plan")["columns"]}
+
+    def columns(self) -> dict[tuple[str, str], str]:
+        """The columns that there are."""
+        with self.session() as session:
+            rows = session.execute("SELECT entity, key, column_type FROM widebeam.columns").fetchall()
+        return {(entity, key): kind for entity, key, kind in rows}
 
     def mend(self) -> list[str]:
         """Do what check asks for, until it asks for nothing more; the statements."""
