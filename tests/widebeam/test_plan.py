@@ -16,11 +16,13 @@ import pytest
 from cdc.session import connect
 from sink.width import ROW_BYTES
 from widebeam.config import Connector, load
+from widebeam.drop import drop
 from widebeam.plan.apply import apply
 from widebeam.plan.evidence import Evidence, Kind, Pair, settled
 from widebeam.plan.make import make
 from widebeam.plan.plan import Plan
 from widebeam.plan.show import text
+from widebeam.prepare import prepare
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 CONNECTORS = Path(__file__).parents[2] / "connectors"
@@ -139,6 +141,29 @@ def test_applying_makes_no_slot_that_would_hold_the_wal(database, make_connector
     with psycopg.connect(database) as session:
         assert session.execute("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
                                ).fetchone() == (0,)  # fmt: skip
+
+
+def test_a_run_goes_on_from_an_applied_plan_and_drop_removes_it(database, make_connector):
+    connector = make_connector("ships")
+    drawn, _ = make(connector)
+    apply(connector, drawn)
+    prepare(connector)
+    assert planned(connector).changed == []
+    drop(connector)
+    apply(connector, drawn)
+    drop(connector)
+    with psycopg.connect(database) as session:
+        assert session.execute("SELECT to_regnamespace('wide')").fetchone() == (None,)
+
+
+def test_more_keys_than_the_cap_are_said_before_they_are_refused(database, make_connector):
+    connector = make_connector("ships")
+    sink = connector.options.sink.model_copy(update={"columns_per_table": 3})
+    capped = Connector("ships", connector.file, connector.options.model_copy(update={"sink": sink}))
+    plan = planned(capped)
+    assert [table.columns for table in plan.tables] == [3, 3, 3]
+    assert {reason: len(keys) for reason, keys in plan.refused.items()} == {"too_many_columns": 39}
+    assert "raise columns_per_table" in text(plan)
 
 
 def test_long_names_alike_names_and_taken_names_are_found_before_anything_is_made(database, make_connector):

@@ -1,20 +1,15 @@
-"""From a family of narrow tables to the sections of a connector file. Pure but for the dictionary's query."""
+"""From a family of narrow tables to the sections of a connector file."""
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass
 from typing import Final
 
-from widebeam.init.dictionary import Dictionary
 from widebeam.init.document import Section
 from widebeam.init.query import query
-from widebeam.init.readings import Filter, filters, is_text, numbers, sentinels
+from widebeam.init.readings import is_text, numbers, sentinels
+from widebeam.init.seen import Seen
 from widebeam.init.shape import Family, Shape
-from widebeam.init.words import SOFT_DELETE, about
-
-_NUMBERS: Final = re.compile(r"\d+(_\d+)*_?$")
+from widebeam.init.source import source_section
 
 _NUMBERED: Final = ("smallint", "integer", "bigint", "numeric")
 
@@ -22,212 +17,9 @@ FEW: Final = 50
 """Entities up to which each gets a table of its own, if they are more than numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A family of narrow tables, `shape` all of it as one, with the dictionary of its keys."""
-
-    family: Family
-    shape: Shape
-    dictionary: Dictionary | None
-    dsn: str
-    """Without a password."""
-
-    @property
-    def entity(self) -> tuple[str, ...]:
-        """The entity's columns, real ones or the dictionary's."""
-        if self.shape.cell.entity or self.dictionary is None:
-            return self.shape.cell.entity
-        return self.dictionary.entity
-
-    @property
-    def merged(self) -> bool:
-        """Whether several source rows can meet in one cell."""
-        return not self.shape.cell.unique or bool(self.dictionary and self.dictionary.many_to_one)
-
-
 def sections(seen: Seen) -> list[Section]:
     """The file's sections."""
-    source = Section("source")
-    source.set(
-        "dsn", seen.dsn, "Passwords do not belong in here: WIDEBEAM_SOURCE__PASSWORD, `password_file` or PGPASSFILE."
-    )
-    _tables(source, seen)
-    _entity(source, seen)
-    _time(source, seen.shape)
-    _key(source, seen)
-    _where(source, seen.shape)
-    _several(source, seen)
-    return [source, *_dictionary(seen), _value(seen), _target(seen), _kafka(), _sink()]
-
-
-def _tables(source: Section, seen: Seen) -> None:
-    shapes = seen.family.shapes
-    names = [shape.table.qualified for shape in shapes]
-    rows = f"about {seen.family.rows:,} rows"
-    if len(shapes) == 1:
-        parted = ", partitioned: its partitions come under its own name" if shapes[0].table.partitioned else ""
-        source.set("table", names[0], f"{names[0]}: {rows}{parted}.")
-    elif seen.family.numbered:
-        source.set(
-            "tables",
-            [_pattern(names)],
-            f"{len(names)} tables of the same columns whose names differ by numbers ({_some(names)}), {rows}. "
-            "New ones that match join by themselves.",
-        )
-    else:
-        source.set("tables", names, f"{len(names)} tables of the same shape, one for each type of value, {rows}.")
-    if seen.family.by_name:
-        source.set(
-            "table_pattern",
-            rf"^{_prefix([shape.table.name for shape in shapes])}0*(\d+)$",
-            "What is measured is said by a table's name alone: its number. Tables of other names do not count.",
-        )
-
-
-def _pattern(names: list[str]) -> str:
-    return f"{_prefix(names)}%"
-
-
-def _prefix(names: list[str]) -> str:
-    """What the names have in common before their numbers."""
-    return _NUMBERS.sub("", os.path.commonprefix(names))  # noqa: RUF071  names, no paths
-
-
-def _some(names: list[str]) -> str:
-    shown = [name.partition(".")[2] for name in names]
-    return ", ".join(shown if len(shown) < 4 else [*shown[:2], "...", shown[-1]])
-
-
-def _entity(source: Section, seen: Seen) -> None:
-    own = seen.shape.cell.entity
-    if own:
-        source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.")
-    elif seen.entity and seen.dictionary is not None and seen.dictionary.owner is not None:
-        owner = seen.dictionary.owner
-        ask = (
-            ""
-            if seen.entity == (owner.name,)
-            else f"{owner.table.qualified}.{owner.name} is not unique, so the id stands for it: no two can be confused."
-        )
-        source.set(
-            "entity",
-            list(seen.entity),
-            "Whose reading it is comes with the key: each entry of the dictionary belongs to one of "
-            f"{owner.table.qualified}.",
-            ask,
-        )
-    else:
-        ask = "are some of the fields the name of a thing (host, instance)? Name those here, and the rest as the key."
-        why = seen.shape.cell.why_entity if seen.shape.cell.key is None else "there is only what is measured, and when"
-        source.set(
-            "entity",
-            [],
-            f"No entity: {why}. One wide table holds all, a row for each moment.",
-            ask if seen.shape.cell.labels else "",
-        )
-
-
-def _time(source: Section, shape: Shape) -> None:
-    time = shape.time
-    name = time.columns[0] if len(time.columns) == 1 else list(time.columns)
-    source.set(
-        "time",
-        name,
-        f"When: {time.why}." if time.columns else f"No time: {time.why}; a wide row is an entity as it is.",
-    )
-    if time.form != "native":
-        source.set("time_form", time.form, "The wide tables get a timestamptz of it.")
-    if time.local:
-        source.show(
-            "time_zone",
-            "Europe/Oslo",
-            f"{time.columns[0]} has no zone and stays as it is.",
-            "is it local time? Name its zone, and the wide tables get a timestamptz, the same moment for everybody.",
-        )
-
-
-def _key(source: Section, seen: Seen) -> None:
-    cell = seen.shape.cell
-    if seen.dictionary is not None:
-        shown = seen.dictionary.column
-        source.set(
-            "key", seen.dictionary.key, f"Of what: {shown} holds numbers, and the dictionary below has their names."
-        )
-    elif cell.key is not None:
-        ask = (
-            "these are numbers, and no table was found that names them; with one, see [source.dictionary]."
-            if seen.shape.table.column(cell.key).type in ("smallint", "integer", "bigint", "uuid")
-            else ""
-        )
-        source.set("key", cell.key, f"Of what: {cell.why_key}. Each of its values becomes a column.", ask)
-    elif cell.labels is not None:
-        source.set("labels", cell.labels, "A jsonb column whose fields can be named in `entity` and `key`.")
-        source.set(
-            "key",
-            "labels.*",
-            f"Of what: {cell.why_key}. The safe choice: two series can never meet in one column.",
-            'fewer fields make shorter names: key = ["__name__", "device"], joined by key_separator.',
-        )
-    else:
-        source.set(
-            "key", "table", "Of what: the number in the table's name. No table was found that names the numbers."
-        )
-
-
-def _where(source: Section, shape: Shape) -> None:
-    found = filters(shape.table, shape.sample)
-    sure = [each for each in found if each.sure]
-    if sure:
-        ask = [each for each in sure if not about(each.column, SOFT_DELETE)]
-        source.set(
-            "where",
-            {each.column: list(each.values) for each in sure},
-            f"Rows that count; others are as if they were not there: {_reasons(sure)}.",
-            "do other codes count, too? Add them, or leave this line out to take every reading." if ask else "",
-        )
-    unsure = [each for each in found if not each.sure]
-    if unsure:
-        source.show(
-            "where",
-            {each.column: list(each.values) for each in unsure},
-            f"Every row counts. {_reasons(unsure)[:1].upper()}{_reasons(unsure)[1:]}; the sample has these values.",
-            "should only some of them count? Then name those.",
-        )
-
-
-def _reasons(found: list[Filter]) -> str:
-    return ", and ".join(each.why for each in found)
-
-
-def _several(source: Section, seen: Seen) -> None:
-    if not seen.merged:
-        return
-    reasons = []
-    if not seen.shape.cell.unique:
-        reasons.append("no unique key says that a cell is one row")
-    if seen.dictionary is not None and seen.dictionary.many_to_one:
-        some = ", ".join(seen.dictionary.many_to_one[:3])
-        reasons.append(f"several ids have one name ({some}), so they fill one column")
-    source.set(
-        "several",
-        "last",
-        f"Several rows can be one cell: {', and '.join(reasons)}.",
-        '"first" takes the earliest of them, "refuse" does not run; "last" shows the latest, as a correction wants it.',
-    )
-    order = _order(seen)
-    if order:
-        source.set("order_by", order, "Which of them is the last: the time first, then this.")
-
-
-def _order(seen: Seen) -> list[str]:
-    table, cell = seen.shape.table, seen.shape.cell
-    counters = sorted(table.surrogates & {column.name for column in table.columns if column.counter})
-    if counters:
-        return counters[:1]
-    alone = [index.columns[0] for index in table.indexes if index.primary and len(index.columns) == 1]
-    if alone and alone[0] not in seen.shape.time.columns:
-        return alone
-    return [cell.key] if cell.key is not None and seen.dictionary is not None else []
+    return [source_section(seen), *_dictionary(seen), _value(seen), _target(seen), _kafka(), _sink()]
 
 
 def _dictionary(seen: Seen) -> list[Section]:

@@ -12,7 +12,8 @@ from widebeam.init.candidate import Candidate, candidates
 from widebeam.init.dictionary import Dictionary, Owner, choose, owner_of
 from widebeam.init.document import ASK, document
 from widebeam.init.facts import Catalog, Table
-from widebeam.init.propose import Seen, sections
+from widebeam.init.propose import sections
+from widebeam.init.seen import Seen
 from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, shape
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sink.caps import TOO_MANY
 from sink.width import ROW_BYTES
 from widebeam.plan.plan import Plan
 
 _SHOWN = 20
 _EXAMPLES = 5
+_LONGEST = 80
 
 
 def text(plan: Plan) -> str:
@@ -38,7 +40,7 @@ def _names(plan: Plan) -> Iterator[str]:
     if plan.renamed:
         yield f"names: {len(plan.renamed):,} columns are not called like their key"
         for each in plan.renamed[:_EXAMPLES]:
-            yield f"  {each.key} -> {each.column}: {each.why}"
+            yield f"  {_short(each.key)} -> {each.column}: {each.why}"
         yield from _more(len(plan.renamed), _EXAMPLES)
 
 
@@ -46,10 +48,12 @@ def _misfits(plan: Plan) -> Iterator[str]:
     if plan.conflicts:
         yield f"types: {len(plan.conflicts):,} keys have readings that do not fit their column; see `type_conflict`"
         for each in plan.conflicts[:_EXAMPLES]:
-            yield f"  {each.key}: {each.type}, and {', '.join(each.others)}"
+            yield f"  {_short(each.key)}: {each.type}, and {', '.join(each.others)}"
         yield from _more(len(plan.conflicts), _EXAMPLES)
     for reason, keys in plan.refused.items():
-        yield f"quarantine: {len(keys):,} keys can have no column ({reason}): {', '.join(map(repr, keys[:5]))}"
+        shown = ", ".join(_short(key) for key in keys[:_EXAMPLES])
+        remedy = ": raise columns_per_table in [sink]" if reason == TOO_MANY else ""
+        yield f"quarantine: {len(keys):,} keys would have no column ({reason}{remedy}): {shown}"
     for reason, (count, example) in plan.unplaced.items():
         yield f"quarantine: {count:,} of the rows that were looked at have no place ({reason}): {example}"
 
@@ -70,6 +74,11 @@ def _changes(plan: Plan) -> Iterator[str]:
 def _more(count: int, shown: int = _SHOWN) -> Iterator[str]:
     if count > shown:
         yield f"  ... and {count - shown:,} more (--json has all)"
+
+
+def _short(key: str) -> str:
+    """A key as it can stand in a line."""
+    return key if len(key) <= _LONGEST else f"{key[: _LONGEST // 2]}...{key[-_LONGEST // 2 :]}"
 
 
 def _size(count: float) -> str:

@@ -1,0 +1,31 @@
+"""What was seen of a database: a family of narrow tables, as one, with the dictionary of its keys. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from widebeam.init.dictionary import Dictionary
+from widebeam.init.shape import Family, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A family of narrow tables, `shape` all of it as one, with the dictionary of its keys."""
+
+    family: Family
+    shape: Shape
+    dictionary: Dictionary | None
+    dsn: str
+    """Without a password."""
+
+    @property
+    def entity(self) -> tuple[str, ...]:
+        """The entity's columns, real ones or the dictionary's."""
+        if self.shape.cell.entity or self.dictionary is None:
+            return self.shape.cell.entity
+        return self.dictionary.entity
+
+    @property
+    def merged(self) -> bool:
+        """Whether several source rows can meet in one cell."""
+        return not self.shape.cell.unique or bool(self.dictionary and self.dictionary.many_to_one)
