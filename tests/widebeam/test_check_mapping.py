@@ -144,6 +144,11 @@ def test_a_new_table_of_a_pattern_is_no_finding_where_it_can_join_by_itself(data
         assert findings(connector) == []
 
 
+def test_a_table_that_only_matches_a_pattern_and_lacks_a_column_is_none_of_ours(make):
+    script = "CREATE TABLE c_1 (LIKE a INCLUDING ALL); CREATE TABLE c_archive (note text);"
+    assert findings(make(script, tables='tables = ["public.c_%"]')) == []
+
+
 def test_check_says_all_as_json_and_mistakes_in_the_file_too(make, tmp_path):
     connector = make("UPDATE tags SET name = 'speed';")
     code, found = checked(connector.file)
