@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from threading import Event
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +12,7 @@ import psycopg
 from cdc.halt import Cause, Halt
 from snapshot import ledger
 from snapshot.gate import await_gate, await_replay
+from snapshot.join import Joiner
 from snapshot.ledger import Counts
 from snapshot.sessions import Sessions, sessions
 from snapshot.settings import BackfillSettings
@@ -36,9 +38,10 @@ class Backfill:
     def run(self, stop: Event) -> Counts:
         """Work until no chunk is open or `stop` is set; answer the ledger's counts.
 
-        Can be ended at any point, by any means, and run again. Chunks that were given up in an earlier run get new
-        attempts. Raises Halt when chunks are given up in this one, GateClosed when the gate does not open, and
-        psycopg.OperationalError when sessions are lost time after time.
+        Where tables can join, only `stop` ends it. Can be ended at any point, by any means, and run again. Chunks that
+        were given up in an earlier run get new attempts. Raises Halt when chunks are given up in this one or a new
+        table cannot join, GateClosed when the gate does not open, and psycopg.OperationalError when sessions are lost
+        time after time.
         """
         reopen = True
         while True:
@@ -65,12 +68,22 @@ class Backfill:
         """Chunk after chunk; None when a session broke, so that new ones are needed."""
         if not self._ready(connected, stop):
             return ledger.counts(connected.target, self._connector)
-        worker = Worker(self._settings, connected)
+        with closing(Worker(self._settings, connected)) as worker:
+            return self._chunks(worker, self._joiner(connected), connected, stop)
+
+    def _joiner(self, connected: Sessions) -> Joiner | None:
+        family = self._settings.mapping.family
+        return None if family is None else Joiner(self._settings, connected, family)
+
+    def _chunks(self, worker: Worker, joiner: Joiner | None, connected: Sessions, stop: Event) -> Counts | None:
+        """Chunk after chunk. Where tables can join, there is no last one."""
         while not stop.is_set():
+            if joiner is not None:
+                joiner.look()
             chunk = ledger.claim(connected.target, self._connector)
             if chunk is None:
                 counts = ledger.counts(connected.target, self._connector)
-                if counts.open == 0:
+                if counts.open == 0 and (joiner is None or counts.given_up):
                     return counts
                 stop.wait(_LOOK_AGAIN)
             elif not worker.do(chunk, stop):

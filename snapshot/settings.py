@@ -12,7 +12,8 @@ class BackfillSettings:
     """What a worker needs to know. The connection strings may hold passwords.
 
     `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
-    first failure, and twice as long after each further one.
+    first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
+    join: where the mapping has a family, a worker looks for them, and does not end.
     """
 
     mapping: Mapping
@@ -22,3 +23,6 @@ class BackfillSettings:
     attempts: int = 5
     backoff: float = 1.0
     gate_seconds: float = 300.0
+    publication: str = ""
+    chunk_rows: int = 200_000
+    chunk_hours: float = 24.0

@@ -13,11 +13,12 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.lsn import Lsn
+from sink import sources
 from sink.lookup import Lookup
 from sink.registry import Registry
 from sink.route import Routes
-from sink.sources import joined
 from snapshot import ledger
+from snapshot.gate import await_replay
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
 from snapshot.reader import ChunkReader, Stopped
@@ -61,9 +62,8 @@ class Worker:
     def do(self, chunk: Chunk, stop: Event) -> bool:
         """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
         connector, began = self._settings.mapping.connector, monotonic()
-        if chunk.source not in self._mapping.tables:  # it has joined meanwhile
-            self._mapping = joined(self._sessions.target, self._mapping)
-            self._reader = self._new_reader()
+        if self._mapping.family is not None and not self._joined(chunk, stop):
+            return False
         try:
             if self._lookup.due():
                 self._lookup.refresh(self._sessions.target)
@@ -77,6 +77,15 @@ class Worker:
             return False
         ledger.release(self._sessions.target, connector, chunk.number)
         return True
+
+    def _joined(self, chunk: Chunk, stop: Event) -> bool:
+        """Know the chunk's table, which may have joined meanwhile; False when `stop` was set."""
+        target, connector = self._sessions.target, self._mapping.connector
+        if chunk.source not in self._mapping.tables:
+            self._mapping = sources.joined(target, self._mapping)
+            self._reader = self._new_reader()
+        gate = next((each.gate for each in sources.load(target, connector) if each.qualified == chunk.source), None)
+        return not gate or await_replay(self._sessions.source, gate, stop, self._settings.gate_seconds)
 
     def _failed(self, chunk: Chunk, error: str) -> None:
         """Write the failure down over a session of its own: the worker's may be broken, or hold half a COPY."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.described import Described, describe
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from sink.family import Family, Source
 from widebeam.config import Connector
+
+__all__ = ["Described", "alike", "check", "describe", "narrow_tables", "sources"]
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -20,13 +23,6 @@ _TABLES: Final = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname = ANY(%s) ORDER BY 1, 2
 """
-
-
-class Described(NamedTuple):
-    """A table's oid, and its mapped columns' types as format_type writes them."""
-
-    oid: int
-    types: dict[str, str]
 
 
 def narrow_tables(source: Session, connector: Connector) -> list[NarrowTable]:
@@ -61,34 +57,6 @@ def sources(source: Session, connector: Connector) -> list[Source]:
             f"Make one, or set `tables` in [source] of {connector.file}.",
         )
     return found
-
-
-def describe(source: Session, table: NarrowTable) -> Described:
-    """Look the table up; a Halt if it, or a mapped column of it, is gone."""
-    row = source.execute(
-        "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')",
-        [table.schema, table.name],
-    ).fetchone()
-    if row is None:
-        raise Halt(
-            Cause.RELATION_CHANGED, f"the table {table.qualified} is gone", "Bring it back, or drop the connector."
-        )
-    types: dict[str, str] = dict(
-        source.execute(
-            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid = %s AND attname = ANY(%s) AND attnum > 0 AND NOT attisdropped",
-            [row[0], list(table.columns)],
-        ).fetchall()
-    )
-    missing = [column for column in table.columns if column not in types]
-    if missing:
-        raise Halt(
-            Cause.RELATION_CHANGED,
-            f"{table.qualified} has no column {', '.join(missing)}",
-            "Bring it back, or drop the connector, mend the mapping and run it anew.",
-        )
-    return Described(row[0], types)
 
 
 def check(found: Described, recorded: Source, table: NarrowTable) -> None:

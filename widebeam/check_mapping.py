@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.described import describe
 from cdc.halt import Halt
 from sink import lookup
 from widebeam import catalog
@@ -51,7 +52,7 @@ def column_types(session: Session, connector: Connector) -> Iterator[Finding]:
     source = connector.options.source
     for table in catalog.narrow_tables(session, connector):
         try:
-            types = catalog.describe(session, table).types
+            types = describe(session, table).types
         except Halt:
             continue
         for name in source.time:
@@ -139,7 +140,7 @@ def _are_there(session: Session, connector: Connector) -> bool:
     """Whether every table has every mapped column."""
     try:
         for table in catalog.narrow_tables(session, connector):
-            catalog.describe(session, table)
+            describe(session, table)
     except Halt:
         return False
     return bool(catalog.narrow_tables(session, connector))

@@ -1,4 +1,4 @@
-"""The mapping language: what [source] says becomes the narrow table that is carried and the rule that reads it. Pure.
+"""The mapping language: what [source] says becomes the narrow table that is carried and the rule that reads it.
 
 Names in `entity` and `key` are real columns but for those that the dictionary brings, `table` where there is a
 `table_pattern`, and the fields of `labels`: those are written labels.host; where no name of the key is written so, all

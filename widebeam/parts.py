@@ -55,6 +55,9 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         target_dsn=connector.options.target.conninfo(),
         standby_dsn=connector.options.backfill.standby_dsn,
         attempts=connector.options.backfill.attempts,
+        publication=connector.publication,
+        chunk_rows=connector.options.backfill.chunk_rows,
+        chunk_hours=connector.options.backfill.chunk_hours,
     )
     counts = Backfill(settings).run(stop)
     _LOG.info(

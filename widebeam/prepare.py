@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from psycopg import sql
 
 from cdc import publication, slot, topic
+from cdc.described import describe
 from cdc.halt import Cause, Halt
 from cdc.narrow import NarrowTable
 from cdc.session import connect
@@ -160,7 +161,7 @@ def _check_tables(source: Session, target: Session, connector: Connector) -> Non
         if table is None:
             continue
         try:
-            catalog.check(catalog.describe(source, table), each, table)
+            catalog.check(describe(source, table), each, table)
         except Halt:
             if not connector.growing or source.execute(_THERE, [each.schema, each.name]).fetchone() is not None:
                 raise

@@ -62,13 +62,14 @@ def _run(connector: Connector, screen: Display, *, until_converged: bool) -> Non
 
 
 def parts(connector: Connector, *, history: bool) -> list[Part]:
-    """The processes of a connector, as they are configured; backfill workers only if there is `history` to fill in."""
+    """The processes of a connector, as they are configured; backfill workers only if there is `history` to fill in,
+    or tables can join: then they never end."""
     options, file = connector.options, str(connector.file)
     debug = ("--debug",) if wants_debug() else ()
     backfill = [
-        Part(f"backfill {number}", (*debug, "backfill", file), finite=True)
+        Part(f"backfill {number}", (*debug, "backfill", file), finite=not connector.growing)
         for number in range(1, options.backfill.workers + 1)
-        if history
+        if history or connector.growing
     ]
     if connector.transport == "direct":
         return [Part("stream", (*debug, "stream", file)), *backfill]

@@ -1,0 +1,147 @@
+"""New narrow tables join by themselves, so that each of their rows is either in a chunk or in the stream.
+
+In this order, each step safe to be done again after a crash:
+1. The table and its chunks are written down in the target. Its gate is closed: nobody reads the chunks.
+2. It is published under a lock that waits for all who write to it and holds others off until that is committed. So
+   what was written before is seen by every later snapshot, and what is written after is in the stream.
+3. The gate is opened: the chunks are read, in snapshots that are later than 2.
+A sink meets the table's first change only after 2, hence after 1: it finds open chunks to leave tombstones in.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import errors
+
+from cdc import publication
+from cdc.described import describe
+from cdc.halt import Cause, Halt
+from cdc.identity import identities
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from sink import sources
+from sink.family import Family, Source
+from snapshot import ledger
+from snapshot.estimate import plan_chunks
+from snapshot.sessions import Sessions
+from snapshot.settings import BackfillSettings
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+LOOK_SECONDS: Final = 2.0
+"""Between two looks at the source's catalog."""
+
+_PATIENCE: Final = 60.0  # a table may get its key some statements after it was made
+_LOG: Final = logging.getLogger(__name__)
+_TABLES: Final = """
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> ALL ('{pg_catalog,information_schema}')
+ORDER BY 1, 2
+"""
+
+
+class Joiner:
+    """Looks for tables that belong and are not there yet. One worker does that at a time, by a lock in the target."""
+
+    def __init__(self, settings: BackfillSettings, sessions: Sessions, family: Family) -> None:
+        self._settings, self._family = settings, family
+        self._target, self._primary = sessions.target, sessions.primary
+        self._connector = settings.mapping.connector
+        self._looked_at: float | None = None
+        self._unfit: dict[str, float] = {}  # since when
+
+    def look(self) -> int:
+        """Let new tables join, if it is time to look; how many did. Raises Halt for one that cannot."""
+        now = monotonic()
+        if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
+            return 0
+        self._looked_at = now
+        new = self._new()
+        if not new or not self._lock():
+            return 0
+        try:
+            return sum(self._join(table) for table in self._new())
+        finally:
+            self._target.execute(_UNLOCK, [self._connector])
+
+    def _new(self) -> list[NarrowTable]:
+        """Tables that belong and are not published yet."""
+        known = {each.qualified for each in sources.load(self._target, self._connector) if each.gate is not None}
+        tables = (self._family.narrow(schema, name) for schema, name in self._primary.execute(_TABLES).fetchall())
+        return [table for table in tables if table is not None and table.qualified not in known]
+
+    def _lock(self) -> bool:
+        return self._target.execute(_LOCK, [self._connector]).fetchone() == (True,)
+
+    def _join(self, table: NarrowTable) -> bool:
+        """One table; False when it is not fit yet, or is being written to just now."""
+        try:
+            source = self._fit(table)
+            if source is None:
+                return False
+            self._write_down(table, source)
+            state = publication.inspect(self._primary, self._settings.publication, table)
+            if state is None or not state.covers:
+                publication.add(self._primary, self._settings.publication, table)
+        except (errors.LockNotAvailable, errors.UndefinedTable):
+            return False
+        row = self._primary.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        if row is None:
+            raise LookupError("the source did not tell its WAL position")
+        sources.open_gate(self._target, self._connector, source, Lsn.parse(row[0]))
+        _LOG.info("the table %s has joined", table.qualified)
+        return True
+
+    def _fit(self, table: NarrowTable) -> Source | None:
+        """The table as it is to be written down; None as long as it may still become fit."""
+        try:
+            found = describe(self._primary, table)
+        except Halt as halt:  # it only matches the name
+            if table.qualified not in self._unfit:
+                _LOG.warning("passed over: %s", halt.what)
+            self._unfit.setdefault(table.qualified, monotonic())
+            return None
+        amiss = self._amiss(table, found.types)
+        if amiss is None:
+            return Source(table.schema, table.name, found.oid, found.types, None)
+        if monotonic() - self._unfit.setdefault(table.qualified, monotonic()) > _PATIENCE:
+            raise amiss
+        return None
+
+    def _amiss(self, table: NarrowTable, types: dict[str, str]) -> Halt | None:
+        """Why the table cannot join."""
+        for each in identities(self._primary, table):
+            if not each.holds(table):
+                return Halt(
+                    Cause.REPLICA_IDENTITY,
+                    f"the new table {each.table} has no replica identity over {', '.join(table.cell)}",
+                    f"ALTER TABLE {each.table} REPLICA IDENTITY FULL, or USING INDEX a unique index; then run again.",
+                )
+        rule, first = self._family.rule(table, types), self._settings.mapping.rule
+        if (rule.entity_types, rule.time_types) != (first.entity_types, first.time_types):
+            return Halt(
+                Cause.RELATION_CHANGED,
+                f"the new table {table.qualified} has other types of entity or time than {first.table.qualified}",
+                "Alter it, or give it a name that does not match `tables`; then run again.",
+            )
+        return None
+
+    def _write_down(self, table: NarrowTable, source: Source) -> None:
+        """The table and its chunks, all or nothing; nothing is done if they are there."""
+        if any(each.qualified == source.qualified for each in sources.load(self._target, self._connector)):
+            return
+        settings = self._settings
+        chunks = plan_chunks(
+            self._primary, self._family.rule(table, source.types), settings.chunk_rows, settings.chunk_hours
+        )
+        with self._target.transaction():
+            ledger.add(self._target, self._connector, chunks)
+            sources.add(self._target, self._connector, source)
+
+
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('widebeam.join ' || %s, 0))"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('widebeam.join ' || %s, 0))"
