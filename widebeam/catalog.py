@@ -12,9 +12,10 @@ from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from sink.family import Family, Source
+from sink.sources import load as recorded_sources
 from widebeam.config import Connector
 
-__all__ = ["Described", "alike", "check", "describe", "narrow_tables", "sources"]
+__all__ = ["Described", "alike", "check", "describe", "narrow_tables", "sources", "unjoined"]
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -57,6 +58,21 @@ def sources(source: Session, connector: Connector) -> list[Source]:
             f"Make one, or set `tables` in [source] of {connector.file}.",
         )
     return found
+
+
+def unjoined(source: Session, target: Session, connector: Connector) -> list[NarrowTable]:
+    """The tables that belong and are not published yet. (One that lacks a column only matches a pattern.)"""
+    published = {each.qualified for each in recorded_sources(target, connector.name) if each.gate is not None}
+    new = [table for table in narrow_tables(source, connector) if table.qualified not in published]
+    return [table for table in new if _whole(source, table)]
+
+
+def _whole(source: Session, table: NarrowTable) -> bool:
+    try:
+        describe(source, table)
+    except Halt:
+        return False
+    return True
 
 
 def check(found: Described, recorded: Source, table: NarrowTable) -> None:

@@ -9,7 +9,7 @@ import psycopg
 
 from cdc.lsn import Lsn
 from cdc.session import connect
-from widebeam import barrier, convergence
+from widebeam import barrier, catalog, convergence
 from widebeam.check import first_line
 from widebeam.config import Connector
 from widebeam.progress import Display
@@ -56,6 +56,8 @@ class Monitor:
         name = self._connector.name
         with connect(self._connector.options.target.conninfo(), autocommit=True, connect_timeout=5) as target:
             if self._barrier is None:
+                if self._connector.growing and self._joining(target):
+                    return False
                 if convergence.chunks_left(target, name):
                     return False
                 self._barrier = self._emit()
@@ -64,6 +66,11 @@ class Monitor:
             convergence.record(target, name)
         _LOG.info("converged: all chunks are merged, and the barrier at %s has passed every partition", self._barrier)
         return True
+
+    def _joining(self, target: Session) -> bool:
+        """Are there tables that have still to join?"""
+        with connect(self._connector.options.source.conninfo(), autocommit=True, connect_timeout=5) as source:
+            return bool(catalog.unjoined(source, target, self._connector))
 
     def _emit(self) -> Lsn:
         with connect(self._connector.options.source.conninfo(), autocommit=True, connect_timeout=5) as source:
