@@ -66,7 +66,7 @@ class Side:
         return sql.SQL(
             "SELECT {}, cell.key, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value)"
             " WHERE cell.value IS NOT NULL AND {}"
-        ).format(_COMMA.join(columns), tables.relation(part), _unpivoted(entity.of_part(part.number)), where)
+        ).format(_COMMA.join(columns), tables.relation(part), unpivoted(entity.of_part(part.number)), where)
 
     def by_range(self, cells: sql.Composable, ranges: Sequence[Chunk]) -> sql.Composed:
         """How many rows and cells each of these ranges has, and the sum of the cells' hashes.
@@ -83,13 +83,13 @@ class Side:
         keys = [*map(sql.Identifier, self.entity), *map(sql.Identifier, self.time)]
         return sql.SQL(
             "SELECT {}, count(value), sum({}) FROM ({}) AS cells WHERE value IS NOT NULL GROUP BY {}"
-        ).format(_COMMA.join(map(_text, keys)), self._hash(), cells, _COMMA.join(keys))
+        ).format(_COMMA.join(map(text_of, keys)), self._hash(), cells, _COMMA.join(keys))
 
     def cells(self, cells: sql.Composable) -> sql.Composed:
         """The cells that are not NULL. Answers rows of: entity, time, key, value (texts)."""
         keys = [*map(sql.Identifier, self.entity), *map(sql.Identifier, self.time)]
         return sql.SQL("SELECT {}, concat(key), value FROM ({}) AS cells WHERE value IS NOT NULL").format(
-            _COMMA.join(map(_text, keys)), cells
+            _COMMA.join(map(text_of, keys)), cells
         )
 
     def within(self, lower: str | None, upper: str | None, alias: str = "") -> sql.Composable:
@@ -169,7 +169,7 @@ class Side:
         )
 
 
-def _unpivoted(columns: Iterable[Column]) -> sql.Composed:
+def unpivoted(columns: Iterable[Column]) -> sql.Composed:
     """Keys and texts of one row's cells: those in columns, and the members of the overflow."""
     cells, forms = [], list[sql.Composable]()
     for column in columns:
@@ -177,7 +177,7 @@ def _unpivoted(columns: Iterable[Column]) -> sql.Composed:
         if column.key == OVERFLOW:
             forms.append(sql.SQL("SELECT key, value FROM jsonb_each_text({})").format(name))
         else:
-            cells.append(sql.SQL("({}, {})").format(sql.Literal(column.key), _text(name)))
+            cells.append(sql.SQL("({}, {})").format(sql.Literal(column.key), text_of(name)))
     if cells:
         forms.append(sql.SQL("VALUES {}").format(_COMMA.join(cells)))
     return sql.SQL(" UNION ALL ").join(forms)
@@ -194,9 +194,9 @@ def _named(name: str) -> sql.Composed:
 
 def _shown(name: str) -> sql.Composed:
     """The column's text, where it is not NULL."""
-    return _text(sql.Identifier(name))
+    return text_of(sql.Identifier(name))
 
 
-def _text(column: sql.Composable) -> sql.Composed:
+def text_of(column: sql.Composable) -> sql.Composed:
     """A value as its type's output function writes it. (concat() makes an empty text of NULL.)"""
     return sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(column)

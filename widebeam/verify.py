@@ -7,11 +7,9 @@ around a barrier, and the wide one is another one after it; twice, since a value
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -22,16 +20,16 @@ from sink.mapping import Mapping
 from sink.registry import Registry
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
-from widebeam import barrier
 from widebeam.cells import Cells, Narrow, Sums, Wide
 from widebeam.checksum import WideKey
+from widebeam.fence import Fence
 from widebeam.nulled import nulled
 from widebeam.proof import Difference, Place, VerifyReport
 from widebeam.quarantined import quarantined
+from widebeam.verify_rows import RowComparison
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_LOG: Final = logging.getLogger(__name__)
 _RANGES_AT_ONCE: Final = 32
 _CELLS_AT_ONCE: Final = 50_000
 _ROUNDS: Final = 8
@@ -60,7 +58,9 @@ def verify(settings: VerifySettings, progress: Callable[[int, int], None] | None
         connect(settings.source_dsn, autocommit=True, application_name=name) as source,
         connect(settings.target_dsn, autocommit=True, application_name=name) as target,
     ):
-        return _Comparison(settings, source, target).run(progress or (lambda done, of: None))
+        plain = settings.mapping.plain
+        comparison = _Comparison(settings, source, target) if plain else RowComparison(settings, source, target)
+        return comparison.run(progress or (lambda done, of: None))
 
 
 class _Comparison:
@@ -74,12 +74,13 @@ class _Comparison:
         # What a purge removes from the narrow table stays: only what the source still has is compared.
         self._outlives = "ignore" in (settings.mapping.on_delete, settings.mapping.on_truncate)
         self._report = VerifyReport(settings.mapping.connector)
+        self._fence = Fence(source, target, settings.mapping.connector, settings.patience)
 
     def run(self, progress: Callable[[int, int], None]) -> VerifyReport:
         began, report = monotonic(), self._report
         self._registry.refresh(self._target)
         self._registry.check(self._target)
-        self._fence()
+        self._fence.pass_all()
         self._registry.refresh(self._target)
         ranges = self._plan()
         for start in range(0, len(ranges), _RANGES_AT_ONCE):
@@ -88,6 +89,7 @@ class _Comparison:
                 self._look_closer(each)
             report.ranges += len(batch)
             progress(report.ranges, len(ranges))
+        report.fenced = self._fence.holds
         report.seconds = round(monotonic() - began, 3)
         return report
 
@@ -129,7 +131,7 @@ class _Comparison:
         seen_before: dict[Place, tuple[str | None, str | None]] = {}
         for _ in range(_ROUNDS):
             before = self._narrow.cells(keys)
-            self._fence()
+            self._fence.pass_all()
             self._registry.refresh(self._target)
             wide = self._wide.cells(keys)
             after = self._narrow.cells(keys)
@@ -165,18 +167,6 @@ class _Comparison:
             if len(self._report.differing) < self._settings.named:
                 narrow, wide = proven[place]
                 self._report.differing.append(Difference(*place, narrow, wide))
-
-    def _fence(self) -> None:
-        """Let everything that is committed by now come through; once in vain, it is not waited for again."""
-        if not self._report.fenced:
-            return
-        connector = self._settings.mapping.connector
-        mark = barrier.emit(self._source, f"verify {connector}")
-        try:
-            barrier.wait(self._target, connector, mark, Event(), self._settings.patience)
-        except barrier.BarrierTimeout as late:
-            _LOG.warning("%s; what is still on its way is reported as a difference", late)
-            self._report.fenced = False
 
 
 _NOTHING: Final = Sums(0, 0)

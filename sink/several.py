@@ -1,0 +1,112 @@
+"""Which source row holds where several meet in one cell: the first or the last by time, then by `order_by`. Pure.
+
+Stream, chunks and verify decide it here, so that they come to the same. Values are compared as the source compares
+them: numbers as numbers, times as times, texts by their characters, NULL after everything else. Rows that are equal in
+all of that are told apart by their other values: any order will do, if it is always the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from cdc.event import Value
+from cdc.moment import Untimely, parsed
+from sink.interpret import Interpreter, Reading
+from sink.rule import Rule
+
+Rank: TypeAlias = "tuple[Any, ...]"
+
+_NUMERIC: Final = re.compile(r"smallint|integer|bigint|real|double precision|numeric.*|oid")
+_TIMELY: Final = re.compile(r"date|timestamp.*")
+_INFINITE: Final = {"infinity": float("inf"), "-infinity": float("-inf")}
+
+
+class Cell(NamedTuple):
+    """One cell: the wide values of entity and time, and the key."""
+
+    entity: tuple[str, ...]
+    time: tuple[str, ...]
+    key: str
+
+
+class SourceRow(NamedTuple):
+    """A row of a narrow table: `head` has the values of `table.wide`, `row` those of `table.carried`."""
+
+    table: str
+    head: tuple[str | None, ...]
+    row: tuple[Value, ...]
+
+
+class Meeting:
+    """Rows that met in cells. `held` has for each cell the row that holds, and the reading in it."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = {rule.table.qualified: rule for rule in rules}
+        self.held: dict[Cell, tuple[SourceRow, Reading]] = {}
+
+    def take(self, row: SourceRow, readings: Iterable[Reading]) -> list[Cell]:
+        """Let a row in; the cells that it holds now. A row without a value holds its cell too: it is empty then."""
+        taken = []
+        for reading in readings:
+            cell = Cell(reading.entity, reading.time, reading.key)
+            before = self.held.get(cell)
+            if before is None or self._beats(row, before[0]):
+                self.held[cell] = row, reading
+                taken.append(cell)
+        return taken
+
+    def _beats(self, row: SourceRow, other: SourceRow) -> bool:
+        mine, its = self._rank(row), self._rank(other)
+        return mine > its if self._rules[row.table].several == "last" else mine < its
+
+    def _rank(self, row: SourceRow) -> Rank:
+        rule = self._rules[row.table]
+        return rank(rule, row)
+
+
+def rank(rule: Rule, row: SourceRow) -> Rank:
+    """Where a row stands among those of its cell."""
+    table = rule.table
+    values = dict(zip(table.columns, (*row.head, *row.row), strict=True))
+    order = [comparable(values[name], rule.types.get(name, "text")) for name in (*table.time, *rule.order_by)]
+    rest = [comparable(value, "text") for value in values.values()]
+    return (*order, *rest, row.table)
+
+
+def comparable(value: Value, type_text: str) -> tuple[Any, ...]:
+    """A value of that type as something that can be compared with the others of its column."""
+    if not isinstance(value, str):
+        return (1,)
+    if _NUMERIC.fullmatch(type_text):
+        return 0, *_number(value)
+    if _TIMELY.fullmatch(type_text):
+        return 0, *_moment(value)
+    return 0, 2, 0, value
+
+
+def _number(text: str) -> tuple[Any, ...]:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return 2, 0, text
+    return (0, 1, 0) if number.is_nan() else (0, 0, number)  # NaN is the greatest number, for the server
+
+
+def _moment(text: str) -> tuple[Any, ...]:
+    if text in _INFINITE:
+        return 1, 0, _INFINITE[text]
+    try:
+        return 1, 0, parsed(text)
+    except Untimely:
+        return 2, 0, text
+
+
+def readings(interpreter: Interpreter, row: SourceRow) -> list[Reading]:
+    """The readings of a row for a meeting: none of one that is not there by `where`, or that has no place."""
+    found = interpreter.read(row.head, row.row)
+    if not isinstance(found, list) or not interpreter.there(row.head, row.row):
+        return []
+    return found

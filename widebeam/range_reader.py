@@ -1,0 +1,122 @@
+"""What cells a range of the narrow tables comes to, for rules that the databases cannot be asked in: row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import psycopg
+
+from cdc.moment import Untimely
+from sink.dictionary import Dictionary
+from sink.interpret import Interpreters, Reading, Unplaced
+from sink.lookup import entries
+from sink.mapping import Mapping
+from sink.rule import Rule
+from sink.several import Cell, Meeting, SourceRow
+from snapshot.axis import scale
+from snapshot.estimate import plan_chunks
+from snapshot.fold import unescaped
+from snapshot.plan import Chunk
+from snapshot.reader import select
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+@dataclass(slots=True)
+class Found:
+    """A range of the narrow tables: how many rows it has, its cells that are not NULL, and rows that have no place."""
+
+    rows: int = 0
+    cells: dict[Cell, Reading] = field(default_factory=dict)
+    unplaced: list[tuple[SourceRow, Unplaced]] = field(default_factory=list)
+
+
+class RangeReader:
+    """Reads ranges of all narrow tables of a mapping, each in one snapshot; autocommit."""
+
+    def __init__(self, source: Session, target: Session, mapping: Mapping) -> None:
+        self._source, self._mapping = source, mapping
+        known = target.execute("SELECT id, names FROM widebeam.dictionary WHERE connector = %s", [mapping.connector])
+        self._dictionary = Dictionary({each: tuple(names) for each, names in known})
+        self.interpreters = Interpreters(mapping, self._dictionary)
+        self._look_up()
+
+    def read(self, chunk: Chunk) -> Found:
+        """All tables' rows between the chunk's bounds."""
+        found, meeting = Found(), Meeting(self._mapping.rules)
+        unknown: list[SourceRow] = []
+        with self._source.transaction():
+            self._source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            for rule in self._mapping.rules:
+                for row in rows(self._source, rule, chunk):
+                    found.rows += 1
+                    if not self._take(row, found, meeting):
+                        unknown.append(row)
+        if unknown:
+            self._look_up()
+            for row in unknown:
+                if not self._take(row, found, meeting):
+                    found.unplaced.append((row, Unplaced("unknown_id", "the dictionary does not know it")))
+        found.cells = {cell: reading for cell, (_, reading) in meeting.held.items() if reading.value is not None}
+        return found
+
+    def _take(self, row: SourceRow, found: Found, meeting: Meeting) -> bool:
+        """Take a row in; False if the dictionary lacks its id."""
+        interpreter = self.interpreters.of(row.table)
+        made = interpreter.read(row.head, row.row)
+        if isinstance(made, Unplaced):
+            if made.reason == "unknown_id":
+                return False
+            found.unplaced.append((row, made))
+        elif interpreter.there(row.head, row.row):
+            meeting.take(row, made)
+        return True
+
+    def _look_up(self) -> None:
+        """Read the dictionary, and write nothing down: that is for those who place readings."""
+        rule = self._mapping.rule.dictionary
+        if rule is not None:
+            self._dictionary.take(entries(self._source, rule))
+        self._dictionary.missing.clear()
+
+
+def rows(source: Session, rule: Rule, chunk: Chunk) -> Iterator[SourceRow]:
+    """The rows of one table between a chunk's bounds."""
+    width, table, rest = len(rule.table.wide), rule.table.qualified, b""
+    with source.cursor().copy(select(rule, chunk)) as copy:
+        for block in copy:
+            *lines, rest = (rest + bytes(block)).split(b"\n")
+            for line in lines:
+                values = tuple(map(unescaped, line.decode().split("\t")))
+                yield SourceRow(table, values[:width], values[width:])
+
+
+def ranges(source: Session, mapping: Mapping, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
+    """Ranges of the axis that all narrow tables share, of about so many rows in all of them together."""
+    axis = scale(mapping.rule)
+    planned = [chunk for rule in mapping.rules for chunk in plan_chunks(source, rule, chunk_rows, chunk_hours)]
+    if axis is None:
+        return [Chunk(1, None, None, sum(each.estimated for each in planned))]
+    first = sum(each.estimated for each in planned if each.lower is None)
+    told = [(each.lower, each.estimated) for each in planned if each.lower and wide_bound(mapping, each.lower)]
+    bounds = sorted((axis.position(lower), lower, estimated) for lower, estimated in told)
+    made, lower, size = list[Chunk](), None, first
+    for _, bound, estimated in bounds:
+        if size + estimated > chunk_rows and bound != lower:
+            made.append(Chunk(len(made) + 1, lower, bound, size))
+            lower, size = bound, 0
+        size += estimated
+    return [*made, Chunk(len(made) + 1, lower, None, size)]
+
+
+def wide_bound(mapping: Mapping, bound: str) -> str | None:
+    """The value of the wide tables' column at a bound of the narrow axis; None where there is none to be told."""
+    rule = mapping.rule
+    if not rule.table.time:
+        return bound if rule.axis in mapping.key_columns else None
+    try:
+        return rule.time.wide((bound, "0") if rule.time.form == "s_ns" else (bound,))[0]
+    except Untimely:
+        return None
