@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from cdc.event import UNCHANGED, Row, Value
+from cdc.event import UNCHANGED, Value
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op
 from sink.copytext import escaped
@@ -18,6 +18,7 @@ from sink.mapping import Mapping
 from sink.misfit import Misfit, misfit
 from sink.route import Route, Routes
 from sink.rows import Moments, WideKey, WideRow
+from sink.several import Cell, SourceRow
 from sink.wide import OVERFLOW, Column, Need
 
 _DELETE: Final = Op.DELETE.value
@@ -26,25 +27,16 @@ IN_OVERFLOW: Final = "in_overflow"
 """Reasons: a column that does not hold the reading; no column, since the key's readings are in the overflow."""
 
 
-class Cell(NamedTuple):
-    """One cell: the wide values of entity and time, and the key."""
-
-    entity: tuple[str, ...]
-    time: tuple[str, ...]
-    key: str
-
-
 class Touch(NamedTuple):
-    """A narrow row that touched a cell in which several may meet: its table, its head, and its carried values.
+    """A narrow row that touched a cell in which several may meet, the last one that did.
 
-    `xid` is the latest transaction that did, and `position` where that stands.
+    `xid` is its transaction, `position` where that stands, `origin` the row's place in the log.
     """
 
-    table: str
-    head: tuple[str | None, ...]
-    row: Row
+    row: SourceRow
     xid: int
     position: Lsn
+    origin: str
 
 
 class Fold:
@@ -232,7 +224,8 @@ class Fold:
     def _touch(self, reading: Reading, odd: _Odd, head: tuple[str | None, ...]) -> None:
         stamp = odd.changes.stamp
         cell = Cell(reading.entity, reading.time, reading.key)
-        self.touched[cell] = Touch(odd.changes.table, head, tuple(odd.narrow[1:]), stamp.xid, stamp.position)
+        row = SourceRow(odd.changes.table, head, tuple(odd.narrow[1:]))
+        self.touched[cell] = Touch(row, stamp.xid, stamp.position, f"{odd.origin}:{odd.n}")
 
     def _put(self, reading: Reading, odd: _Odd, axis: str) -> None:
         refusal = self.put(reading, odd.changes.stamp.position, [(odd.changes.table, axis)])

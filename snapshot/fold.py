@@ -6,13 +6,12 @@ that form too (it is one to one), so a line is split and nothing in it is looked
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
-from sink.copytext import NULL, escaped
+from sink.copytext import NULL, escaped, unescaped
 from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.misfit import Misfit
@@ -20,23 +19,15 @@ from sink.pivot import Fold
 from sink.route import Route, Routes
 from sink.rows import WideKey, WideRow
 from sink.wide import Need
+from snapshot.crowd import Crowd
 from snapshot.plan import Chunk
 
 Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
 Slots: TypeAlias = "dict[str, int]"  # key, as COPY writes it -> ordinal
 Cells: TypeAlias = "dict[int, str | None]"
 
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _WIDE_ROW_BYTES: Final = 700  # a row with its dictionary and its keys
 _CELL_BYTES: Final = 60  # and the value itself
-_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-
-
-def unescaped(text: str) -> str | None:
-    """A value, from what COPY wrote for it."""
-    if "\\" not in text:
-        return text
-    return None if text == NULL else _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), text)
 
 
 class Lane:
@@ -107,11 +98,12 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
         self._lanes: dict[tuple[str | None, ...], Lane] = {}
         self._odd: list[tuple[int, list[str]]] = []
+        self._crowd = None if mapping.rule.several == "refuse" else Crowd(mapping, self._interpreters)
 
     @property
     def open(self) -> bool:
         """Are there lines that are not placed yet?"""
-        return bool(self._odd)
+        return bool(self._odd) or (self._crowd is not None and self._crowd.open)
 
     @property
     def cells(self) -> int:
@@ -130,7 +122,13 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
 
     def add(self, lines: Sequence[str], size: int = 0) -> None:
         """Take lines in, without their line ends. `size` is their length in bytes, for `weight`."""
-        if not self._mapping.plain:
+        if self._crowd is not None:
+            self._crowd.add(
+                self._chunk.source or self._mapping.table.qualified,
+                self.next_line,
+                [self._fields(line) for line in lines],
+            )
+        elif not self._mapping.plain:
             self._odd += [(number, self._fields(line)) for number, line in enumerate(lines, self.next_line)]
         elif self._routes.discriminator is None:
             self._add_first_set(lines)
@@ -138,6 +136,11 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
             self._add_chosen(lines, self._routes.discriminator)
         self.rows += len(lines)
         self._bytes += size
+
+    def add_other(self, source: str, lines: Sequence[str]) -> None:
+        """Take lines of another table in, before the chunk's own ones: rows that may meet with its rows in a cell."""
+        if self._crowd is not None:
+            self._crowd.add(source, None, map(self._fields, lines))
 
     def _add_chosen(self, lines: Sequence[str], discriminator: int) -> None:
         """The hot loop where a discriminator chooses the value."""
@@ -207,10 +210,14 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         if not slow.needs:
             self._take(slow)
             self._odd.clear()
+            if self._crowd is not None:
+                self._crowd.settled()
         return list(slow.needs)
 
     def _slow(self, refused: Refused) -> Fold:
         slow = Fold(self._mapping, self._routes, refused, self._interpreters)
+        if self._crowd is not None:
+            self._crowd.put(slow, self._cutoff, f"chunk:{self._chunk.number}")
         for number, fields in self._odd:
             slow.add(self._changes(fields), f"chunk:{self._chunk.number}:{number}", escape=True)
         return slow
@@ -221,9 +228,15 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         for identity, rows in slow.tables.items():
             mine = self.tables.setdefault(identity, {})
             for key, row in rows.items():
-                cells = {ordinal: value for ordinal, value in row.cells.items() if value is not None}
                 taken = mine.setdefault(key, WideRow(self._cutoff))
-                taken.cells.update(cells)
+                for ordinal, value in row.cells.items():
+                    if value is None:
+                        taken.cells.pop(ordinal, None)  # a row without a value may come after one with one
+                    else:
+                        taken.cells[ordinal] = value
+                for bare in row.bare or ():
+                    if taken.over is not None:
+                        taken.over.pop(bare, None)
                 for over in (row.over or {}).items():
                     taken.put_over(*over)
 

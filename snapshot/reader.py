@@ -68,6 +68,7 @@ class ChunkReader:
         dictionary, self._look_up = lookup or (Dictionary(), lambda: None)
         self._interpreters = Interpreters(mapping, dictionary)
         self._refused: Refused = {}
+        self._crowded = mapping.rule.several != "refuse"
 
     @contextmanager
     def read(self, chunk: Chunk, stop: Event, most_bytes: int = MOST_BYTES) -> Iterator[Reading]:
@@ -80,9 +81,10 @@ class ChunkReader:
         with ExitStack() as open_snapshot:
             open_snapshot.enter_context(self._snapshot())
             entities, fold, whole = set[str](), self._fold(chunk), True
+            self._meet(fold, chunk, stop)
             for lines, size in self._lines(chunk, stop):
                 self._take(fold, lines, size)
-                if fold.weight > most_bytes:
+                if fold.weight > most_bytes and not self._crowded:  # what may meet has to stay together
                     entities.update(fold.tables)
                     fold, whole = self._fold(chunk), False
             entities.update(fold.tables)
@@ -98,6 +100,13 @@ class ChunkReader:
                 fold = self._fold(chunk, line=fold.next_line)
             self._take(fold, lines, size)
         yield fold
+
+    def _meet(self, fold: ChunkFold, chunk: Chunk, stop: Event) -> None:
+        """The rows of the other tables that can meet the chunk's in a cell: those of the same range."""
+        others = [rule.table.qualified for rule in self._mapping.rules if rule.table.qualified != chunk.source]
+        for source in others if self._crowded else []:
+            for lines, _ in self._lines(chunk._replace(source=source), stop):
+                fold.add_other(source, lines)
 
     def _rule(self, chunk: Chunk) -> Rule:
         rule = self._mapping.rule_of(chunk.source)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import psycopg
 
 from cdc.moment import Untimely
+from sink.copytext import unescaped
 from sink.dictionary import Dictionary
 from sink.interpret import Interpreters, Reading, Unplaced
 from sink.lookup import entries
@@ -17,7 +18,6 @@ from sink.rule import Rule
 from sink.several import Cell, Meeting, SourceRow
 from snapshot.axis import scale
 from snapshot.estimate import plan_chunks
-from snapshot.fold import unescaped
 from snapshot.plan import Chunk
 from snapshot.reader import select
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.record import Changes, Stamp
-from sink.copytext import NULL, escaped
+from sink.copytext import NULL, escaped, unescaped
 from sink.mapping import Mapping
 from sink.misfit import Misfit
 from sink.pivot import Fold
 from sink.route import Routes
 from sink.rule import Rule
 from sink.wide import Column, Entity
-from snapshot.fold import ChunkFold, unescaped
+from snapshot.fold import ChunkFold
 from snapshot.plan import Chunk
 
 CUTOFF = Lsn(800)

@@ -13,8 +13,8 @@ from psycopg import sql
 from cdc.event import Value
 from cdc.narrow import NarrowTable
 from sink import tables
+from sink.copytext import unescaped
 from sink.rule import Rule
-from snapshot.fold import unescaped
 from widebeam.quarantine.entry import Cell
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
