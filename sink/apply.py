@@ -23,8 +23,8 @@ from sink.wide import Refused
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_FOLDS: Final = 4
-"""Attempts to fold a segment: the first, one when its columns are made, one when they are widened, and one to spare."""
+_FOLDS: Final = 5
+"""Attempts to fold a segment: at first, when the dictionary was read, when columns are made, widened, one to spare."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Applier:
             self._commit(batch, folded)
 
     def _commit(self, batch: Batch, folded: list[_Folded]) -> None:
-        self._merger.prepare(rows for each in folded for rows in each.parts)
+        self._merger.prepare((rows for each in folded for rows in each.parts), self._registry.changes)
         misfits = batch.misfits + [misfit for each in folded for misfit in each.fold.misfits]
         with self._connection.transaction():
             self._registry.hold(self._connection)
@@ -100,7 +100,7 @@ class Applier:
 
     def _folded(self, segment: Segment) -> _Folded:
         refused: Refused = {}
-        for _ in range(_FOLDS):
+        for attempt in range(_FOLDS):
             fold = self._fold(segment, refused)
             if self._interpreters.dictionary.missing:
                 self._look_up(segment)
@@ -108,7 +108,12 @@ class Applier:
                 self._interpreters.dictionary.missing.clear()
             if not fold.needs:
                 return _Folded(segment, fold, self._spread(fold))
+            if attempt == 0 and self._lookup is not None:  # an entry may have been renamed: that makes no new column
+                self._lookup.refresh(self._connection, registry=self._registry)
+                continue
             refused |= self._registry.ensure(self._connection, fold.needs)
+            if self._lookup is not None:
+                self._lookup.follow(self._connection, self._registry)
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
     def _fold(self, segment: Segment, refused: Refused) -> Fold:
@@ -129,13 +134,14 @@ class Applier:
         if any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables):
             self._mapping = joined(self._connection, self._mapping)
             self._interpreters = self._new_interpreters()
-        if self._lookup is not None and self._lookup.due():
-            self._lookup.refresh(self._connection)
+        if self._lookup is not None:
+            self._lookup.follow(self._connection, self._registry)
 
     def _look_up(self, segment: Segment) -> None:
         """An id is unknown: its entry was committed before its readings, or with them, so it is visible with them."""
         if self._lookup is not None:
-            self._lookup.refresh(self._connection, {entry.changes.stamp.xid for entry in segment.entries})
+            xids = {entry.changes.stamp.xid for entry in segment.entries}
+            self._lookup.refresh(self._connection, xids, self._registry)
 
     def _spread(self, fold: Fold) -> list[PartRows]:
         entities = self._registry.entities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -12,9 +13,13 @@ from psycopg import sql
 from cdc.rows import await_visible
 from cdc.session import connect
 from sink.dictionary import Dictionary, Names, Renamed
-from sink.rule import DictionaryRule
+from sink.registry import Registry
+from sink.rename import renamed_keys
+from sink.rule import DictionaryRule, Rule
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_log = logging.getLogger(__name__)
 
 REFRESH_SECONDS: Final = 60.0
 """An entry that changes is seen after so long, even if no unknown id asks for it."""
@@ -36,16 +41,24 @@ class Lookup:
         self._dsn, self._connector, self._rule = source_dsn, connector, rule
         self._source: Connection | None = None
         self._read_at: float | None = None
+        self._changes = 0
         self.dictionary = Dictionary()
 
     def due(self) -> bool:
         """Is it time to read it again?"""
         return self._rule is not None and (self._read_at is None or monotonic() - self._read_at > REFRESH_SECONDS)
 
-    def refresh(self, target: Connection, xids: Iterable[int] = ()) -> list[Renamed]:
+    def follow(self, target: Connection, registry: Registry) -> None:
+        """Read it again when it is time to, or when another process has renamed columns by what it has read."""
+        if self.due() or (self._rule is not None and registry.changes != self._changes):
+            self.refresh(target, registry=registry)
+
+    def refresh(self, target: Connection, xids: Iterable[int] = (), registry: Registry | None = None) -> list[Renamed]:
         """Read it again, once the transactions `xids` are visible; which entries have other names than before.
 
-        `target` is in autocommit, outside a transaction. Raises psycopg.Error of either database, TimeoutError.
+        With a registry, their columns are renamed, and then what is new is written down; without one, somebody else
+        has still to do that. `target` is in autocommit, outside a transaction. Raises psycopg.Error of either
+        database, TimeoutError, Halt.
         """
         if self._rule is None:
             return []
@@ -56,11 +69,36 @@ class Lookup:
         read = entries(source, self._rule)
         changed = [(each, names) for each, names in read if self.dictionary.entries.get(each) != names]
         renamed = self.dictionary.take(changed)
-        with target.transaction(), target.cursor() as cursor:
-            cursor.executemany(_KEEP, [[self._connector, each, list(names)] for each, names in sorted(changed)])
+        if registry is not None and renamed:
+            rule = registry.mapping.rule
+            done = registry.rename(target, lambda: self._renamed(target, rule, changed))
+            _log.info("%d entries of the dictionary have other names, and %d columns with them", len(renamed), done)
+        else:
+            others = {each.id for each in renamed}
+            with target.transaction():
+                self._keep(target, [each for each in changed if each[0] not in others])
+        if registry is not None:
+            self._changes = registry.changes
         self.dictionary.missing.clear()
         self._read_at = monotonic()
         return renamed
+
+    def _renamed(self, target: Connection, rule: Rule, changed: list[tuple[str, Names]]) -> dict[str, str]:
+        """Which keys have other names than those that were written down last, by whichever process; then those are.
+
+        In the open transaction in which their columns are renamed, so that it is done once.
+        """
+        known = {
+            each: tuple(names)
+            for each, names in target.execute(f"{_KNOWN} AND id = ANY(%s)", [self._connector, [n for n, _ in changed]])
+        }
+        self._keep(target, changed)
+        renamed = [Renamed(each, known[each], now) for each, now in changed if known.get(each, now) != now]
+        return renamed_keys(rule, self.dictionary, renamed)
+
+    def _keep(self, target: Connection, changed: list[tuple[str, Names]]) -> None:
+        with target.cursor() as cursor:
+            cursor.executemany(_KEEP, [[self._connector, each, list(names)] for each, names in sorted(changed)])
 
     def close(self) -> None:
         """Let go of the source."""

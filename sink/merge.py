@@ -38,10 +38,20 @@ class Merger:
         self._stages: dict[str, Stage] = {}
         self._overflows: dict[str, Overflow] = {}
         self._used: set[str] = set()
+        self._changes = 0
 
-    def prepare(self, batch: Iterable[PartRows]) -> None:
-        """Make the staging tables that these rows need, or bring them up to date, in a transaction of its own."""
+    def prepare(self, batch: Iterable[PartRows], changes: int = 0) -> None:
+        """Make the staging tables that these rows need, or bring them up to date, in a transaction of its own.
+
+        `changes` is how often columns were widened or renamed: staging tables from before that are no good.
+        """
         self._used.clear()
+        if changes != self._changes:
+            for old in self._stages.values():
+                old.drop()
+            for over in self._overflows.values():
+                over.drop()
+            self._stages, self._overflows, self._changes = {}, {}, changes
         for rows in batch:
             stage = self._stages.get(rows.part.table)
             if stage is None:

@@ -76,6 +76,10 @@ class Overflow:
             empty=empty,
         )
 
+    def drop(self) -> None:
+        """Outside a transaction: there is nothing in it."""
+        self._run("DROP TABLE {stage}")
+
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
         self._connection.execute(sql.SQL(statement).format(**self._names, **more))
 

@@ -6,7 +6,8 @@ what is not cached is looked up before it is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Dict
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -21,9 +22,9 @@ from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.pivot import CONFLICT, IN_OVERFLOW
 from sink.planned import Planned, plan
-from sink.retype import retype
+from sink.retype import record_renamed, rename, retype
 from sink.wide import ALL, OVERFLOW, Column, Entity, Need, Part, Refused, identity
-from sink.widen import widenings
+from sink.widen import renamings, widenings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -42,11 +43,13 @@ _CLASH: Final = (
 
 
 class Retyped(Exception):
-    """Another process has widened columns since ours were read: `refresh`, and stage anew."""
+    """Another process has widened or renamed columns since ours were read: `refresh`, and stage anew."""
 
 
 class Registry:
-    """One connector's tables and columns. `entities` is by identity, and is only ever added to; columns may be widened.
+    """One connector's tables and columns. `entities` is by identity, and is only ever added to.
+
+    Columns may be widened or renamed: `changes` counts that.
 
     The connections that its methods take must be in autocommit, outside a transaction.
     """
@@ -54,7 +57,7 @@ class Registry:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.entities: dict[str, Entity] = {}
-        self._widened = 0
+        self.changes = 0
 
     @property
     def parts(self) -> list[Part]:
@@ -71,7 +74,7 @@ class Registry:
             self._entity(row[0], row[4]).parts[row[1]] = Part(*row)
         for row in columns:
             self.entities[row[0]].add(Column(*row[1:]))
-        self._widened = sum(row[-1] for row in columns)
+        self.changes = sum(row[-1] for row in columns)
 
     def ensure(self, connection: Connection, needs: Iterable[Need]) -> Refused:
         """Make tables and columns for these keys where there are none; answer the keys that cannot have one.
@@ -88,16 +91,11 @@ class Registry:
         if not missing:
             return refused
         try:
-            for attempt in Retrying(
-                retry=retry_if_exception_type(_CLASH),
-                stop=stop_after_delay(_GIVE_UP_AFTER),
-                wait=wait_random_exponential(0.05, max=2),
-                reraise=True,
-            ):
+            for attempt in _retrying():
                 with attempt:
                     more = self._extend(connection, missing)
         except _CLASH as error:
-            raise self._in_vain(missing, error) from error
+            raise self._in_vain([need.key for need in missing], error) from error
         self.refresh(connection)
         return refused | more
 
@@ -106,10 +104,54 @@ class Registry:
 
         A staging table that has a column's old type would go through a cast, which may print another text.
         """
-        if self.mapping.type_conflict == "widen":
+        if self.mapping.type_conflict == "widen" or self.mapping.rule.dictionary is not None:
             connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('widebeam.types'))")
-            if _widened(connection, self.mapping.connector) != self._widened:
+            if _widened(connection, self.mapping.connector) != self.changes:
                 raise Retyped
+
+    def rename(self, connection: Connection, decide: Callable[[], Dict[str, str]]) -> int:
+        """Entries of the dictionary have other names: their columns get the keys (old -> new); how many did.
+
+        `decide` tells them inside the transaction, when nobody else renames any more; it may be asked again. Commits on
+        its own. Raises Halt when readers are in the way for two minutes.
+        """
+        try:
+            for attempt in _retrying():
+                with attempt:
+                    renamed = self._rename(connection, decide)
+        except _CLASH as error:
+            raise self._in_vain(["a renamed one"], error) from error
+        self.refresh(connection)
+        return renamed
+
+    def _rename(self, connection: Connection, decide: Callable[[], Dict[str, str]]) -> int:
+        with connection.transaction():
+            self._begin(connection)
+            keys = decide()
+            found = [(each, renamings(self.mapping, each, keys)) for each in self.entities.values()]
+            if any(changes for _, changes in found):
+                self._stop_the_others(connection)
+            for changes in [changes for _, changes in found if changes]:
+                try:
+                    with connection.transaction():
+                        rename(connection, self.mapping, changes)
+                except _DEPENDED_ON:  # something of somebody's shows the column: it keeps its name, and gets the key
+                    kept = [each._replace(after=each.after._replace(name=each.before.name)) for each in changes]
+                    record_renamed(connection, self.mapping, kept)
+            return sum(len(changes) for _, changes in found)
+
+    def _begin(self, connection: Connection) -> None:
+        """At the start of a transaction that changes tables: nobody else does, and what others did is seen."""
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
+        self.refresh(connection)
+
+    @staticmethod
+    def _stop_the_others(connection: Connection) -> None:
+        """Wait for our own sessions that are in the middle of a batch, longer than for readers; then they wait."""
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_BATCH_TIMEOUT)))
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
 
     def check(self, connection: Connection) -> None:
         """Raise Halt if a table or a column of ours is not there any more, or has another type."""
@@ -152,9 +194,7 @@ class Registry:
     def _extend(self, connection: Connection, missing: list[Need]) -> Refused:
         """One attempt, one transaction: nobody else plans at the same time, and what others did meanwhile is seen."""
         with connection.transaction():
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
-            self.refresh(connection)
+            self._begin(connection)
             missing, _ = self._sorted_out(missing)
             new = [need for need in missing if self._column(need) is None]
             inside = self._in_overflow(connection, new)
@@ -183,10 +223,7 @@ class Registry:
         """Widen columns, entity by entity: where something of somebody's depends on one, its readings are refused."""
         found, refused = widenings(self.mapping, self.entities, needs)
         if found:
-            # For our own sessions, which are in the middle of a batch, it is waited longer than for readers.
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_BATCH_TIMEOUT)))
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+            self._stop_the_others(connection)
         for name in sorted({each.entity.identity for each in found}):
             mine = [each for each in found if each.entity.identity == name]
             try:
@@ -216,10 +253,10 @@ class Registry:
                     _NEW_COLUMN, [[self.mapping.connector, each.entity.identity, *c] for c in each.columns]
                 )
 
-    def _in_vain(self, missing: list[Need], error: Exception) -> Halt:
+    def _in_vain(self, missing: list[str], error: Exception) -> Halt:
         return Halt(
             Cause.REPEATED_FAILURE,
-            f"no columns could be made for {len(missing)} keys, among them {missing[0].key!r},"
+            f"no columns could be made for {len(missing)} keys, among them {missing[0]!r},"
             f" in {_GIVE_UP_AFTER:.0f} s: {error}",
             "look for a session that holds a lock on the wide tables, and run it again",
         )
@@ -256,6 +293,15 @@ WHERE t.connector = %s AND (
 )
 ORDER BY 2, 3 LIMIT 1
 """
+
+
+def _retrying() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(_CLASH),
+        stop=stop_after_delay(_GIVE_UP_AFTER),
+        wait=wait_random_exponential(0.05, max=2),
+        reraise=True,
+    )
 
 
 def _make_schema(connection: Connection, schema: str) -> None:

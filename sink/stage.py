@@ -34,7 +34,6 @@ class Stage:
         self._mapping = mapping
         self._part = part
         self._quoted: dict[int, sql.SQL] = {}
-        self._types: dict[int, str] = {}
         self._has_clears = False
         self._upsert: bytes | None = None
         self._fill: bytes | None = None
@@ -43,23 +42,7 @@ class Stage:
 
     def extend(self, columns: Iterable[Column]) -> None:
         """See that it has these columns."""
-        wanted = list(columns)
-        missing = [column for column in wanted if self._types.get(column.ordinal) != column.type]
-        if missing:
-            self._retype([column for column in missing if column.ordinal in self._types])
-            self._add([column for column in missing if column.ordinal not in self._types])
-            self._types.update((column.ordinal, column.type) for column in missing)
-
-    def _retype(self, columns: list[Column]) -> None:
-        """Columns were widened. There is nothing in the table between two transactions."""
-        form = sql.SQL("ALTER COLUMN {name} TYPE {type} USING NULL::{type}")
-        changes = [form.format(name=self._quoted[each.ordinal], type=tables.type_name(each.type)) for each in columns]
-        if changes:
-            self._connection.execute(
-                sql.SQL("ALTER TABLE {} {}").format(temporary(self.name), sql.SQL(", ").join(changes))
-            )
-
-    def _add(self, missing: list[Column]) -> None:
+        missing = [column for column in columns if column.ordinal not in self._quoted]
         if not missing:
             return
         fields = [tables.definition(column.name, column.type) for column in missing]
@@ -72,6 +55,12 @@ class Stage:
             # Quoted once, not with each batch: that would cost as much as the merge.
             self._quoted[column.ordinal] = sql.SQL(sql.Identifier(column.name).as_string(self._connection))
         self._upsert = self._fill = None
+
+    def drop(self) -> None:
+        """Columns were widened or renamed. Outside a transaction there is nothing in it."""
+        self._connection.execute(
+            sql.SQL("DROP TABLE IF EXISTS {}, {}").format(temporary(self.name), temporary(self.clears_name))
+        )
 
     def make_clears(self) -> None:
         """See that there is one for clears."""

@@ -78,7 +78,7 @@ class Entity:
         before = self.ordinals.get(column.ordinal)
         if before == column:
             return
-        if before is not None and before.key != column.key and self.columns.get(before.key) == before:
+        if before is not None and self.columns.get(before.key) == before:
             del self.columns[before.key]
         self.columns[column.key] = column
         self.ordinals[column.ordinal] = column

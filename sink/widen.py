@@ -7,6 +7,7 @@ from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
 from sink.kinds import TEXT, holds, joined
+from sink.layout import fitted, folded, misplaced, reserved
 from sink.mapping import Mapping
 from sink.pivot import CONFLICT
 from sink.rule import NUMBER
@@ -15,7 +16,7 @@ from sink.width import width
 
 
 class Widening(NamedTuple):
-    """A column as it was, and as it is to be."""
+    """A column as it was, and as it is to be: of another type, or of another key and name."""
 
     entity: Entity
     before: Column
@@ -52,3 +53,22 @@ def _obstacle(mapping: Mapping, entity: Entity, after: Column, before: Column, o
     if not width([*mapping.key_types.values(), "pg_lsn", *types]).fits:
         return f"as a {after.type} it would make the rows of its table longer than a page"
     return None
+
+
+def renamings(mapping: Mapping, entity: Entity, keys: Dict[str, str]) -> list[Widening]:
+    """The columns of an entity that get another key (old -> new) and a name for it.
+
+    One stays where the new key has a column already that does not move away itself.
+    """
+    moves = {old: new for old, new in keys.items() if old in entity.columns and misplaced(new) is None}
+    while blocked := {old for old, new in moves.items() if new in entity.columns and new not in moves}:
+        moves = {old: new for old, new in moves.items() if old not in blocked}
+    taken = reserved(mapping.key_columns)
+    taken |= {folded(each.name) for each in entity.columns.values() if each.key not in moves}
+    found = []
+    for old, new in sorted(moves.items()):
+        before = entity.columns[old]
+        name = fitted(new, new, taken)
+        taken.add(folded(name))
+        found.append(Widening(entity, before, before._replace(key=new, name=name, widened=before.widened + 1)))
+    return found

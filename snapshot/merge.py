@@ -56,7 +56,7 @@ class ChunkMerger:
             return self._merge(chunk, reading, began)
 
     def _merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
-        self._merger.prepare(self._parts(reading.entities))
+        self._merger.prepare(self._parts(reading.entities), self._registry.changes)
         connector, rows, cells = self._mapping.connector, 0, 0
         with self._target.transaction():
             self._registry.hold(self._target)

@@ -17,6 +17,7 @@ from sink import sources
 from sink.lookup import Lookup
 from sink.registry import Registry
 from sink.route import Routes
+from sink.wide import Need, Refused
 from snapshot import ledger
 from snapshot.gate import await_replay
 from snapshot.merge import ChunkMerger
@@ -51,9 +52,15 @@ class Worker:
             self._mapping,
             Routes(self._mapping, self._registry.entities, first=1),
             self._cutoff,
-            lambda needs: self._registry.ensure(target, needs),
-            (self._lookup.dictionary, lambda: self._lookup.refresh(target)),
+            self._ensure,
+            (self._lookup.dictionary, lambda: self._lookup.refresh(target, registry=self._registry)),
         )
+
+    def _ensure(self, needs: list[Need]) -> Refused:
+        """Make columns; where others have renamed some by what the dictionary says, know what it says."""
+        refused = self._registry.ensure(self._sessions.target, needs)
+        self._lookup.follow(self._sessions.target, self._registry)
+        return refused
 
     def close(self) -> None:
         """Let go of what is not the sessions'."""
@@ -65,8 +72,7 @@ class Worker:
         if self._mapping.family is not None and not self._joined(chunk, stop):
             return False
         try:
-            if self._lookup.due():
-                self._lookup.refresh(self._sessions.target)
+            self._lookup.follow(self._sessions.target, self._registry)
             with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
                 self._merger.merge(chunk, reading, began)
         except Stopped:

@@ -110,7 +110,7 @@ class Retry:
     def run(self, choice: Choice) -> Retried:
         """Retry the chosen entries, oldest first. Raises truth.StillWriting; what was done before is done."""
         if self._lookup is not None:
-            self._lookup.refresh(self._target)
+            self._lookup.refresh(self._target, registry=self._registry)
         for some in shelf.some_at_a_time(self._target, choice):
             cases = self._cases(some)
             if cases:
@@ -149,7 +149,7 @@ class Retry:
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
                 continue
-            self._merger.prepare(self._every_part(fold))
+            self._merger.prepare(self._every_part(fold), self._registry.changes)
             try:
                 with self._target.transaction():
                     self._place(cases, refused)
