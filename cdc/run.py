@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from cdc.ack import Acknowledger
-from cdc.assembler import Assembler, Draft, Numbering
+from cdc.assembler import Assembler
 from cdc.event import Begin, Commit, Event, Insert
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
+from cdc.numbering import Draft, Numbering
 from cdc.pgoutput import Decoder, Undecodable
 from cdc.record import Changes
 from cdc.rows import SourceRows

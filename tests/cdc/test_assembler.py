@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.assembler import Assembler, Draft, Numbering
+from cdc.assembler import Assembler
 from cdc.event import (
     UNCHANGED,
     Begin,
@@ -28,6 +28,7 @@ from cdc.event import (
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
+from cdc.numbering import Draft, Numbering
 from cdc.partition import partition
 from cdc.record import Barrier, Changes, Truncated
 
