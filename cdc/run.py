@@ -21,6 +21,7 @@ from cdc.rows import SourceRows
 from cdc.standby import CaptureSettings, take_over
 from cdc.stream import Stream
 from cdc.transport import Publisher
+from cdc.watch import Watch
 
 _COLLECT_EVERY: Final = 50_000
 _BATCH: Final = 2_000
@@ -54,7 +55,9 @@ class Capture:
             if stream is None:
                 return
             try:
-                _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop).go()
+                with Watch(self._settings) as watch:
+                    run = _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop)
+                    run.go(watch)
             finally:
                 stream.close()
         finally:
@@ -95,7 +98,7 @@ class _Run:
         self._changes = 0
         self._written = self._reported = time.monotonic()  # the journal, the server
 
-    def go(self) -> None:
+    def go(self, watch: Watch) -> None:
         """Until `stop`, then drain."""
         try:
             while not self._stop.is_set():
@@ -104,6 +107,7 @@ class _Run:
                 # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
                 self._ack.passed(self._stream.passed)
                 self._report_if_due()
+                watch.check()
         except _Stopped:
             pass
         except Undecodable as error:
