@@ -25,6 +25,9 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # never jump over records, or back
     "partition.assignment.strategy": "cooperative-sticky",
+    # A sink that vanished, or could not say goodbye because the group was just being dealt anew: its partitions stand
+    # still for so long. (Kafka's default is 45 s. Heartbeats come from a thread of their own, whatever the sink does.)
+    "session.timeout.ms": 10_000,
     "isolation.level": "read_uncommitted",  # ours are not in transactions, and somebody else's must not hold us up
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
