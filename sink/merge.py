@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import psycopg
 from psycopg import sql
 
 from cdc.lsn import Lsn
@@ -18,11 +17,9 @@ from sink import tables
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
 from sink.rows import PartRows
-from sink.wide import Column, Part
+from sink.stage import CLEAR_COLUMN, Connection, Stage, temporary
+from sink.wide import Part
 
-Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-
-_CLEAR: Final = "_clear"
 _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB of whole rows
 
 _names: Final = count(1)
@@ -37,7 +34,7 @@ class Merger:
     def __init__(self, connection: Connection, mapping: Mapping) -> None:
         self._connection = connection
         self._mapping = mapping
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[str, Stage] = {}
         self._used: set[str] = set()
 
     def prepare(self, batch: Iterable[PartRows]) -> None:
@@ -46,28 +43,27 @@ class Merger:
         for rows in batch:
             stage = self._stages.get(rows.part.table)
             if stage is None:
-                stage = self._stages[rows.part.table] = _Stage(f"widebeam_stage_{next(_names)}")
-            missing = [column for column in rows.sets if column.ordinal not in stage.ordinals]
-            if missing:
-                self._connection.execute(stage.extend(self._mapping, missing))
-                stage.ordinals.update(column.ordinal for column in missing)
-            if rows.clears and not stage.clears:
-                self._connection.execute(stage.create_clears(self._mapping))
-                stage.clears = True
+                name = f"widebeam_stage_{next(_names)}"
+                stage = self._stages[rows.part.table] = Stage(self._connection, self._mapping, rows.part, name)
+            stage.extend(rows.sets)
+            if rows.clears:
+                stage.make_clears()
 
     def upsert(self, rows: PartRows) -> None:
         """The stream's rows: what is set wins, what is cleared goes, `_lsn` is the change's. Empty rows are deleted."""
+        stage = self._stages[rows.part.table]
         if rows.lines:
-            stage = self._copy(rows)
-            self._connection.execute(self._merge(stage, rows, _stream_wins(rows)))
+            self._write(stage.name, stage.copy(rows.sets), rows.lines)
+            self._connection.execute(stage.upsert)
         if rows.clear_lines:
-            self._clear(rows)
+            self._clear(stage, rows)
 
     def fill(self, rows: PartRows) -> None:
         """A chunk's rows (rule M): only cells that are NULL are filled, and the `_lsn` of a row that exists stays."""
         if rows.lines:
-            stage = self._copy(rows)
-            self._connection.execute(self._merge(stage, rows, _chunk_fills(rows)))
+            stage = self._stages[rows.part.table]
+            self._write(stage.name, stage.copy(rows.sets), rows.lines)
+            self._connection.execute(stage.fill)
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
         """The narrow table was truncated at `position`: rows that were last touched before it go."""
@@ -77,45 +73,22 @@ class Merger:
                 statement.format(tables.relation(part), sql.Identifier(LSN_COLUMN)), [str(position)]
             )
 
-    def _copy(self, rows: PartRows) -> _Stage:
-        stage = self._stages[rows.part.table]
-        columns = [*self._mapping.key_columns, LSN_COLUMN, *(column.name for column in rows.sets)]
-        self._write(stage.name, columns, rows.lines)
-        return stage
-
-    def _write(self, name: str, columns: list[str], lines: list[str]) -> None:
+    def _write(self, name: str, copy: sql.Composed, lines: list[str]) -> None:
         """Fill a staging table. It is empty at the start of a transaction, not when it is used again in one."""
         if name in self._used:
-            self._connection.execute(sql.SQL("DELETE FROM {}").format(_temporary(name)))
+            self._connection.execute(sql.SQL("DELETE FROM {}").format(temporary(name)))
         self._used.add(name)
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(_temporary(name), tables.names(columns))
-        with self._connection.cursor().copy(statement) as copy:
+        with self._connection.cursor().copy(copy) as target:
             for start in range(0, len(lines), _WRITE_AT_ONCE):
-                copy.write("".join(lines[start : start + _WRITE_AT_ONCE]))
+                target.write("".join(lines[start : start + _WRITE_AT_ONCE]))
 
-    def _merge(self, stage: _Stage, rows: PartRows, changes: list[sql.Composed]) -> sql.Composed:
-        key = tables.names(self._mapping.key_columns)
-        columns = tables.names([*self._mapping.key_columns, LSN_COLUMN, *(column.name for column in rows.sets)])
-        return sql.SQL(
-            "INSERT INTO {wide} AS wide ({columns}) SELECT {columns} FROM {stage} ORDER BY {key}"
-            " ON CONFLICT ({key}) DO UPDATE SET {changes}"
-        ).format(
-            wide=tables.relation(rows.part),
-            columns=columns,
-            stage=_temporary(stage.name),
-            key=key,
-            changes=sql.SQL(", ").join(changes),
-        )
-
-    def _clear(self, rows: PartRows) -> None:
+    def _clear(self, stage: Stage, rows: PartRows) -> None:
         """Delete the rows that end without a cell; clear the cells of the others."""
-        stage = self._stages[rows.part.table]
-        name = f"{stage.name}_clears"
-        self._write(name, [*self._mapping.key_columns, LSN_COLUMN, _CLEAR], rows.clear_lines)
+        self._write(stage.clears_name, stage.copy_clears, rows.clear_lines)
         here = [sql.SQL("wide.{0} = gone.{0}").format(sql.Identifier(column)) for column in self._mapping.key_columns]
         parts: dict[str, sql.Composable] = {
             "wide": tables.relation(rows.part),
-            "gone": _temporary(name),
+            "gone": temporary(stage.clears_name),
             "here": sql.SQL(" AND ").join(here),
             "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
             "lsn": sql.Identifier(LSN_COLUMN),
@@ -152,59 +125,8 @@ class Merger:
         return [name for (name,) in found]
 
 
-class _Stage:
-    """A staging table of this session: its name, and the ordinals of the columns that it has."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.ordinals: set[int] = set()
-        self.clears = False
-
-    def extend(self, mapping: Mapping, columns: list[Column]) -> sql.Composed:
-        """Make the table, or add columns to it."""
-        fields = [tables.definition(column.name, column.type) for column in columns]
-        if not self.ordinals:
-            return _create(self.name, [*_key_fields(mapping), *fields])
-        additions = sql.SQL(", ").join(sql.SQL("ADD COLUMN {}").format(each) for each in fields)
-        return sql.SQL("ALTER TABLE {} {}").format(_temporary(self.name), additions)
-
-    def create_clears(self, mapping: Mapping) -> sql.Composed:
-        """Make the table of the rows in which cells are cleared."""
-        return _create(f"{self.name}_clears", [*_key_fields(mapping), tables.definition(_CLEAR, "bit varying")])
-
-
-def _key_fields(mapping: Mapping) -> list[sql.Composed]:
-    return [
-        *(tables.definition(name, mapping.types[name]) for name in mapping.key_columns),
-        tables.definition(LSN_COLUMN, "pg_lsn"),
-    ]
-
-
-def _create(name: str, fields: list[sql.Composed]) -> sql.Composed:
-    return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DELETE ROWS").format(
-        _temporary(name), sql.SQL(", ").join(fields)
-    )
-
-
-def _temporary(name: str) -> sql.Identifier:
-    return sql.Identifier("pg_temp", name)
-
-
-def _stream_wins(rows: PartRows) -> list[sql.Composed]:
-    """A NULL in a line means "not set" unless every line sets the column, and then there is none."""
-    changes = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))]
-    for column in rows.sets:
-        form = "{0} = EXCLUDED.{0}" if column.ordinal in rows.always else "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
-        changes.append(sql.SQL(form).format(sql.Identifier(column.name)))
-    return changes
-
-
-def _chunk_fills(rows: PartRows) -> list[sql.Composed]:
-    return [sql.SQL("{0} = COALESCE(wide.{0}, EXCLUDED.{0})").format(sql.Identifier(c.name)) for c in rows.sets]
-
-
 def _marked(index: int) -> sql.Composed:
-    return sql.SQL("get_bit(gone.{}, {}) = 1").format(sql.Identifier(_CLEAR), sql.Literal(index))
+    return sql.SQL("get_bit(gone.{}, {}) = 1").format(sql.Identifier(CLEAR_COLUMN), sql.Literal(index))
 
 
 def _is_gone(column: str, index: int | None) -> sql.Composed:

@@ -42,14 +42,13 @@ class WideRow:
 class PartRows:
     """What one part table gets.
 
-    `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`, of which `always` are set in every
-    line; where one of the others is not set, there is a NULL that means nothing. `clear_lines` are COPY lines of the
+    `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`; where a row does not set one of them,
+    there is a NULL, which means nothing else: a value that is set is never NULL. `clear_lines` are COPY lines of the
     key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared.
     """
 
     part: Part
     sets: list[Column] = field(default_factory=list)
-    always: frozenset[int] = frozenset()
     lines: list[str] = field(default_factory=list)
     clears: list[Column] = field(default_factory=list)
     clear_lines: list[str] = field(default_factory=list)
@@ -96,14 +95,12 @@ def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple
     """Write the lines that set these columns of one part."""
     union = [column.ordinal for column in sets]
     wanted = frozenset(union)
-    always = set(union)
     for shape, shaped in by_shape.items():
         here = wanted.intersection(shape)
         if here:
-            always &= here
             line = _line(shape, union, here)
             rows.lines += [line(head, values) for head, values in shaped]
-    rows.sets, rows.always = sets, frozenset(always)
+    rows.sets = sets
 
 
 def _line(shape: Shape, union: list[int], here: frozenset[int]) -> Callable[[str, list[str]], str]:
