@@ -35,11 +35,17 @@ CONSUMER: Final[Mapping[str, Any]] = {
 }
 """Our settings of the consumer, which win over those of the user."""
 
+_SESSION_MS: Final = 10_000
+"""After so long without a sign of life a sink's partitions go to the others, unless the user says otherwise."""
+
 _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""
 
 _POLL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of values in one poll at most (or one record)."""
+
+_FAREWELL: Final = 0.3
+"""Seconds for leaving the group in order: partitions are given back, the request to leave goes out."""
 
 _TAKE: Final = 500
 _COMMIT_EVERY: Final = 1.0
@@ -58,7 +64,9 @@ class KafkaReader:
         self._wanted: dict[int, int] = {}
         self._unpublished: dict[int, int] = {}
         self._published_at = time.monotonic()
-        self._consumer = Consumer({**client, **CONSUMER, "group.id": group, "error_cb": self._broke})
+        self._consumer = Consumer(
+            {"session.timeout.ms": _SESSION_MS, **client, **CONSUMER, "group.id": group, "error_cb": self._broke}
+        )
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def poll(self, limit: int, timeout: float) -> list[Received]:
@@ -97,8 +105,15 @@ class KafkaReader:
         return bounds
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group.
+
+        By unsubscribing first: a consumer that is closed while a rebalance is under way can wait for its offsets'
+        commits, which stand behind its own request to join, which the broker answers when all members have joined or
+        were given up. That took as long as the session time-out, here and for the group's next members.
+        """
         self._publish(every=0.0)
+        self._consumer.unsubscribe()
+        self._consumer.consume(1, _FAREWELL)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
