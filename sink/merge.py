@@ -73,7 +73,7 @@ class Merger:
                 statement.format(tables.relation(part), sql.Identifier(LSN_COLUMN)), [str(position)]
             )
 
-    def _write(self, name: str, copy: sql.Composed, lines: list[str]) -> None:
+    def _write(self, name: str, copy: bytes, lines: list[str]) -> None:
         """Fill a staging table. It is empty at the start of a transaction, not when it is used again in one."""
         if name in self._used:
             self._connection.execute(sql.SQL("DELETE FROM {}").format(temporary(name)))

@@ -37,6 +37,8 @@ class Stage:
         self._has_clears = False
         self._upsert: bytes | None = None
         self._fill: bytes | None = None
+        self._copied: list[int] = []
+        self._copy = b""
 
     def extend(self, columns: Iterable[Column]) -> None:
         """See that it has these columns."""
@@ -60,16 +62,21 @@ class Stage:
             self._create(self.clears_name, [tables.definition(CLEAR_COLUMN, "bit varying")])
             self._has_clears = True
 
-    def copy(self, columns: Iterable[Column]) -> sql.Composed:
-        """COPY of lines of the key, `_lsn` and these columns."""
-        names = sql.SQL(", ").join([self._head, *(self._quoted[column.ordinal] for column in columns)])
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.name), names)
+    def copy(self, columns: Iterable[Column]) -> bytes:
+        """COPY of lines of the key, `_lsn` and these columns. The last one is kept: the next is often the same."""
+        ordinals = [column.ordinal for column in columns]
+        if self._copied != ordinals:
+            names = sql.SQL(", ").join([self._head, *(self._quoted[ordinal] for ordinal in ordinals)])
+            copy = sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.name), names)
+            self._copied, self._copy = ordinals, copy.as_bytes(self._connection)
+        return self._copy
 
     @cached_property
-    def copy_clears(self) -> sql.Composed:
+    def copy_clears(self) -> bytes:
         """COPY of lines of the key, `_lsn` and the bits."""
         names = tables.names([*self._mapping.key_columns, LSN_COLUMN, CLEAR_COLUMN])
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.clears_name), names)
+        copy = sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.clears_name), names)
+        return copy.as_bytes(self._connection)
 
     @property
     def upsert(self) -> bytes:

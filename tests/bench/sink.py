@@ -23,6 +23,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from cdc.envelope import encode
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
@@ -31,7 +33,9 @@ from cdc.session import connect
 from cdc.transport import Assignment, Received
 from sink.latency import percentiles
 from sink.mapping import Mapping
+from sink.registry import Registry
 from sink.run import Sink, SinkSettings
+from sink.wide import Need
 from widebeam.lab.account import new_directory
 from widebeam.lab.postgres import QUICK, PostgresServer
 
@@ -109,8 +113,7 @@ class Given:
         while len(received) < min(limit, due) and size < 8_000_000 and (head := self._file.read(4)):
             value = self._file.read(int.from_bytes(head, "little"))
             if self._rate is not None:  # committed just now
-                stamped = json.loads(value)
-                value = json.dumps({**stamped, "at": time.time_ns() // 1000}).encode()
+                value = orjson.dumps({**orjson.loads(value), "at": time.time_ns() // 1000})
             received.append(Received(0, self._offset, None, value, -1))
             self._offset += 1
             size += len(value)
@@ -143,14 +146,16 @@ def prepare(dsn: str) -> None:
             " VALUES ('ships', 'direct', 1, 's', 'p', '1', 1, '0/1', '{}', 1, now(), '{}')"
         )
         target.execute("INSERT INTO widebeam.progress (connector, partition) VALUES ('ships', 0)")
+        keys = [(f"ship-{ship}", f"channel {channel}") for ship in range(SHIPS) for channel in range(CHANNELS)]
+        Registry(MAPPING).ensure(target, [Need((ship,), key, "double_v") for ship, key in keys])
 
 
-def run(dsn: str, file: Path, shape: str, rows: int) -> dict[str, Any]:
+def run(dsn: str, file: Path, shape: str, rows: int, batch_rows: int) -> dict[str, Any]:
     """One sink in this process over the records of the file."""
     done = threading.Event()
     given = Given(file, 10_000 if shape == "steady" else None, done)
     began, used = time.perf_counter(), time.process_time()
-    Sink(SinkSettings(dsn, MAPPING), given.join).run(done)
+    Sink(SinkSettings(dsn, MAPPING, batch_rows), given.join).run(done)
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
     with connect(dsn, autocommit=True) as target:
         row = target.execute("SELECT rows, latency FROM widebeam.progress").fetchone() or (0, [])
@@ -180,10 +185,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--shape", nargs="*", default=["whole", "cells", "scattered", "steady"])
+    parser.add_argument("--batch-rows", type=int, default=20_000)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(run(options.child[0], Path(options.child[1]), options.shape[0], options.rows)))
+        print(
+            json.dumps(
+                run(options.child[0], Path(options.child[1]), options.shape[0], options.rows, options.batch_rows)
+            )
+        )
         return
     directory = new_directory("wb-bench-")
     server = PostgresServer.start(directory / "pg", settings=QUICK)
@@ -207,6 +217,8 @@ def main() -> None:
                 str(rows),
                 "--shape",
                 shape,
+                "--batch-rows",
+                str(options.batch_rows),
             ]
             subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
             file.unlink()
