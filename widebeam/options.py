@@ -183,7 +183,7 @@ class Backfill(Section):
     chunk_rows: int = Field(default=200_000, ge=1)
     chunk_hours: float = Field(default=24, gt=0, le=24)
     attempts: int = Field(default=5, ge=1)
-    standby_dsn: str | None = None
+    standby_dsn: str | None = Field(default=None, repr=False)  # from the environment it may hold a password
 
     @field_validator("standby_dsn")
     @classmethod
