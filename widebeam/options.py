@@ -170,7 +170,7 @@ class Sink(Section):
     """[sink]: how changes are applied."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    batch_rows: int = Field(default=20_000, ge=1, le=1_000_000)
+    batch_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     unknown_key: Literal["add_column", "reject"] = "add_column"
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from datetime import UTC, datetime
@@ -11,12 +12,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from cdc.halt import Cause, Halt
 from widebeam import halts, progress
 from widebeam.config import Connector, load
 from widebeam.prepare import prepare
-from widebeam.progress import Lines, Rate, backfill_text, count, duration, flow_text, size
+from widebeam.progress import Bars, Lines, Rate, backfill_text, count, duration, flow_text, size
 from widebeam.status import Backfill, HaltSeen, Status, Stream
 from widebeam.view import page
 from widebeam.viewer import Viewer
@@ -177,3 +179,16 @@ def test_without_a_terminal_a_line_comes_every_few_seconds(monkeypatch, capsys):
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == 3
     assert shown[0].startswith("plant backfilling: backfill 0 of 0 chunks")
+
+
+def test_on_a_terminal_two_bars_fit_80_columns_and_the_log_is_above_them():
+    out = io.StringIO()
+    bars = Bars(Console(file=out, force_terminal=True, width=80))
+    backfill = Backfill(chunks=9, planned=6, merged=3, rows=1_234_567, rows_expected=3_000_000, eta_s=200.0)
+    bars.show(status(backfill=backfill, stream=Stream(lag_bytes=3_250_586, lag_seconds=0.21)))
+    bars.line("a line of a [part]")
+    bars.close()
+    shown = Text.from_ansi(out.getvalue()).plain
+    assert "3 of 9 chunks, 1.2 M rows, 0 rows/s, 3 min 20 s left" in shown
+    assert "backfilling, 0 rows/s, 3.1 MB and 0.2 s behind" in shown
+    assert "a line of a [part]" in shown
