@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cdc.lsn import Lsn
 from sink.copytext import NULL, escaped
@@ -17,6 +18,9 @@ WideKey: TypeAlias = "tuple[str, ...]"
 
 Shape: TypeAlias = "tuple[int, ...]"
 """The ordinals that a row sets, in the row's own order."""
+
+
+_NULLS_FOR_A_COPY: Final = 5_000
 
 
 class WideRow:
@@ -38,18 +42,28 @@ class WideRow:
         return f"WideRow({self.position}, {self.cells}, bare={self.bare})"
 
 
+class Lines(NamedTuple):
+    """COPY lines of the key columns, `_lsn` and `columns`.
+
+    Where a row does not set one of them, there is a NULL, which means nothing else: a value that is set is never NULL.
+    """
+
+    columns: list[Column]
+    lines: list[str]
+
+
 @dataclass(slots=True)
 class PartRows:
     """What one part table gets.
 
-    `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`; where a row does not set one of them,
-    there is a NULL, which means nothing else: a value that is set is never NULL. `clear_lines` are COPY lines of the
-    key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared.
+    `sets` are all columns that a row sets, `copies` the rows, those together that set about the same columns.
+    `clear_lines` are COPY lines of the key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is
+    to be cleared.
     """
 
     part: Part
     sets: list[Column] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    copies: list[Lines] = field(default_factory=list)
     clears: list[Column] = field(default_factory=list)
     clear_lines: list[str] = field(default_factory=list)
 
@@ -68,7 +82,7 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
     for number, part_rows in made.items():
         _set(part_rows, [c for c in _columns(entity, by_shape) if c.part == number], by_shape)
         _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
-    return [part_rows for part_rows in made.values() if part_rows.lines or part_rows.clear_lines]
+    return [part_rows for part_rows in made.values() if part_rows.copies or part_rows.clear_lines]
 
 
 def _head(key: WideKey) -> str:
@@ -93,14 +107,39 @@ def _columns(entity: Entity, shapes: Iterable[Iterable[int]]) -> list[Column]:
 
 def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple[str, list[str]]]]) -> None:
     """Write the lines that set these columns of one part."""
-    union = [column.ordinal for column in sets]
-    wanted = frozenset(union)
-    for shape, shaped in by_shape.items():
-        here = wanted.intersection(shape)
-        if here:
-            line = _line(shape, union, here)
-            rows.lines += [line(head, values) for head, values in shaped]
+    columns = {column.ordinal: column for column in sets}
     rows.sets = sets
+    for shapes in _grouped(columns.keys(), by_shape):
+        union = sorted(columns.keys() & set().union(*shapes))
+        lines: list[str] = []
+        for shape in shapes:
+            line = _line(shape, union, frozenset(union).intersection(shape))
+            lines += [line(head, values) for head, values in by_shape[shape]]
+        rows.copies.append(Lines([columns[ordinal] for ordinal in union], lines))
+
+
+def _grouped(ordinals: AbstractSet[int], by_shape: Mapping[Shape, Sized]) -> list[list[Shape]]:
+    """The shapes that set some of these, in groups that are copied together.
+
+    A group has at most as many NULLs as values, and then as many as cost no more than another COPY. (One cell in each
+    row, all together: rows times columns of NULLs. Each shape on its own: hundreds of statements.)
+    """
+    groups: list[list[Shape]] = []
+    union: set[int] = set()
+    rows = cells = 0
+    for shape in sorted(by_shape):
+        here = set(shape).intersection(ordinals)
+        if not here:
+            continue
+        more = len(by_shape[shape])
+        if groups and (rows + more) * len(union | here) <= 2 * (cells + more * len(here)) + _NULLS_FOR_A_COPY:
+            groups[-1].append(shape)
+            union |= here
+        else:
+            groups.append([shape])
+            union, rows, cells = here, 0, 0
+        rows, cells = rows + more, cells + more * len(here)
+    return groups
 
 
 def _line(shape: Shape, union: list[int], here: frozenset[int]) -> Callable[[str, list[str]], str]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 
 from cdc.envelope import encode
 from cdc.lsn import Lsn
@@ -181,6 +182,12 @@ def run(dsn: str, file: Path, shape: str, rows: int, batch_rows: int) -> dict[st
     }
 
 
+def server_cpu(server: PostgresServer) -> float:
+    """CPU seconds of the server's sessions that have ended."""
+    times = psutil.Process(server.pid).cpu_times()
+    return float(times.children_user + times.children_system)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -220,7 +227,12 @@ def main() -> None:
                 "--batch-rows",
                 str(options.batch_rows),
             ]
-            subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+            used = server_cpu(server)
+            done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE)
+            measured = json.loads(done.stdout)
+            measured["server_cpu_us_per_cell"] = round((server_cpu(server) - used) / rows * 1e6, 3)
+            print(json.dumps(measured), flush=True)
             file.unlink()
     finally:
         server.stop("immediate")
