@@ -18,11 +18,12 @@ DRIVERS = {"psycopg", "psycopg_pool", "confluent_kafka"}
 
 PURE = {
     "cdc": [
-        "ack", "assembler", "avro", "change", "direct", "envelope", "event", "halt", "lsn", "narrow", "partition",
-        "pgoutput", "record", "shape", "transport", "tuples",
+        "ack", "assembler", "avro", "change", "cursor", "direct", "envelope", "event", "halt", "lsn", "narrow",
+        "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
     ],
     "sink": [
-        "copytext", "latency", "layout", "mapping", "pivot", "planned", "progress", "route", "rows", "wide", "width",
+        "batch", "copytext", "latency", "layout", "mapping", "pivot", "planned", "progress", "route", "rows",
+        "wide", "width",
     ],
     "snapshot": ["fold", "plan"],
 }  # fmt: skip
