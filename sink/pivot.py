@@ -21,6 +21,7 @@ from sink.rows import WideKey, WideRow
 from sink.wide import Need
 
 _DELETE: Final = Op.DELETE.value
+_GONE: Final = frozenset((Op.DELETE.value, Op.MOVE.value))
 
 
 class Misfit(NamedTuple):
@@ -92,7 +93,7 @@ class Fold:
                 try:
                     index, slots = choices[narrow[discriminator]]  # type: ignore[index]
                     value = narrow[index]
-                    if value.__class__ is str and narrow[0] != _DELETE:
+                    if value.__class__ is str and narrow[0] not in _GONE:
                         cells[slots[narrow[key]]] = escaped(value) if escape else value  # type: ignore[index]
                         continue
                 except KeyError:
@@ -103,8 +104,9 @@ class Fold:
         """One narrow row that is not just a value for its column."""
         key = odd.narrow[self._routes.key]
         misplacement = misplaced(key if isinstance(key, str) else None)
-        if odd.narrow[0] == _DELETE:
-            if not self._ignore_deletes and isinstance(key, str):
+        if odd.narrow[0] in _GONE:
+            kept = self._ignore_deletes and odd.narrow[0] == _DELETE
+            if not kept and isinstance(key, str):
                 _clear(row, route, key)
         elif misplacement is not None or not isinstance(key, str):
             self._misfit(odd, *(misplacement or ("null_key", "the key is unknown")))

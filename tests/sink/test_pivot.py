@@ -111,6 +111,14 @@ def test_deletes_can_be_ignored(mapping):
     assert cells(fold, entities) == {}
 
 
+def test_a_place_that_a_reading_moved_away_from_is_cleared_even_where_deletes_are_ignored(mapping):
+    entities = {}
+    ignoring = replace(mapping, on_delete="ignore")
+    folded(ignoring, [record([narrow("i", "a", "Decimal", "1")])], entities)
+    fold = folded(ignoring, [record([narrow("m", "a", "Decimal", "1")])], entities)
+    assert cells(fold, entities) == {"a": None}
+
+
 def test_a_cleared_key_without_a_column_is_remembered_for_the_chunks(mapping):
     fold = folded(mapping, [record([narrow("d", "never seen")])])
     assert fold.tables['["ship-1"]']["t1",].bare == {"never seen"}
