@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint bench lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,12 @@ lint: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# -P: a bench is named after the package that it measures, and must not be taken for it.
+bench: setup ## Measure capture, sink and backfill each by itself; one JSON line each
+	$(BIN)/python -P tests/bench/capture.py
+	$(BIN)/python -P tests/bench/sink.py
+	$(BIN)/python -P tests/bench/backfill.py
 
 lock: ## Choose all versions anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from cdc.change import RowSource, deleted, updated
 from cdc.envelope import encode_key
@@ -13,8 +13,11 @@ from cdc.halt import Cause, Halt
 from cdc.layout import Layout, layout
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
+from cdc.numbering import Draft, Numbering
 from cdc.partition import partition
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
+
+__all__ = ["MESSAGE_PREFIX", "Assembler", "Draft", "Numbering"]
 
 MESSAGE_PREFIX: Final = "widebeam"
 """pg_logical_emit_message(true, this, ...) makes a barrier."""
@@ -25,30 +28,9 @@ Family: TypeAlias = "Callable[[str, str], NarrowTable | None]"
 
 _PLACES: Final = 16_384
 """Wide keys whose place is remembered."""
+_Place: TypeAlias = "tuple[int, bytes, dict[str, str | None]]"
 
-
-class Draft(NamedTuple):
-    """A record and where it goes. `key` is None for what stands in every partition."""
-
-    partition: int
-    key: bytes | None
-    record: Record
-
-
-class Numbering:
-    """Sequence numbers of one generation: 0, 1, 2, ... in each partition."""
-
-    def __init__(self, connector: str, generation: int, partitions: int) -> None:
-        self.connector = connector
-        self.generation = generation
-        self.partitions = partitions
-        self._next = [0] * partitions
-
-    def take(self, number: int) -> int:
-        """The next sequence number of partition `number`."""
-        sequence = self._next[number]
-        self._next[number] = sequence + 1
-        return sequence
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
 class Assembler:
@@ -78,13 +60,15 @@ class Assembler:
         self._latest: dict[NarrowTable, Layout] = {}
         self._relation: Relation | None = None  # that of the last row, and its layout
         self._layout: Layout | None = None
-        self._grouped: NarrowTable | None = None  # whose rows are in the groups
+        self._grouped: NarrowTable | None = None  # whose rows are in the groups; its name, and what they carry
+        self._name = ""
+        self._columns: list[str] = []
         self._groups: defaultdict[Row, list[list[Value]]] = defaultdict(list)
         self._rows = 0
         self._bytes = 0
         self._begin: Begin | None = None
         self._position = Lsn(0)
-        self._places: dict[Row, tuple[int, bytes]] = {}
+        self._places: dict[Row, _Place] = {}
 
     def take(self, event: Event, size: int = 0) -> Sequence[Draft]:
         """What became ready by `event`, whose frame had `size` bytes. Inserts come first: they are nearly all."""
@@ -166,7 +150,9 @@ class Assembler:
         if self._layout is None or self._layout.table is self._grouped:
             return ()
         drafts = self._flush()
-        self._grouped = self._layout.table
+        table = self._grouped = self._layout.table
+        self._name, self._columns = table.qualified, list(table.carried)
+        self._places.clear()  # another table may name its wide columns otherwise
         return drafts
 
     def _change(self, event: Update | Delete, size: int) -> Sequence[Draft]:
@@ -212,25 +198,39 @@ class Assembler:
 
     def _flush(self) -> Sequence[Draft]:
         """A record for each wide key in the buffer, which is empty afterwards."""
-        table = self._grouped
-        if not self._groups or table is None:
+        if not self._groups:
             return ()
-        names, columns, name = table.wide, list(table.carried), table.qualified
-        drafts = []
+        begin, numbering = self._open(), self._numbering
+        drafts: list[Draft] = []
         for wide, rows in self._groups.items():
-            number, key = self._places.get(wide) or self._place(table, wide)
-            values = cast("tuple[str | None, ...]", wide)  # no UNCHANGED: cdc.change has seen to that
-            changes = Changes(self._stamp(number), name, dict(zip(names, values, strict=True)), columns, rows)
-            drafts.append(Draft(number, key, changes))
+            number, key, named = self._places.get(wide) or self._place(wide)
+            stamp = _new(
+                Stamp,
+                (
+                    numbering.connector,
+                    numbering.generation,
+                    numbering.take(number),
+                    self._position,
+                    begin.xid,
+                    begin.commit_time,
+                ),
+            )
+            changes = _new(Changes, (stamp, self._name, named, self._columns, rows))
+            drafts.append(_new(Draft, (number, key, changes)))
         self._groups.clear()
         self._rows = self._bytes = 0
         return drafts
 
-    def _place(self, table: NarrowTable, wide: Row) -> tuple[int, bytes]:
+    def _place(self, wide: Row) -> _Place:
+        """Where this wide key of the grouped table goes, and its columns by name, which all its records share."""
+        table = self._grouped
+        assert table is not None  # noqa: S101 - there is a group, so there is its table
+        values = cast("tuple[str | None, ...]", wide)  # no UNCHANGED: cdc.change has seen to that
         if len(self._places) >= _PLACES:
             self._places.clear()
-        key = encode_key(table.placed(cast("tuple[str | None, ...]", wide)))
-        place = self._places[wide] = (partition(key, self._numbering.partitions), key)
+        key = encode_key(table.placed(values))
+        named = dict(zip(table.wide, values, strict=True))
+        place = self._places[wide] = (partition(key, self._numbering.partitions), key, named)
         return place
 
     def _stamp(self, number: int) -> Stamp:

@@ -8,6 +8,7 @@ from cdc.event import UNCHANGED, Delete, Row, Update, Value
 from cdc.halt import Cause, Halt
 from cdc.layout import Layout
 from cdc.narrow import NarrowTable
+from cdc.record import Op
 
 
 class RowSource(Protocol):
@@ -19,11 +20,11 @@ class RowSource(Protocol):
 
 def deleted(event: Delete, at: Layout) -> tuple[Row, list[Value]]:
     """The wide key and the row of a delete."""
-    return _removed(event.old, event.old_is_full, at)
+    return _removed(event.old, event.old_is_full, at, Op.DELETE)
 
 
 def updated(event: Update, at: Layout, source: RowSource, xid: int) -> list[tuple[Row, list[Value]]]:
-    """The wide keys and rows of an update: one, or for a move the old place's delete and then the new place's set."""
+    """The wide keys and rows of an update: one, or for a move the one left and then the one taken."""
     old, new = event.old, event.new
     if UNCHANGED in new:
         new = _filled(new, event, at)
@@ -34,10 +35,10 @@ def updated(event: Update, at: Layout, source: RowSource, xid: int) -> list[tupl
         # The wide cell at the new place does not have the value that stays, so it has to be known. If the row is not
         # at its new place any more, then what took it away is still to come in the stream, and clears the cell.
         carried = source.read(at.table, at.cell(new), xid) or carried
-    return [_removed(old, event.old_is_full, at), (at.wide(new), ["u", *carried])]
+    return [_removed(old, event.old_is_full, at, Op.MOVE), (at.wide(new), ["u", *carried])]
 
 
-def _removed(old: Row, full: bool, at: Layout) -> tuple[Row, list[Value]]:
+def _removed(old: Row, full: bool, at: Layout, op: Op) -> tuple[Row, list[Value]]:
     if not full and None in at.cell(old):
         # The columns of a replica identity cannot be NULL: these were not sent.
         raise Halt(
@@ -45,7 +46,7 @@ def _removed(old: Row, full: bool, at: Layout) -> tuple[Row, list[Value]]:
             f"an old row of {at.table.qualified} came without {', '.join(at.table.cell)}: {old!r}"[:300],
             "Give the table, and each of its partitions, a replica identity over these columns, or FULL.",
         )
-    return at.wide(old), ["d", *at.carried(old)]
+    return at.wide(old), [op.value, *at.carried(old)]
 
 
 def _filled(new: Row, event: Update, at: Layout) -> Row:

@@ -6,9 +6,10 @@ Source: PostgreSQL documentation, "Logical Replication Message Formats".
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Final
 
-from cdc.cursor import Cursor, Undecodable
+from cdc.cursor import Cursor, Undecodable, unix_microseconds
 from cdc.event import (
     Begin,
     Column,
@@ -24,6 +25,7 @@ from cdc.event import (
     Type,
     Update,
 )
+from cdc.lsn import Lsn
 from cdc.tuples import Irregular, Pieces, read_row
 
 __all__ = ["Decoder", "Undecodable"]
@@ -31,6 +33,10 @@ __all__ = ["Decoder", "Undecodable"]
 _TEXT_HEAD: Final = b"t\0\0\0"
 """A first column that is a text of less than 256 bytes starts so, before the last byte of its length."""
 
+_BEGIN: Final = Struct(">cQqI")
+_COMMIT: Final = Struct(">cBQQq")
+
+_lsn: Final = int.__new__  # an Lsn from 64 unsigned bits, which needs no check
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
@@ -64,7 +70,7 @@ class Decoder:
         """
         quick = self._quick.get(frame[:12])
         if quick is None:
-            return self._carefully(frame)
+            return _bracket(frame) or self._carefully(frame)
         kind, relation, width = quick
         pieces = frame[12:].split(b"\0\0\0")
         last = pieces.pop()
@@ -177,3 +183,14 @@ class Decoder:
         lsn, prefix = cursor.lsn("the message's LSN"), cursor.string("the message's prefix")
         size = cursor.number(4, "the content's length")
         return Message(flags == 1, lsn, prefix, cursor.take(size, "the content"))
+
+
+def _bracket(frame: bytes) -> Begin | Commit | None:
+    """A transaction's begin or commit, if the frame is one of the right length: of small ones there are many."""
+    if len(frame) == _BEGIN.size and frame[0] == ord("B"):
+        _, final_lsn, commit_time, xid = _BEGIN.unpack(frame)
+        return Begin(_lsn(Lsn, final_lsn), unix_microseconds(commit_time), xid)
+    if len(frame) == _COMMIT.size and frame.startswith(b"C\0"):
+        _, _, commit_lsn, end_lsn, commit_time = _COMMIT.unpack(frame)
+        return Commit(_lsn(Lsn, commit_lsn), _lsn(Lsn, end_lsn), unix_microseconds(commit_time))
+    return None

@@ -10,11 +10,15 @@ from cdc.lsn import Lsn
 
 
 class Op(StrEnum):
-    """What happened to a narrow row. A move is a DELETE at the old place and an UPDATE at the new one."""
+    """What happened to a narrow row. A move is a MOVE at the old place and an UPDATE at the new one.
+
+    MOVE is not DELETE, because a mapping that keeps what was deleted still has to clear the place that a reading left.
+    """
 
     INSERT = "i"
     UPDATE = "u"
     DELETE = "d"
+    MOVE = "m"
 
 
 class Stamp(NamedTuple):

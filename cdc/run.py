@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from cdc.ack import Acknowledger
-from cdc.assembler import Assembler, Draft, Numbering
+from cdc.assembler import Assembler
 from cdc.event import Begin, Commit, Event, Insert
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
+from cdc.numbering import Draft, Numbering
 from cdc.pgoutput import Decoder, Undecodable
 from cdc.record import Changes
 from cdc.rows import SourceRows
 from cdc.standby import CaptureSettings, take_over
 from cdc.stream import Stream
 from cdc.transport import Publisher
+from cdc.watch import Watch
 
 _COLLECT_EVERY: Final = 50_000
 _BATCH: Final = 2_000
@@ -53,7 +55,9 @@ class Capture:
             if stream is None:
                 return
             try:
-                _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop).go()
+                with Watch(self._settings) as watch:
+                    run = _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop)
+                    run.go(watch)
             finally:
                 stream.close()
         finally:
@@ -94,7 +98,7 @@ class _Run:
         self._changes = 0
         self._written = self._reported = time.monotonic()  # the journal, the server
 
-    def go(self) -> None:
+    def go(self, watch: Watch) -> None:
         """Until `stop`, then drain."""
         try:
             while not self._stop.is_set():
@@ -103,6 +107,7 @@ class _Run:
                 # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
                 self._ack.passed(self._stream.passed)
                 self._report_if_due()
+                watch.check()
         except _Stopped:
             pass
         except Undecodable as error:

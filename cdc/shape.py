@@ -90,7 +90,7 @@ def _check_rows(rows: Any, width: int) -> None:
         _restore_unchanged(rows)
     ops = set(map(itemgetter(0), rows))
     if not ops <= _OPS:
-        raise Undecodable("an op in `rows` is none of i, u, d")
+        raise Undecodable("an op in `rows` is none of i, u, d, m")
 
 
 def _restore_unchanged(rows: list[list[Any]]) -> None:

@@ -33,7 +33,8 @@ class CaptureSettings:
 
     `ack_seconds` lie between two acknowledgements while changes come, `idle_seconds` while none come (each one is
     written to the target first). `drain_seconds` is how long a clean stop waits for deliveries. `slot_seconds` is how
-    long to stand by for a slot in use; None: as long as it takes.
+    long to stand by for a slot in use; None: as long as it takes. `watch_seconds` lie between two looks whether
+    everything is published still.
     """
 
     connector: str
@@ -47,6 +48,7 @@ class CaptureSettings:
     idle_seconds: float = 10.0
     drain_seconds: float = 10.0
     slot_seconds: float | None = None
+    watch_seconds: float = 30.0
 
 
 class SlotInUse(Exception):

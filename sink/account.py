@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.lsn import Lsn
+from sink import halts
 from sink.progress import Admission, Landmark, Progress
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -25,13 +26,13 @@ class Recorded(NamedTuple):
 
 
 def load(connection: Connection, connector: str, partitions: Iterable[int]) -> dict[int, Recorded]:
-    """The progress of these partitions. LookupError if one has no row: the connector is not prepared."""
+    """The progress of these partitions. Raises Halt if one has no row."""
     wanted = sorted(partitions)
     rows = connection.execute(_LOAD, [connector, wanted]).fetchall()
     found = {row[0]: Recorded(_progress(*row[:8]), row[8]) for row in rows}
-    if len(found) != len(wanted):
-        missing = sorted(set(wanted) - set(found))
-        raise LookupError(f"partitions {missing} of connector {connector} have no row in widebeam.progress")
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise halts.partitions_changed(connector, missing)
     return found
 
 

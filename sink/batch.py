@@ -61,7 +61,7 @@ class Batch:
         if known is None:
             return
         admission = self.admissions.get(received.partition) or Admission(known)
-        if received.offset < admission.now.next_offset:
+        if received.offset < admission.next_offset:
             return
         self._take(received, admission)
         if self.halted_by is None:

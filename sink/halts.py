@@ -36,6 +36,15 @@ def target_unwritable(error: BaseException, seconds: float) -> Halt:
     )
 
 
+def partitions_changed(connector: str, unknown: list[int]) -> Halt:
+    """The log has partitions that it had not when the connector was made."""
+    return Halt(
+        Cause.PARTITIONS_CHANGED,
+        f"partitions {unknown} of connector {connector} have no row in widebeam.progress: they were added later",
+        "wide keys would change partitions and lose their order: drop the connector and prepare it anew",
+    )
+
+
 def retention_gap(where: str, wanted: int, first: int) -> Halt:
     """The log does not hold the next record any more."""
     return Halt(

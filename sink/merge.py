@@ -68,12 +68,13 @@ class Merger:
     def upsert(self, rows: PartRows) -> None:
         """The stream's rows: what is set wins, what is cleared goes, `_lsn` is the change's. Empty rows are deleted."""
         stage = self._stages[rows.part.table]
-        if rows.lines:
-            self._write(stage.name, stage.copy(rows.sets), rows.lines)
+        if rows.copies:
+            self._stage(stage, rows)
             self._connection.execute(stage.upsert)
         over = self._overflows[rows.part.table] if rows.over_lines else None
         if over is not None:
-            self._write(over.name, over.copy, rows.over_lines)
+            self._empty(over.name)
+            self._write(over.copy, rows.over_lines)
             over.set()
         if rows.clear_lines:
             self._clear(stage, rows)
@@ -82,13 +83,14 @@ class Merger:
 
     def fill(self, rows: PartRows) -> None:
         """A chunk's rows (rule M): only cells that are NULL are filled, and the `_lsn` of a row that exists stays."""
-        if rows.lines:
+        if rows.copies:
             stage = self._stages[rows.part.table]
-            self._write(stage.name, stage.copy(rows.sets), rows.lines)
+            self._stage(stage, rows)
             self._connection.execute(stage.fill)
         if rows.over_lines:
             over = self._overflows[rows.part.table]
-            self._write(over.name, over.copy, rows.over_lines)
+            self._empty(over.name)
+            self._write(over.copy, rows.over_lines)
             over.fill()
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
@@ -99,18 +101,26 @@ class Merger:
                 statement.format(tables.relation(part), sql.Identifier(LSN_COLUMN)), [str(position)]
             )
 
-    def _write(self, name: str, copy: bytes, lines: list[str]) -> None:
-        """Fill a staging table. It is empty at the start of a transaction, not when it is used again in one."""
+    def _stage(self, stage: Stage, rows: PartRows) -> None:
+        self._empty(stage.name)
+        for columns, lines in rows.copies:
+            self._write(stage.copy(columns), lines)
+
+    def _empty(self, name: str) -> None:
+        """A staging table is empty at the start of a transaction, not when it is used again in one."""
         if name in self._used:
             self._connection.execute(sql.SQL("DELETE FROM {}").format(temporary(name)))
         self._used.add(name)
+
+    def _write(self, copy: bytes, lines: list[str]) -> None:
         with self._connection.cursor().copy(copy) as target:
             for start in range(0, len(lines), _WRITE_AT_ONCE):
                 target.write("".join(lines[start : start + _WRITE_AT_ONCE]))
 
     def _clear(self, stage: Stage, rows: PartRows) -> None:
         """Delete the rows that end without a cell; clear the cells of the others."""
-        self._write(stage.clears_name, stage.copy_clears, rows.clear_lines)
+        self._empty(stage.clears_name)
+        self._write(stage.copy_clears, rows.clear_lines)
         here = [sql.SQL("wide.{0} = gone.{0}").format(sql.Identifier(column)) for column in self._mapping.key_columns]
         parts: dict[str, sql.Composable] = {
             "wide": tables.relation(rows.part),

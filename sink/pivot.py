@@ -22,6 +22,7 @@ from sink.several import Cell, SourceRow
 from sink.wide import OVERFLOW, Column, Need
 
 _DELETE: Final = Op.DELETE.value
+_GONE: Final = frozenset((Op.DELETE.value, Op.MOVE.value))
 CONFLICT: Final = "type_conflict"
 IN_OVERFLOW: Final = "in_overflow"
 """Reasons: a column that does not hold the reading; no column, since the key's readings are in the overflow."""
@@ -107,7 +108,7 @@ class Fold:
                 try:
                     index, slots = choices[narrow[discriminator]]  # type: ignore[index]
                     value = narrow[index]
-                    if value.__class__ is str and narrow[0] != _DELETE:
+                    if value.__class__ is str and narrow[0] not in _GONE:
                         cells[slots[narrow[key]]] = escaped(value) if escape else value  # type: ignore[index]
                         continue
                 except KeyError:
@@ -118,8 +119,9 @@ class Fold:
         """One narrow row that is not just a value for its column."""
         key = odd.narrow[self._routes.key]
         misplacement = misplaced(key if isinstance(key, str) else None)
-        if odd.narrow[0] == _DELETE:
-            if not self._ignore_deletes and isinstance(key, str):
+        if odd.narrow[0] in _GONE:
+            kept = self._ignore_deletes and odd.narrow[0] == _DELETE
+            if not kept and isinstance(key, str):
                 _clear(row, route, key)
         elif misplacement is not None or not isinstance(key, str):
             self._misfit(odd, *(misplacement or ("null_key", "the key is unknown")))
@@ -206,8 +208,8 @@ class Fold:
         several = interpreter.rule.several != "refuse"
         self.rows += len(rows)
         for n, narrow in enumerate(rows):
-            gone = narrow[0] == _DELETE
-            if gone and self._ignore_deletes:
+            gone = narrow[0] in _GONE
+            if self._ignore_deletes and narrow[0] == _DELETE:
                 continue
             odd = _Odd(changes, n, narrow, origin)
             found = interpreter.read(head, narrow[1:], gone=gone)

@@ -6,11 +6,10 @@ Source of the rules: generation, sequence, skip; each is there because the log l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cdc.lsn import Lsn
-from cdc.record import Barrier, Record
+from cdc.record import Barrier, Record, Stamp
 
 
 class Progress(NamedTuple):
@@ -38,47 +37,56 @@ class Landmark(NamedTuple):
     broke_offset: int | None
 
 
-@dataclass(slots=True)
 class Admission:
     """The records of one partition in one batch: `known` is where it starts, `now` where it has come to."""
 
-    known: Progress
-    now: Progress = field(init=False)
-    landmarks: list[Landmark] = field(default_factory=list)
-    skipped: int = 0
-    rows: int = 0
-    cells: int = 0
-    commit_time: int | None = None
+    def __init__(self, known: Progress) -> None:
+        self.known = known
+        self._offset, self._high, self._generation = known.next_offset, known.high, known.generation
+        self._sequence, self._broken, self._barrier = known.next_sequence, known.broken, known.barrier
+        self.landmarks: list[Landmark] = []
+        self.skipped = self.rows = self.cells = 0
+        self.commit_time: int | None = None
 
-    def __post_init__(self) -> None:
-        self.now = self.known
+    @property
+    def next_offset(self) -> int:
+        """The offset of the record that comes next."""
+        return self._offset
+
+    @property
+    def now(self) -> Progress:
+        """How far the partition is with what was admitted."""
+        partition, epoch = self.known.partition, self.known.epoch
+        return Progress(
+            partition, epoch, self._offset, self._high, self._generation, self._sequence, self._broken, self._barrier
+        )
 
     def admit(self, offset: int, record: Record) -> bool:
         """Whether to apply the record at this offset. Records come in the order of their offsets."""
-        applicable = self._in_sequence(offset, record) and record.stamp.position >= self.now.high
-        if applicable:
-            barrier = record.stamp.position if isinstance(record, Barrier) else self.now.barrier
-            self.now = self.now._replace(high=record.stamp.position, barrier=max(barrier, self.now.barrier))
-            self.commit_time = record.stamp.commit_time
-        else:
+        self._offset = offset + 1
+        position = record.stamp.position
+        if not self._in_sequence(offset, record.stamp) or position < self._high:
             self.skipped += 1
-        self.pass_over(offset)
-        return applicable
+            return False
+        self._high = position
+        self.commit_time = record.stamp.commit_time
+        if isinstance(record, Barrier):
+            self._barrier = position
+        return True
 
     def pass_over(self, offset: int) -> None:
-        """Leave behind what lies at this offset: applied, dropped, or no record of ours at all."""
-        self.now = self.now._replace(next_offset=offset + 1)
+        """Leave behind what lies at this offset and is no record of ours."""
+        self._offset = offset + 1
 
-    def _in_sequence(self, offset: int, record: Record) -> bool:
+    def _in_sequence(self, offset: int, stamp: Stamp) -> bool:
         """The generation's rule: an older one is a zombie's, and after a gap the next one brings everything again."""
-        stamp, now = record.stamp, self.now
-        if stamp.generation < now.generation:
+        if stamp.generation < self._generation:
             return False
-        if stamp.generation > now.generation:
-            now = now._replace(generation=stamp.generation, next_sequence=0, broken=False)
-            self.landmarks.append(Landmark(now.partition, now.generation, offset, None))
-        if not now.broken and stamp.sequence != now.next_sequence:
-            now = now._replace(broken=True)
-            self.landmarks.append(Landmark(now.partition, now.generation, None, offset))
-        self.now = now._replace(next_sequence=stamp.sequence + 1)
-        return not now.broken
+        if stamp.generation > self._generation:
+            self._generation, self._sequence, self._broken = stamp.generation, 0, False
+            self.landmarks.append(Landmark(self.known.partition, stamp.generation, offset, None))
+        if not self._broken and stamp.sequence != self._sequence:
+            self._broken = True
+            self.landmarks.append(Landmark(self.known.partition, stamp.generation, None, offset))
+        self._sequence = stamp.sequence + 1
+        return not self._broken

@@ -8,23 +8,23 @@ stop, and a rebalance does not make every sink read again what it had polled.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cdc.transport import Assignment, Received
 from sink import halts
-
-_log = logging.getLogger(__name__)
 
 CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # never jump over records, or back
     "partition.assignment.strategy": "cooperative-sticky",
+    # A sink that vanished, or could not say goodbye because the group was just being dealt anew: its partitions stand
+    # still for so long. (Kafka's default is 45 s. Heartbeats come from a thread of their own, whatever the sink does.)
+    "session.timeout.ms": 10_000,
     "isolation.level": "read_uncommitted",  # ours are not in transactions, and somebody else's must not hold us up
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
@@ -35,11 +35,17 @@ CONSUMER: Final[Mapping[str, Any]] = {
 }
 """Our settings of the consumer, which win over those of the user."""
 
+_SESSION_MS: Final = 10_000
+"""After so long without a sign of life a sink's partitions go to the others, unless the user says otherwise."""
+
 _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""
 
 _POLL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of values in one poll at most (or one record)."""
+
+_FAREWELL: Final = 0.3
+"""Seconds for leaving the group in order: partitions are given back, the request to leave goes out."""
 
 _TAKE: Final = 500
 _COMMIT_EVERY: Final = 1.0
@@ -55,11 +61,13 @@ class KafkaReader:
         self._topic = topic
         self._assignment = assignment
         self._failure: BaseException | None = None
-        self._rejoin = False
+        self._wanted: dict[int, int] = {}
         self._unpublished: dict[int, int] = {}
         self._published_at = time.monotonic()
-        self._consumer = Consumer({**client, **CONSUMER, "group.id": group, "error_cb": self._broke})
-        self._subscribe()
+        self._consumer = Consumer(
+            {"session.timeout.ms": _SESSION_MS, **client, **CONSUMER, "group.id": group, "error_cb": self._broke}
+        )
+        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def poll(self, limit: int, timeout: float) -> list[Received]:
         """Up to `limit` records, in order within each partition; waits `timeout` seconds for the first, never for more.
@@ -67,10 +75,6 @@ class KafkaReader:
         Raises Halt when the log does not hold what is wanted, and what `Assignment.assigned` raised; after that only
         `close` is of use.
         """
-        if self._rejoin:
-            self._rejoin = False
-            self._consumer.unsubscribe()
-            self._subscribe()
         received: list[Received] = []
         size = 0
         messages = self._consumer.consume(1, timeout)
@@ -86,6 +90,7 @@ class KafkaReader:
 
     def rewind(self, partition: int, offset: int) -> None:
         """Read this partition from `offset` on."""
+        self._wanted[partition] = offset
         self._consumer.seek(TopicPartition(self._topic, partition, offset))
 
     def applied(self, offsets: dict[int, int]) -> None:
@@ -100,30 +105,35 @@ class KafkaReader:
         return bounds
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group.
+
+        By unsubscribing first: a consumer that is closed while a rebalance is under way can wait for its offsets'
+        commits, which stand behind its own request to join, which the broker answers when all members have joined or
+        were given up. That took as long as the session time-out, here and for the group's next members.
+        """
         self._publish(every=0.0)
+        self._consumer.unsubscribe()
+        self._consumer.consume(1, _FAREWELL)
         self._consumer.close()
 
-    def _subscribe(self) -> None:
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
-        )
-
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """What is raised here would be lost in librdkafka's hands: `poll` raises it, or joins anew."""
+        """What is raised here would be lost in librdkafka's hands: `poll` raises it.
+
+        The partitions are taken all the same, without reading any: a consumer that does not take what it was given
+        cannot give it back, and hangs when it is closed. That an offset is still in the log is for the first fetch
+        to find out.
+        """
         try:
             offsets = self._assignment.assigned([each.partition for each in partitions])
             for each in partitions:
-                each.offset = offsets[each.partition]
-                self._check_bounds(each.partition, each.offset)
+                each.offset = self._wanted[each.partition] = offsets[each.partition]
             consumer.incremental_assign(partitions)
-        except KafkaException as error:
-            _log.warning("%s: partitions could not be taken over: %s", self._topic, error)
-            self._rejoin = True
-            consumer.incremental_assign([])
         except BaseException as error:  # noqa: BLE001
             self._failure = error
-            consumer.incremental_assign([])
+            for each in partitions:
+                each.offset = OFFSET_END
+            consumer.incremental_assign(partitions)
+            consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = [each.partition for each in partitions]
@@ -131,21 +141,15 @@ class KafkaReader:
         self._assignment.revoked(gone)
         for partition in gone:
             self._unpublished.pop(partition, None)
+            self._wanted.pop(partition, None)
         consumer.incremental_unassign(partitions)
-
-    def _check_bounds(self, partition: int, offset: int) -> None:
-        first, end = self.bounds(partition)
-        if offset < first:
-            raise halts.retention_gap(self._place(partition), offset, first)
-        if offset > end:
-            raise halts.log_ends_before(self._place(partition), offset, end)
 
     def _received(self, message: Message) -> Received | None:
         """A record; None for what is only news."""
         partition, offset = message.partition(), message.offset()
         error = message.error()
         if error is not None:
-            self._news(error, partition, offset)
+            self._news(error, partition)
             return None
         if partition is None or offset is None:
             return None
@@ -153,26 +157,20 @@ class KafkaReader:
             partition, offset, _bytes(message.key()), _bytes(message.value()) or b"", message.timestamp()[1]
         )
 
-    def _news(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
+    def _news(self, error: KafkaError, partition: int | None) -> None:
         """An error in the stream of records. librdkafka mends most of them by itself."""
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
-            self._failure = self._out_of_range(partition, offset)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._wanted:
+            self._failure = self._out_of_range(partition, self._wanted[partition])
         elif error.code() in _GONE:
             self._failure = halts.log_gone(self._topic, error.str())
         elif error.fatal():
             self._failure = KafkaException(error)
 
-    def _out_of_range(self, partition: int, offset: int | None) -> BaseException:
-        """The record that is wanted is not in the log: before its beginning or behind its end?"""
-        wanted = offset
-        if wanted is None or wanted < 0:
-            (at,) = self._consumer.position([TopicPartition(self._topic, partition)])
-            wanted = at.offset
-        try:
-            self._check_bounds(partition, wanted)
-        except Exception as found:  # noqa: BLE001
-            return found
-        return halts.retention_gap(self._place(partition), wanted, self.bounds(partition)[0])
+    def _out_of_range(self, partition: int, offset: int) -> Exception:
+        """The brokers do not have the record that is wanted: is it before the log's beginning, or behind its end?"""
+        first, end = self.bounds(partition)
+        place = f"partition {partition} of topic {self._topic}"
+        return halts.log_ends_before(place, offset, end) if offset > end else halts.retention_gap(place, offset, first)
 
     def _broke(self, error: KafkaError) -> None:
         """librdkafka's own troubles: it goes on trying, unless the error is fatal."""
@@ -191,9 +189,6 @@ class KafkaReader:
         self._consumer.commit(offsets=offsets, asynchronous=True)
         self._unpublished.clear()
         self._published_at = time.monotonic()
-
-    def _place(self, partition: int) -> str:
-        return f"partition {partition} of topic {self._topic}"
 
 
 def _bytes(part: bytes | str | None) -> bytes | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cdc.lsn import Lsn
 from sink.copytext import NULL, escaped
@@ -21,6 +22,9 @@ Shape: TypeAlias = "tuple[int, ...]"
 
 Moments: TypeAlias = "dict[tuple[str, WideKey], set[tuple[str, str]]]"
 """Entity identity, wide key -> tables of the rows that were folded there, and where they lie on the chunks' axis."""
+
+
+_NULLS_FOR_A_COPY: Final = 5_000
 
 
 class WideRow:
@@ -59,19 +63,29 @@ class WideRow:
         return f"WideRow({self.position}, {self.cells}, bare={self.bare})"
 
 
+class Lines(NamedTuple):
+    """COPY lines of the key columns, `_lsn` and `columns`.
+
+    Where a row does not set one of them, there is a NULL, which means nothing else: a value that is set is never NULL.
+    """
+
+    columns: list[Column]
+    lines: list[str]
+
+
 @dataclass(slots=True)
 class PartRows:
     """What one part table gets.
 
-    `lines` are COPY lines of the key columns, `_lsn` and the columns `sets`; where a row does not set one of them,
-    there is a NULL, which means nothing else: a value that is set is never NULL. `clear_lines` are COPY lines of the
-    key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is to be cleared. `over_lines` are COPY
-    lines for the overflow `over`: the key columns, `_lsn`, an object of what is set and an array of keys that go.
+    `sets` are all columns that a row sets, `copies` the rows, those together that set about the same columns.
+    `clear_lines` are COPY lines of the key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is
+    to be cleared. `over_lines` are COPY lines for the overflow `over`: the key columns, `_lsn`, an object of what is
+    set and an array of keys that go.
     """
 
     part: Part
     sets: list[Column] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    copies: list[Lines] = field(default_factory=list)
     clears: list[Column] = field(default_factory=list)
     clear_lines: list[str] = field(default_factory=list)
     over: Column | None = None
@@ -94,7 +108,7 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
         _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
     if entity.overflow is not None:
         _put_over(made[entity.overflow.part], entity.overflow, rows)
-    return [each for each in made.values() if each.lines or each.clear_lines or each.over_lines]
+    return [each for each in made.values() if each.copies or each.clear_lines or each.over_lines]
 
 
 def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]) -> None:
@@ -132,14 +146,39 @@ def _columns(entity: Entity, shapes: Iterable[Iterable[int]]) -> list[Column]:
 
 def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple[str, list[str]]]]) -> None:
     """Write the lines that set these columns of one part."""
-    union = [column.ordinal for column in sets]
-    wanted = frozenset(union)
-    for shape, shaped in by_shape.items():
-        here = wanted.intersection(shape)
-        if here:
-            line = _line(shape, union, here)
-            rows.lines += [line(head, values) for head, values in shaped]
+    columns = {column.ordinal: column for column in sets}
     rows.sets = sets
+    for shapes in _grouped(columns.keys(), by_shape):
+        union = sorted(columns.keys() & set().union(*shapes))
+        lines: list[str] = []
+        for shape in shapes:
+            line = _line(shape, union, frozenset(union).intersection(shape))
+            lines += [line(head, values) for head, values in by_shape[shape]]
+        rows.copies.append(Lines([columns[ordinal] for ordinal in union], lines))
+
+
+def _grouped(ordinals: AbstractSet[int], by_shape: Mapping[Shape, Sized]) -> list[list[Shape]]:
+    """The shapes that set some of these, in groups that are copied together.
+
+    A group has at most as many NULLs as values, and then as many as cost no more than another COPY. (One cell in each
+    row, all together: rows times columns of NULLs. Each shape on its own: hundreds of statements.)
+    """
+    groups: list[list[Shape]] = []
+    union: set[int] = set()
+    rows = cells = 0
+    for shape in sorted(by_shape):
+        here = set(shape).intersection(ordinals)
+        if not here:
+            continue
+        more = len(by_shape[shape])
+        if groups and (rows + more) * len(union | here) <= 2 * (cells + more * len(here)) + _NULLS_FOR_A_COPY:
+            groups[-1].append(shape)
+            union |= here
+        else:
+            groups.append([shape])
+            union, rows, cells = here, 0, 0
+        rows, cells = rows + more, cells + more * len(here)
+    return groups
 
 
 def _line(shape: Shape, union: list[int], here: frozenset[int]) -> Callable[[str, list[str]], str]:

@@ -18,12 +18,12 @@ DRIVERS = {"psycopg", "psycopg_pool", "confluent_kafka"}
 
 PURE = {
     "cdc": [
-        "ack", "assembler", "avro", "change", "direct", "envelope", "event", "halt", "lsn", "moment", "narrow",
-        "partition", "pgoutput", "record", "shape", "transport", "tuples",
+        "ack", "assembler", "avro", "change", "cursor", "direct", "envelope", "event", "halt", "lsn", "moment",
+        "narrow", "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
     ],
     "sink": [
-        "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot", "planned", "progress",
-        "route", "rows", "rule", "wide", "width",
+        "batch", "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot", "planned",
+        "progress", "route", "rows", "rule", "wide", "width",
     ],
     "snapshot": ["fold", "plan"],
 }  # fmt: skip

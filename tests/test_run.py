@@ -252,6 +252,7 @@ def test_after_kill_9_of_a_part_the_next_run_converges(pipeline: Pipeline, verb:
     pipeline.prove()
 
 
+@pytest.mark.parametrize("transport", ["kafka"], indirect=True)
 def test_ctrl_c_is_clean_and_the_next_run_resumes(pipeline: Pipeline) -> None:
     with pipeline.writing(), pipeline.start("run", WIDEBEAM_SOURCE__PASSWORD="hunter2") as run:
         until(lambda: pipeline.merged() >= 1 and pipeline.applied() > 0)
@@ -267,6 +268,23 @@ def test_ctrl_c_is_clean_and_the_next_run_resumes(pipeline: Pipeline) -> None:
     pipeline.prove()
 
 
+def test_of_two_runs_the_second_one_takes_over_when_the_first_dies(pipeline: Pipeline) -> None:
+    with pipeline.writing(), pipeline.start("run") as first, pipeline.start("run") as second:
+        until(lambda: pipeline.applied() > 0 and part(second, "stream" if pipeline.kafka is None else "capture"))
+        children = first.children()
+        for process in [first, *children]:
+            process.kill()
+        generation = "SELECT generation FROM widebeam.connectors"
+        until(lambda: pipeline.one(generation) == 2)
+        applied = pipeline.applied()
+        until(lambda: pipeline.applied() > applied)
+        second.send_signal(signal.SIGINT)
+        assert second.wait(60) == 0, pipeline.said()
+    pipeline.converge()
+    pipeline.prove()
+
+
+@pytest.mark.parametrize("transport", ["direct"], indirect=True)
 def test_a_halt_ends_the_run_with_3_and_status_tells_the_way_on(pipeline: Pipeline) -> None:
     pipeline.converge()
     publication = pipeline.one("SELECT publication FROM widebeam.connectors")
@@ -284,6 +302,7 @@ def test_a_halt_ends_the_run_with_3_and_status_tells_the_way_on(pipeline: Pipeli
     assert seen["halt"]["remedy"]
 
 
+@pytest.mark.parametrize("transport", ["kafka"], indirect=True)
 def test_drop_leaves_nothing_behind_but_the_narrow_table(pipeline: Pipeline) -> None:
     narrow = pipeline.narrow()
     pipeline.converge()

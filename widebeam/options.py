@@ -294,7 +294,7 @@ class Sink(Section):
     """[sink]: how changes are applied."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    batch_rows: int = Field(default=20_000, ge=1, le=1_000_000)
+    batch_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
     type_conflict: Literal["quarantine", "widen", "null"] = "quarantine"
     columns_per_table: int = Field(default=5_000, ge=1)
@@ -310,7 +310,7 @@ class Backfill(Section):
     chunk_rows: int = Field(default=200_000, ge=1)
     chunk_hours: float = Field(default=24, gt=0, le=24)
     attempts: int = Field(default=5, ge=1)
-    standby_dsn: str | None = None
+    standby_dsn: str | None = Field(default=None, repr=False)  # from the environment it may hold a password
 
     @field_validator("standby_dsn")
     @classmethod

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
+
+import psycopg
 
 from cdc.direct import MemoryLog
 from cdc.envelope import JSON
@@ -19,7 +23,10 @@ from sink.reader import KafkaReader
 from sink.run import Sink, SinkSettings
 from snapshot.run import Backfill, BackfillSettings
 from widebeam.config import Connector
+from widebeam.crew import Crew
 from widebeam.prepare import Prepared
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -30,8 +37,14 @@ def run_capture(connector: Connector, ready: Prepared, stop: threading.Event) ->
     capture_into(publisher, connector, ready, stop)
 
 
-def capture_into(publisher: Publisher, connector: Connector, ready: Prepared, stop: threading.Event) -> None:
-    """From the slot to any log."""
+def capture_into(
+    publisher: Publisher,
+    connector: Connector,
+    ready: Prepared,
+    stop: threading.Event,
+    ours: Callable[[], None] = lambda: None,
+) -> None:
+    """From the slot to any log; `ours` is called once the slot is ours, before anything is published."""
     settings = CaptureSettings(
         connector=connector.name,
         source_dsn=connector.options.source.conninfo(),
@@ -41,10 +54,23 @@ def capture_into(publisher: Publisher, connector: Connector, ready: Prepared, st
         family=connector.family.narrow if connector.growing else None,
         codec=JSON,
     )
-    with connect(
-        connector.options.target.conninfo(), autocommit=True, application_name="widebeam-capture"
-    ) as journal_session:
-        Capture(settings, publisher, PostgresJournal(journal_session, connector.name)).run(stop)
+    target = connector.options.target.conninfo()
+    with connect(target, autocommit=True, application_name="widebeam-capture") as session:
+        Capture(settings, publisher, _Journal(session, connector.name, ours)).run(stop)
+
+
+class _Journal(PostgresJournal):
+    """Takes a generation exactly when the slot has become ours: the moment to tell others."""
+
+    def __init__(self, session: Session, connector: str, ours: Callable[[], None]) -> None:
+        super().__init__(session, connector)
+        self._ours = ours
+
+    def take_generation(self) -> int:
+        """The number of a new run of capture."""
+        number = super().take_generation()
+        self._ours()
+        return number
 
 
 def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
@@ -88,29 +114,18 @@ def sink_settings(connector: Connector, ready: Prepared) -> SinkSettings:
 def run_stream(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """The direct transport: capture in this thread, the sinks in others, the log in memory between them.
 
-    A sink that fails ends the run of capture; what it had not applied is still in the slot. At a stop capture drains
-    first, which takes the sinks.
+    The sinks begin when the slot is ours. One that fails ends the run of capture; what it had not applied is still in
+    the slot. At a stop capture drains first, which takes the sinks.
     """
-    log, failures, sinks_stop = MemoryLog(ready.partitions), list[BaseException](), threading.Event()
-
-    def work() -> None:
-        try:
-            Sink(sink_settings(connector, ready), log.join).run(sinks_stop)
-        except BaseException as error:  # noqa: BLE001  raised again below, in the thread that can end the process
-            failures.append(error)
-            log.fail(str(error))
-
-    threads = [threading.Thread(target=work, name=f"sink {n}") for n in range(connector.options.sink.workers)]
-    for thread in threads:
-        thread.start()
+    log = MemoryLog(ready.partitions)
+    # A record can only be missing in memory by a fault of ours, and what is passed over counts as durable: no patience.
+    crew = Crew(replace(sink_settings(connector, ready), patience=0.0), log, connector.options.sink.workers)
     try:
-        capture_into(log.publisher(), connector, ready, stop)
+        capture_into(log.publisher(), connector, ready, stop, crew.begin)
     except DeliveryFailed:
-        if not failures:
+        if crew.failure is None:
             raise
     finally:
-        sinks_stop.set()
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise failures[0]
+        crew.end()
+    if crew.failure is not None:
+        raise crew.failure

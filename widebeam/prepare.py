@@ -111,6 +111,16 @@ def prepared(connector: Connector) -> Prepared:
         return _prepared(target, connector, found)
 
 
+def is_set_up(connector: Connector) -> bool:
+    """Whether the connector was set up before: then what is wrong now is a halt, rather than a missing precondition."""
+    try:
+        with connect(connector.options.target.conninfo(), autocommit=True, connect_timeout=10) as target:
+            found = recorded.load(target, connector.name)
+    except psycopg.Error:
+        return False
+    return found is not None and found.cutoff is not None and found.planned
+
+
 @contextmanager
 def alone(target: Session, connector: str) -> Iterator[None]:
     """Nobody else sets this connector up or drops it meanwhile. Ends with the session, too."""

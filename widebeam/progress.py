@@ -9,6 +9,7 @@ from typing import Final, Protocol, TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from widebeam.status import Status
@@ -89,7 +90,7 @@ class Bars:
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
             _BarOrNothing(),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
         )
         self._chunks = self._progress.add_task("backfill", total=None, text="")
@@ -101,10 +102,11 @@ class Bars:
         now, backfill = time.monotonic(), status.backfill
         left = backfill.planned + backfill.failed + backfill.given_up
         total = max(backfill.rows_expected, 1) if backfill.chunks else None
-        text = backfill_text(status, self._backfill.see(backfill.rows, now))
+        text = backfill_text(status, self._backfill.see(backfill.rows, now)).removeprefix("backfill ")
         done = total if backfill.chunks and not left else min(backfill.rows, total or 0)
         self._progress.update(self._chunks, total=total, completed=done or 0, text=text)
-        text = f"{status.state}, {flow_text(status, self._flow.see(status.stream.rows, now))}"
+        rate = self._flow.see(status.stream.rows, now)
+        text = ", ".join([status.state, f"{count(rate)} rows/s", *_behind(status), *_troubles(status)])
         self._progress.update(self._stream, text=text)
 
     def line(self, text: str) -> None:
@@ -121,7 +123,7 @@ class _BarOrNothing(ProgressColumn):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bar = BarColumn(30)
+        self._bar = BarColumn(12)
 
     def render(self, task: Task) -> RenderableType:
         """The bar, or room of its width."""
@@ -147,12 +149,20 @@ def backfill_text(status: Status, rate: float) -> str:
 def flow_text(status: Status, rate: float) -> str:
     """`stream 12 k rows/s, 3.1 MB and 0.2 s behind`."""
     stream = status.stream
-    behind = [size(stream.lag_bytes)] if stream.lag_bytes is not None else []
-    behind += [duration(stream.lag_seconds)] if stream.lag_seconds is not None else []
-    text = f"stream {count(rate)} rows/s, {count(stream.rows)} rows"
-    text += f", {' and '.join(behind)} behind" if behind else ""
-    text += f", {status.quarantine} in quarantine" if status.quarantine else ""
-    return text + "".join(f", {problem}" for problem in status.problems)
+    return ", ".join(
+        [f"stream {count(rate)} rows/s", f"{count(stream.rows)} rows", *_behind(status), *_troubles(status)]
+    )
+
+
+def _behind(status: Status) -> list[str]:
+    stream = status.stream
+    known = [size(stream.lag_bytes)] if stream.lag_bytes is not None else []
+    known += [duration(stream.lag_seconds)] if stream.lag_seconds is not None else []
+    return [f"{' and '.join(known)} behind"] if known else []
+
+
+def _troubles(status: Status) -> list[str]:
+    return [*([f"{status.quarantine} in quarantine"] if status.quarantine else []), *status.problems]
 
 
 def count(number: float) -> str:

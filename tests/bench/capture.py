@@ -60,12 +60,13 @@ TICK = """
 INSERT INTO tenant.tbl_data_timeseries
     (ship_id, data_channel_id, created_time, bool_v, str_v, long_v, double_v, value_format)
 SELECT 'IMO' || 9999000 + n / 250, 'channel_' || lpad((n %% 250)::text, 3, '0'),
-       timestamp '2026-01-01' + %(tick)s::int * interval '15 s',
+       timestamp '2026-01-01' + m / 2000 * interval '15 s',
        CASE WHEN kind = 3 THEN n %% 2 = 0 END, CASE WHEN kind = 2 THEN 'state_' || n %% 7 END,
-       CASE WHEN kind < 2 THEN n * 1000 + %(tick)s::int END,
+       CASE WHEN kind < 2 THEN n * 1000 + m / 2000 END,
        CASE WHEN kind > 3 THEN round((random() * 1000)::numeric, 3)::float8 END,
        CASE WHEN kind < 2 THEN 'Integer' WHEN kind = 2 THEN 'String' WHEN kind = 3 THEN 'Boolean' ELSE 'Decimal' END
-  FROM generate_series(%(low)s::int, %(high)s::int) m, LATERAL (SELECT m %% 2000 AS n) a, LATERAL (SELECT n %% 20 AS kind) b
+  FROM generate_series(%(low)s::int, %(high)s::int) m,
+       LATERAL (SELECT m %% 2000 AS n) a, LATERAL (SELECT n %% 20 AS kind) b
 """
 CONTROL = Path(__file__).parents[2] / "sink" / "control.sql"
 
@@ -95,7 +96,7 @@ def load(dsn: str, rows: int, per_transaction: int) -> Lsn:
         )
         for low in range(0, rows, per_transaction):
             high = min(low + per_transaction, rows) - 1
-            admin.execute(TICK, {"tick": low // 2000, "low": low, "high": high})
+            admin.execute(TICK, {"low": low, "high": high})
         row = admin.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
         assert row is not None
         return Lsn.parse(row[0])

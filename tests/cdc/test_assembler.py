@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.assembler import Assembler, Draft, Numbering
+from cdc.assembler import Assembler
 from cdc.event import (
     UNCHANGED,
     Begin,
@@ -28,6 +28,7 @@ from cdc.event import (
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
+from cdc.numbering import Draft, Numbering
 from cdc.partition import partition
 from cdc.record import Barrier, Changes, Truncated
 
@@ -141,11 +142,11 @@ def test_updates_and_deletes_say_their_op() -> None:
     assert rows_by_wide(found) == [(("x", "t"), [["u", "a", "2", UNCHANGED], ["d", "a", None, None]])]
 
 
-def test_a_move_is_a_delete_at_the_old_place_and_an_update_at_the_new_one() -> None:
+def test_a_move_leaves_the_old_place_and_is_an_update_at_the_new_one() -> None:
     move = Update(READINGS, row("x", "t", "a"), False, row("y", "t", "b", "2"))
     found = drafts(assembler(), [READINGS, *transaction([move])])
     assert rows_by_wide(found) == [
-        (("x", "t"), [["d", "a", None, None]]),
+        (("x", "t"), [["m", "a", None, None]]),
         (("y", "t"), [["u", "b", "2", None]]),
     ]
 
@@ -161,7 +162,7 @@ def test_a_move_takes_an_unchanged_value_from_a_full_old_row() -> None:
     move = Update(FULL, row("x", "t", "a", "1", "old"), True, row("x", "u", "a", "2", UNCHANGED))
     found = drafts(assembler(source=source), [FULL, *transaction([move])])
     assert rows_by_wide(found) == [
-        (("x", "t"), [["d", "a", "1", "old"]]),
+        (("x", "t"), [["m", "a", "1", "old"]]),
         (("x", "u"), [["u", "a", "2", "old"]]),
     ]
     assert source.asked == []
@@ -356,7 +357,7 @@ def replay(found: Sequence[Draft], chance: random.Random) -> dict[Row, str]:
         elif isinstance(record, Changes):
             for op, channel, v, _ in record.rows:
                 cell = (record.wide["ship"], record.wide["at"], channel)
-                if op == "d":
+                if op in ("d", "m"):
                     cells.pop(cell, None)
                 else:
                     cells[cell] = (position, v)

@@ -106,4 +106,4 @@ class Partition:
 
 def _text(op: Value, value: Value) -> str | None:
     """What a row sets its cell to; None clears it."""
-    return None if op == Op.DELETE or value is None else str(value)
+    return None if op in (Op.DELETE, Op.MOVE) or value is None else str(value)

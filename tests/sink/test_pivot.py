@@ -123,6 +123,14 @@ def test_deletes_can_be_ignored(mapping):
     assert cells(fold, entities) == {}
 
 
+def test_a_place_that_a_reading_moved_away_from_is_cleared_even_where_deletes_are_ignored(mapping):
+    entities = {}
+    ignoring = replace(mapping, on_delete="ignore")
+    folded(ignoring, [record([narrow("i", "a", "Decimal", "1")])], entities)
+    fold = folded(ignoring, [record([narrow("m", "a", "Decimal", "1")])], entities)
+    assert cells(fold, entities) == {"a": None}
+
+
 def test_a_cleared_key_without_a_column_is_remembered_for_the_chunks(mapping):
     fold = folded(mapping, [record([narrow("d", "never seen")])])
     assert fold.tables['["ship-1"]']["t1",].bare == {"never seen"}
@@ -215,9 +223,20 @@ def test_sparse_rows_are_spread_over_one_set_of_columns_with_nulls_between(mappi
     fold = folded(mapping, records, entities)
     (rows,) = spread(entities['["ship-1"]'], fold.tables['["ship-1"]'])
     assert [column.key for column in rows.sets] == ["a", "b", "c"]
-    assert sorted(rows.lines) == [
+    (copy,) = rows.copies
+    assert sorted(copy.lines) == [
         "t1\t0/8\t1\t2\t\\N\n", "t2\t0/8\t4\t3\t\\N\n", "t3\t0/8\t6\t\\N\t5\n", "t\\t4\t0/8\t\\N\t7\t\\N\n",
     ]  # fmt: skip
+
+
+def test_very_sparse_rows_are_not_written_as_rows_times_columns(mapping):
+    entities = {}
+    records = [record([narrow("i", f"k{n % 250}", "Decimal", "1")], time=f"t{n}") for n in range(5000)]
+    fold = folded(mapping, records, entities)
+    (rows,) = spread(entities['["ship-1"]'], fold.tables['["ship-1"]'])
+    assert sum(len(copy.lines) for copy in rows.copies) == 5000
+    assert sum(line.count(r"\N") for copy in rows.copies for line in copy.lines) < 20 * 5000
+    assert len(rows.copies) < 40
 
 
 values = st.one_of(st.none(), st.just(UNCHANGED), st.sampled_from(["1", "2", "3"]))

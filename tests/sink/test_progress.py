@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc.halt import Halt
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Stamp
 from sink import account
@@ -156,5 +157,5 @@ def test_an_older_epoch_is_fenced(target):
 
 
 def test_a_partition_without_a_row_is_named(target):
-    with pytest.raises(LookupError, match=r"\[9\]"):
+    with pytest.raises(Halt, match=r"\[9\]"):
         account.load(target, "ships", [0, 9])

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from widebeam import check_kafka
 from widebeam.check import findings
 from widebeam.config import Connector, load
 from widebeam.finding import Finding
@@ -273,7 +274,8 @@ def test_a_server_that_is_not_set_up_says_all_at_once_and_its_remedies_mend_it(m
         server.stop("immediate")
 
 
-def test_servers_that_do_not_answer_are_all_named(make):
+def test_servers_that_do_not_answer_are_all_named(make, monkeypatch):
+    monkeypatch.setattr(check_kafka, "_SECONDS", 1)
     nowhere = "host=127.0.0.1 port=1 dbname=x"
     found = findings(make(nowhere, nowhere, '[kafka]\nbootstrap_servers = "127.0.0.1:1"'))
     assert [finding.where.split(" (")[0] for finding in found] == ["source", "target", "Kafka"]

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from widebeam.demo.gauge import rate
 from widebeam.demo.stage import Stage, strike_kept
+from widebeam.lab.account import new_directory
 
 SMALL = ["--rows", "20000", "--backlog", "20000", "--steady", "1", "--rate", "2000"]
 
@@ -34,13 +38,12 @@ def of(place: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place() -> Iterator[Path]:
     """A directory for temporary files that every account can reach."""
-    made = tmp_path_factory.mktemp("demo")
-    for directory in (made, *list(made.parents)[:2]):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/tmp"):
-            directory.chmod(0o755)
-    return made
+    made = new_directory("wb-test-")
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.mark.parametrize("transport", ["kafka", "direct"])
@@ -52,9 +55,24 @@ def test_the_demo_proves_both_sides_equal_and_leaves_nothing(place: Path, transp
     assert (figures["differences"], figures["transport"]) == (0, transport)
     assert figures["rows"] > 40_000
     assert set(figures["rows_s"]) == {"backfill", "capture", "sink"}
-    assert "wide: column of wide.IMO" in done.stderr
+    assert "wide: column of wide.IMO97" in done.stderr
     assert not list(place.iterdir())
     assert not of(place)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_interrupted_leaves_no_process(place: Path, how: signal.Signals) -> None:
+    arguments = [sys.executable, "-m", "widebeam", "demo", "--direct", *SMALL]
+    env = {**os.environ, "TMPDIR": str(place)}
+    with subprocess.Popen(arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not any("run" in one.info["cmdline"] for one in of(place)):
+            assert process.poll() is None
+        process.send_signal(how)
+    left = of(place)
+    assert how == signal.SIGKILL or not left
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert not alive
+    assert how == signal.SIGKILL or not list(place.iterdir())
 
 
 def test_a_kept_demo_goes_on_until_it_is_stopped(place: Path) -> None:

@@ -50,14 +50,18 @@ def supervise(*programs: str, done=lambda _: False, finite: bool = False, halt: 
     return watch
 
 
+def parts_left() -> list[psutil.Process]:
+    """Our children that are parts, and not servers of other tests."""
+    return [child for child in psutil.Process().children() if "-c" in child.cmdline()]
+
+
 SAYS = "import sys, time; print('hello', file=sys.stderr, flush=True); time.sleep(60)"
 
 
 def test_the_parts_run_until_the_goal_and_are_gone_then():
-    before = set(psutil.Process().children())
     watch = supervise(SAYS, SAYS, done=lambda watch: watch.lines.count("hello") == 2)
     assert watch.lines.count("hello") == 2
-    assert set(psutil.Process().children()) <= before
+    assert parts_left() == []
 
 
 def test_a_part_that_dies_starts_again(tmp_path: Path):
@@ -101,7 +105,7 @@ def test_a_halt_of_a_part_halts_the_run_with_its_recorded_cause_and_ends_the_oth
     with pytest.raises(Halt) as caught:
         supervise("raise SystemExit(3)", SAYS, halt=halt)
     assert caught.value is halt
-    assert not psutil.Process().children()
+    assert parts_left() == []
 
 
 def test_a_halt_that_could_not_be_recorded_is_told_by_its_last_line():
@@ -148,7 +152,7 @@ def test_a_second_signal_ends_by_force():
     Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None).run()
     assert watch.lines == ["ready", "no"]
     assert time.monotonic() - began < 10
-    assert not psutil.Process().children()
+    assert parts_left() == []
 
 
 def test_a_part_dies_with_a_supervisor_that_was_killed(tmp_path: Path):

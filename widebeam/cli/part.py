@@ -22,7 +22,7 @@ from widebeam.child import NAME, PARENT
 from widebeam.cli.outcome import wants_debug
 from widebeam.config import Connector, load
 from widebeam.log import set_up as set_up_log
-from widebeam.prepare import Prepared, prepare, prepared
+from widebeam.prepare import Prepared, is_set_up, prepare, prepared
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
 
@@ -56,7 +56,7 @@ def set_up(connector: Connector, *, alone: bool) -> Prepared:
     """Under a supervisor it has been done; a part alone does it, or says what it takes."""
     if not alone:
         return prepared(connector)
-    found = findings(connector)
+    found = [] if is_set_up(connector) else findings(connector)
     if found:
         raise Preconditions(found)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from widebeam.child import PARENT
 
 
-class PipelineFailed(Exception):
+class PipelineFailed(ChildProcessError):
     """The command ended when it should not, or did not end well."""
 
 

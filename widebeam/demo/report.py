@@ -46,6 +46,8 @@ class Reporter:
 
     def __init__(self, *, as_json: bool) -> None:
         self.console = Console(stderr=as_json, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 120  # a log has no width of its own
         self.as_json = as_json
 
     @contextmanager
@@ -98,4 +100,4 @@ def _rates(figures: Figures) -> Table:
 
 
 def _shown(value: str | None) -> str:
-    return "NULL" if value is None else value
+    return "NULL" if value is None else value or "''"

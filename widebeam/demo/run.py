@@ -185,6 +185,8 @@ def _verify(show: _Show) -> dict[str, Any]:
     if done.returncode not in (0, 1) or not done.stdout.strip():
         raise PipelineFailed(f"`widebeam verify` ended with {done.returncode}\n{done.stderr}")
     proof: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if not proof["fenced"]:
+        raise PipelineFailed("what was written last did not come through the pipeline within a minute")
     return proof
 
 

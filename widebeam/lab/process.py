@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _running: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
 
 
-class ServerFailed(Exception):
+class ServerFailed(ChildProcessError):
     """A server did not start, or ended when it should not. The message has the end of its log."""
 
 

@@ -1,0 +1,123 @@
+"""A sink's session with the target: connected when it is needed, given up at any failure, and made anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event
+from typing import Final, TypeVar
+
+import psycopg
+from psycopg import errors
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_any,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from sink import halts
+from sink.account import Fenced
+from sink.apply import Applier
+from sink.lookup import Lookup
+from sink.registry import Registry
+from sink.settings import SinkSettings
+from sink.target import Connection, open_target
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_PASSING: Final = (
+    psycopg.OperationalError,  # lost connections, deadlocks, serialisation failures, time-outs, a full disk
+    psycopg.InternalError,
+    psycopg.InterfaceError,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    Fenced,
+)
+"""What may be over at the next attempt, on a new connection and from the progress that the target then tells."""
+
+
+class Stopped(Exception):
+    """`stop` was set while something was being tried again."""
+
+
+class Session:
+    """The connection, and what lives as long as it.
+
+    `lost` is set by each failure: what was polled is to be read again.
+    """
+
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
+        self._target: Connection | None = None
+        self._applier: Applier | None = None
+        self._lookup: Lookup | None = None
+        self.lost = False
+
+    @property
+    def target(self) -> Connection:
+        """The connection, in autocommit. Raises Halt if somebody has changed the wide tables."""
+        if self._target is None:
+            self._target = open_target(self._settings.target_dsn, f"widebeam sink {self._settings.mapping.connector}")
+        return self._target
+
+    @property
+    def applier(self) -> Applier:
+        """What applies batches over the connection."""
+        if self._applier is None:
+            registry = Registry(self._settings.mapping)
+            registry.refresh(self.target)
+            registry.check(self.target)
+            self._lookup = self._new_lookup()
+            self._applier = Applier(self.target, self._settings.mapping, registry, self._lookup)
+        return self._applier
+
+    @property
+    def open(self) -> bool:
+        """Is there a connection, as far as is known?"""
+        return self._target is not None and not self._target.broken
+
+    def close(self) -> None:
+        """Give the connection up; whatever was in a transaction is undone by the server."""
+        if self._target is not None:
+            self._target.close()
+        self._target = self._applier = None
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
+
+    def _new_lookup(self) -> Lookup | None:
+        dictionary = self._settings.mapping.rule.dictionary
+        if dictionary is None or self._settings.source_dsn is None:
+            return None
+        return Lookup(self._settings.source_dsn, self._settings.mapping.connector, dictionary)
+
+    def retried(self, action: Callable[[], T], stop: Event) -> T:
+        """Do it until it is done. Raises Halt after `give_up_after` seconds of failures, and Stopped."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PASSING),
+            stop=stop_any(stop_after_delay(self._settings.give_up_after), stop_when_event_set(stop)),
+            wait=wait_random_exponential(0.1, max=5),
+            sleep=sleep_using_event(stop),
+            before_sleep=self._start_anew,
+            reraise=True,
+        )
+        try:
+            return retrying(action)
+        except _PASSING as error:
+            if stop.is_set():
+                raise Stopped from error
+            raise halts.target_unwritable(error, self._settings.give_up_after) from error
+
+    def _start_anew(self, attempt: RetryCallState) -> None:
+        """Whatever the last attempt did or did not, the target's progress tells."""
+        error = None if attempt.outcome is None else attempt.outcome.exception()
+        _log.warning("sink starts anew after %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        self.close()
+        self.lost = True

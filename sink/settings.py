@@ -1,0 +1,27 @@
+"""What a sink needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdc.envelope import decode
+from sink.batch import Decode
+from sink.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """Settings of one sink. The source is read where there is a dictionary, or cells have to be read again.
+
+    `batch_rows` is how many narrow rows go into one target transaction at most (a record is never cut). `patience`
+    is for how many seconds a generation with a gap may be the last one until that is taken for a loss of the log;
+    `give_up_after` for how many one failure may last.
+    """
+
+    target_dsn: str
+    mapping: Mapping
+    source_dsn: str | None = None
+    batch_rows: int = 50_000
+    patience: float = 300.0
+    give_up_after: float = 600.0
+    decode: Decode = decode
