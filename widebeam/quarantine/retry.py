@@ -8,6 +8,7 @@ source's row is the reading, or what overtook it. Nothing comes back: a row that
 is cleared. Entries that were read by a chunk need no position for that, and bytes that can be decoded now neither.
 
 Where deletes are ignored (`on_delete = "ignore"`), a row that is gone says nothing: its entries stay in quarantine.
+Where several source rows meet in a cell, one of them does not say what it holds: they stay, too.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Retried:
 
     `placed`: their cells hold what the source has now; `gone`: the source has no such row any more, and their cells
     are empty. The others stay in quarantine: `unfit` with the reason that holds now, `unread` because they say no
-    source row of this connector, `undecided` because the row is gone and deletes are ignored.
+    source row of this connector, `undecided` because the row is gone and deletes are ignored, or is one of several.
     """
 
     placed: list[int] = field(default_factory=list)
@@ -113,7 +114,9 @@ class Retry:
             self._lookup.refresh(self._target, registry=self._registry)
         for some in shelf.some_at_a_time(self._target, choice):
             cases = self._cases(some)
-            if cases:
+            if self._mapping.rule.several != "refuse":
+                self.done.undecided += [number for case in cases.values() for number in case.ids]
+            elif cases:
                 self._settle(cases)
         return self.done
 
