@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated, Final, TypeAlias
 
 import psycopg
@@ -67,17 +66,25 @@ def set_up(connector: Connector, *, alone: bool) -> Prepared:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second one ends the process at once."""
-    stop = threading.Event()
+    """An event that the first SIGTERM or SIGINT sets; the second one ends the process at once.
 
-    def asked(number: int, _: FrameType | None) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+    A thread waits for them, for an Event must not be set in a signal handler: the handler runs in the middle of
+    anything, also of this very Event's methods, and waits for ever for the lock that those hold. Call it before other
+    threads start, which inherit that these signals are blocked.
+    """
+    stop, wanted = threading.Event(), {signal.SIGTERM, signal.SIGINT}
+    for number in wanted:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+
+    def heed() -> None:
+        signal.sigwait(wanted)
         stop.set()
+        again = signal.sigwait(wanted)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
+        os.kill(os.getpid(), again)
 
-    signal.signal(signal.SIGTERM, asked)
-    signal.signal(signal.SIGINT, asked)
+    threading.Thread(target=heed, name="signals", daemon=True).start()
     return stop
 
 
