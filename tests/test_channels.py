@@ -110,6 +110,7 @@ def test_24000_names_of_up_to_200_bytes_are_24000_columns(pipeline: Fixture) -> 
     assert max(len(name.encode()) for name in names) == 200
     assert len({name.encode()[:63] for name in names}) < 20_000
     write(pipeline, names[:23_000], 0, 1)
+    pipeline.done("plan", "--apply")
     pipeline.converge()
     write(pipeline, names[23_000:], 23_000, 1)
     pipeline.converge()

@@ -87,6 +87,11 @@ class Fixture:
                 stdout=log, stderr=log, start_new_session=True, env=self._env(),
             )  # fmt: skip
 
+    def done(self, verb: str, *options: str) -> None:
+        """Do a verb to its end."""
+        process = self.start(verb, *options)
+        assert process.wait(120) == 0, self.said()
+
     def ask(self, verb: str, *options: str) -> Any:
         """A verb's last line of JSON."""
         done = subprocess.run(
@@ -130,8 +135,7 @@ class Fixture:
         return remedies
 
     def converge(self) -> None:
-        run = self.start("run", "--until-converged")
-        assert run.wait(120) == 0, self.said()
+        self.done("run", "--until-converged")
 
     def live(self) -> None:
         """Run while others write: at first beside the backfill, then after it."""
