@@ -70,6 +70,7 @@ class Interpreter:
         self._width = len(table.entity)
         self._index = {name: n for n, name in enumerate(table.carried)}
         self._real = {name: n for n, name in enumerate(table.wide)}
+        self._axis = rule.axis
         self._where = [(name, wanted) for name, wanted in rule.where.items()]
         self._values = [(self._index[name], name) for name in table.values]
         self._names = {name: n for n, name in enumerate(rule.dictionary.names)} if rule.dictionary else {}
@@ -105,7 +106,7 @@ class Interpreter:
 
     def axis(self, head: Sequence[str | None], row: Values) -> str:
         """Where a row lies on the axis that chunks are ranges of; empty where there is none, or it is NULL."""
-        value = None if self.rule.axis is None else self.real(self.rule.axis, head, row)
+        value = None if self._axis is None else self.real(self._axis, head, row)
         return value if isinstance(value, str) else ""
 
     def real(self, name: str, head: Sequence[str | None], row: Values) -> Value:

@@ -237,7 +237,8 @@ def _contradictions(made: Connector) -> list[str]:
     """What only shows when all options are seen together."""
     table, source = made.table, made.options.source
     names = [*table.wide, *table.key, *table.values]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    shown = [*made.family.rule(table, {}).entity, *table.time]  # the wide tables' key columns, virtual ones too
+    twice = sorted({name for some in (names, shown) for name in some if some.count(name) > 1})
     missing = [
         f"{made.file}, section [{section}]: `password_file`: {path} cannot be read"
         for section, path in (

@@ -149,3 +149,9 @@ def test_a_truncate_of_one_of_several_tables_cannot_be_applied(made):
 )
 def test_the_names_of_a_query_s_columns_are_read_where_they_are_plain(query, names):
     assert select_list(query) == names
+
+
+def test_a_virtual_entity_cannot_have_the_time_s_name(made):
+    dictionary = '\ndictionary = { column = "k", query = "SELECT id, t FROM d" }'
+    with pytest.raises(ConfigError, match="`t` is used for two things"):
+        made(PLAIN.replace('["e"]', '["t"]') + dictionary)
