@@ -16,6 +16,7 @@ from sink.merge import Merger
 from sink.misfit import Misfit
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
+from sink.reread import SourceCells
 from sink.route import Routes
 from sink.rows import PartRows, spread
 from sink.sources import joined
@@ -40,12 +41,18 @@ class Applier:
     """Applies batches over one target connection, which is in autocommit. Lives as long as the connection."""
 
     def __init__(
-        self, connection: Connection, mapping: Mapping, registry: Registry, lookup: Lookup | None = None
+        self,
+        connection: Connection,
+        mapping: Mapping,
+        registry: Registry,
+        lookup: Lookup | None = None,
+        cells: SourceCells | None = None,
     ) -> None:
         self._connection = connection
         self._mapping = mapping
         self._registry = registry
         self._lookup = lookup
+        self._cells = cells
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._merger = Merger(connection, mapping)
@@ -123,7 +130,15 @@ class Applier:
                 fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
             else:
                 fold.add(entry.changes, entry.origin, escape=entry.escape)
+        if fold.touched:
+            self._read_again(fold)
         return fold
+
+    def _read_again(self, fold: Fold) -> None:
+        """Cells in which several rows can meet: what holds is read from the source."""
+        if self._cells is None:
+            raise LookupError("several source rows can meet in a cell, and the sink was not told where the source is")
+        self._cells.settle(fold, self._mapping, self._interpreters)
 
     def _new_interpreters(self) -> Interpreters:
         return Interpreters(self._mapping, None if self._lookup is None else self._lookup.dictionary)
@@ -131,7 +146,9 @@ class Applier:
     def _prepare_to_interpret(self, batch: Batch) -> None:
         """Know the tables that have joined meanwhile, and what their ids mean by now."""
         tables = {entry.changes.table for segment in batch.segments for entry in segment.entries}
-        if any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables):
+        new = any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables)
+        # Rows of a table that this sink has had no record of yet can meet those of others in a cell.
+        if new or (self._mapping.family is not None and self._mapping.rule.several != "refuse"):
             self._mapping = joined(self._connection, self._mapping)
             self._interpreters = self._new_interpreters()
         if self._lookup is not None:

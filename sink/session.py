@@ -25,6 +25,7 @@ from sink.account import Fenced
 from sink.apply import Applier
 from sink.lookup import Lookup
 from sink.registry import Registry
+from sink.reread import SourceCells
 from sink.settings import SinkSettings
 from sink.target import Connection, open_target
 
@@ -58,6 +59,7 @@ class Session:
         self._target: Connection | None = None
         self._applier: Applier | None = None
         self._lookup: Lookup | None = None
+        self._cells: SourceCells | None = None
         self.lost = False
 
     @property
@@ -75,7 +77,8 @@ class Session:
             registry.refresh(self.target)
             registry.check(self.target)
             self._lookup = self._new_lookup()
-            self._applier = Applier(self.target, self._settings.mapping, registry, self._lookup)
+            self._cells = self._new_cells()
+            self._applier = Applier(self.target, self._settings.mapping, registry, self._lookup, self._cells)
         return self._applier
 
     @property
@@ -91,12 +94,20 @@ class Session:
         if self._lookup is not None:
             self._lookup.close()
             self._lookup = None
+        if self._cells is not None:
+            self._cells.close()
+            self._cells = None
 
     def _new_lookup(self) -> Lookup | None:
         dictionary = self._settings.mapping.rule.dictionary
         if dictionary is None or self._settings.source_dsn is None:
             return None
         return Lookup(self._settings.source_dsn, self._settings.mapping.connector, dictionary)
+
+    def _new_cells(self) -> SourceCells | None:
+        if self._settings.mapping.rule.several == "refuse" or self._settings.source_dsn is None:
+            return None
+        return SourceCells(self._settings.source_dsn)
 
     def retried(self, action: Callable[[], T], stop: Event) -> T:
         """Do it until it is done. Raises Halt after `give_up_after` seconds of failures, and Stopped."""

@@ -23,7 +23,8 @@ from snapshot.run import Backfill, BackfillSettings
 from widebeam import barrier, config
 from widebeam.parts import run_stream
 from widebeam.prepare import prepare
-from widebeam.verify import VerifySettings, verify
+from widebeam.proof import VerifySettings
+from widebeam.verify import verify
 
 Wide: TypeAlias = "dict[str, dict[str, str]]"
 """Time -> key -> value, as text; no NULLs."""

@@ -5,6 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from sink.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySettings:
+    """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name."""
+
+    mapping: Mapping
+    source_dsn: str
+    target_dsn: str
+    chunk_rows: int = 200_000
+    chunk_hours: float = 24.0
+    patience: float = 60.0
+    named: int = 100
+
 
 class Place(NamedTuple):
     """Where a cell is: entity, time and key, as texts."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from cdc.session import connect
-from sink.mapping import Mapping
 from sink.registry import Registry
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
@@ -24,7 +22,7 @@ from widebeam.cells import Cells, Narrow, Sums, Wide
 from widebeam.checksum import WideKey
 from widebeam.fence import Fence
 from widebeam.nulled import nulled
-from widebeam.proof import Difference, Place, VerifyReport
+from widebeam.proof import Difference, Place, VerifyReport, VerifySettings
 from widebeam.quarantined import quarantined
 from widebeam.verify_rows import RowComparison
 
@@ -33,19 +31,6 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _RANGES_AT_ONCE: Final = 32
 _CELLS_AT_ONCE: Final = 50_000
 _ROUNDS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class VerifySettings:
-    """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name."""
-
-    mapping: Mapping
-    source_dsn: str
-    target_dsn: str
-    chunk_rows: int = 200_000
-    chunk_hours: float = 24.0
-    patience: float = 60.0
-    named: int = 100
 
 
 def verify(settings: VerifySettings, progress: Callable[[int, int], None] | None = None) -> VerifyReport:

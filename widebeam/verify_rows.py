@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -16,13 +16,10 @@ from sink.registry import Registry
 from sink.several import Cell
 from snapshot.plan import Chunk
 from widebeam.fence import Fence
-from widebeam.proof import Difference, Place, VerifyReport
+from widebeam.proof import Difference, Place, VerifyReport, VerifySettings
 from widebeam.quarantined import Shelved
 from widebeam.range_reader import Found, RangeReader, ranges
 from widebeam.staged import Differing, Staged
-
-if TYPE_CHECKING:
-    from widebeam.verify import VerifySettings
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -19,8 +19,8 @@ from widebeam import config
 from widebeam.cli import app
 from widebeam.parts import run_stream
 from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport
-from widebeam.verify import VerifySettings, verify
+from widebeam.proof import VerifyReport, VerifySettings
+from widebeam.verify import verify
 
 FILE = """
 [source]

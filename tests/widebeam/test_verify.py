@@ -18,8 +18,8 @@ from snapshot.run import Backfill, BackfillSettings
 from widebeam import barrier, config
 from widebeam.parts import run_stream
 from widebeam.prepare import Prepared, prepare
-from widebeam.proof import Difference
-from widebeam.verify import VerifySettings, verify
+from widebeam.proof import Difference, VerifySettings
+from widebeam.verify import verify
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -1,0 +1,138 @@
+"""Reading cells again: where several source rows can meet in a cell, a change only says that the cell may be another.
+
+What holds is read from the source, once the transactions that touched the cell are visible there. So it is at least as
+new as they are; what is newer still comes by the stream too, and the cell is read once more then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.record import Changes, Stamp
+from cdc.rows import await_visible
+from cdc.session import connect
+from sink import tables
+from sink.copytext import unescaped
+from sink.interpret import Interpreters, Reading, Unplaced
+from sink.mapping import Mapping
+from sink.misfit import Misfit, misfit
+from sink.pivot import Fold, Touch
+from sink.reach import Reach, Test
+from sink.rule import Rule
+from sink.several import Cell, Meeting, SourceRow
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_COMMA: Final = sql.SQL(", ")
+
+
+class SourceCells:
+    """A connection to the source for cells that are read again, made at the first need."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: Connection | None = None
+
+    def settle(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
+        """Set or clear the cells that were touched in a fold. Raises psycopg.Error, TimeoutError."""
+        if fold.touched:
+            source = self._connected()
+            await_visible(source, {touch.xid for touch in fold.touched.values()})
+            settle(source, fold, mapping, interpreters)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._dsn, autocommit=True, application_name="widebeam-cells")
+            self._connection.execute("SET default_transaction_read_only = on")
+        return self._connection
+
+
+def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
+    """Set or clear the touched cells by what the source, which is in autocommit, has now."""
+    reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
+    places = {place for touch in fold.touched.values() for place in reaches[touch.row.table].places(touch.row)}
+    meeting = Meeting(mapping.rules)
+    tests = reaches[mapping.table.qualified].tests
+    with source.transaction():
+        source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        for rule in mapping.rules:
+            for row in _rows(source, rule, tests, sorted(places)):
+                meeting.take(row, _readings(interpreters, row, fold))
+    for cell, touch in fold.touched.items():
+        held = meeting.held.get(cell)
+        if held is None and mapping.on_delete == "ignore":
+            continue
+        row, reading = held or (touch.row, Reading(*cell, "", "", None))
+        axes = reaches[touch.row.table].axes(touch.row)
+        moments = [(rule.table.qualified, axis) for rule in mapping.rules for axis in axes]
+        refusal = fold.put(reading, touch.position, moments)
+        if refusal is not None:
+            fold.misfits.append(_misfit(mapping, row, touch, *refusal))
+
+
+def _readings(interpreters: Interpreters, row: SourceRow, fold: Fold) -> Iterator[Reading]:
+    """The readings of a row in cells that were touched; none if the row is not there by `where`."""
+    interpreter = interpreters.of(row.table)
+    found = interpreter.read(row.head, row.row)
+    if not isinstance(found, Unplaced) and interpreter.there(row.head, row.row):
+        yield from (each for each in found if Cell(each.entity, each.time, each.key) in fold.touched)
+
+
+def _rows(source: Connection, rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> Iterator[SourceRow]:
+    if not places:
+        return
+    table, width, rest = rule.table.qualified, len(rule.table.wide), b""
+    with source.cursor().copy(_select(rule, tests, places)) as copy:
+        for block in copy:
+            *lines, rest = (rest + bytes(block)).split(b"\n")
+            for line in lines:
+                values = tuple(map(unescaped, line.decode().split("\t")))
+                yield SourceRow(table, values[:width], values[width:])
+
+
+def _select(rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> sql.Composed:
+    """COPY, as the backfill reads: without casts, which would print another text than the stream's."""
+    table, columns = sql.Identifier(rule.table.schema, rule.table.name), rule.table.columns
+    selected = _COMMA.join(sql.Identifier("source", name) for name in columns)
+    if not tests:
+        return sql.SQL("COPY (SELECT {} FROM {} AS source) TO STDOUT").format(selected, table)
+    wanted = [f"k{n}" for n in range(len(places[0]))]
+    return sql.SQL("COPY (SELECT {} FROM unnest({}) AS wanted ({}) JOIN {} AS source ON {}) TO STDOUT").format(
+        selected,
+        _COMMA.join(
+            sql.SQL("{}::text[]").format(sql.Literal([place[n] for place in places])) for n in range(len(wanted))
+        ),
+        _COMMA.join(map(sql.Identifier, wanted)),
+        table,
+        sql.SQL(" AND ").join(_tests(rule, tests, iter(wanted))),
+    )
+
+
+def _tests(rule: Rule, tests: Iterable[Test], names: Iterator[str]) -> Iterator[sql.Composed]:
+    for test in tests:
+        column, kind = sql.Identifier("source", test.column), tables.type_name(rule.types[test.column])
+        lower = sql.Identifier("wanted", next(names))
+        if test.ranged:
+            upper = sql.Identifier("wanted", next(names))
+            yield sql.SQL("{0} >= {1}::{3} AND {0} <= {2}::{3}").format(column, lower, upper, kind)
+        else:
+            yield sql.SQL("{} = {}::{}").format(column, lower, kind)
+
+
+def _misfit(mapping: Mapping, row: SourceRow, touch: Touch, reason: str, detail: str) -> Misfit:
+    """A row whose reading cannot be placed, as the stream would have brought it."""
+    table = mapping.table
+    stamp = Stamp(mapping.connector, 0, 0, touch.position, touch.xid, 0)
+    wide = dict(zip(table.wide, row.head, strict=True))
+    changes = Changes(stamp, row.table, wide, list(table.carried), [["u", *row.row]])
+    return misfit(changes, 0, "", reason, detail)._replace(origin=touch.origin)
