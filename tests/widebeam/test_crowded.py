@@ -1,0 +1,240 @@
+"""Several source rows in one cell: buckets, many ids of one name, rows that do not count, two tables; under a writer.
+
+What there should be is said by SQL that knows nothing of us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Any, NamedTuple
+
+import pytest
+
+from cdc.session import connect
+from snapshot.run import Backfill, BackfillSettings
+from widebeam import config
+from widebeam.parts import run_stream
+from widebeam.prepare import prepare
+from widebeam.proof import VerifyReport, VerifySettings
+from widebeam.verify import verify
+
+FILE = """
+[source]
+dsn = "{dsn}"
+tables = ["public.a", "public.b"]
+entity = []
+key = "name"
+several = "{several}"
+order_by = ["n"]
+where = {{ good = ["1"] }}
+{time}
+[source.dictionary]
+column = "id"
+query = "SELECT id, name FROM public.names"
+[source.value]
+columns = ["v"]
+nulls = ["-1"]
+[target]
+dsn = "{dsn}"
+layout = "single"
+"""
+
+TABLES = """
+CREATE TABLE names (id int PRIMARY KEY, name text NOT NULL);
+INSERT INTO names VALUES (1, 'speed'), (2, 'speed'), (3, 'heat'), (4, 'unused');
+CREATE SEQUENCE serial;
+CREATE TABLE a ({columns}, id int, good int, v int, n bigint DEFAULT nextval('serial') PRIMARY KEY);
+CREATE TABLE b ({columns}, id int, good int, v int, n bigint DEFAULT nextval('serial') PRIMARY KEY);
+ALTER TABLE a REPLICA IDENTITY FULL;
+ALTER TABLE b REPLICA IDENTITY FULL;
+CREATE INDEX ON a ({axis});
+CREATE INDEX ON b ({axis});
+"""
+
+
+class Form(NamedTuple):
+    """A way to say the time: its columns, a moment for the n-th second, the wide time in SQL, and the options."""
+
+    columns: str
+    second: Callable[[float], str]
+    wide: str
+    options: str
+
+    @property
+    def names(self) -> list[str]:
+        return [each.split()[0] for each in self.columns.split(", ")]
+
+
+BASE = 1_729_987_000  # some minutes before the clocks of Oslo are put back
+BUCKETED = "to_timestamp(floor(({} + 7.5) / 15) * 15)::text"
+FORMS = {
+    "as it is": Form(
+        "at timestamptz", lambda s: f"to_timestamp({BASE + int(s)})", "at::text", 'time = "at"'
+    ),
+    "a timestamptz in buckets": Form(
+        "at timestamptz", lambda s: f"to_timestamp({BASE + s:.3f})", BUCKETED.format("extract(epoch FROM at)"),
+        'time = "at"\ntime_bucket = "15 s"',
+    ),
+    "local time in buckets": Form(
+        "at timestamp", lambda s: f"to_timestamp({BASE + s * 60:.3f}) AT TIME ZONE 'Europe/Oslo'",
+        BUCKETED.format("extract(epoch FROM at AT TIME ZONE 'Europe/Oslo')"),
+        'time = "at"\ntime_zone = "Europe/Oslo"\ntime_bucket = "15 s"',
+    ),
+    "milliseconds in buckets": Form(
+        "at bigint", lambda s: f"{int((BASE + s) * 1000)}", BUCKETED.format("at / 1000.0"),
+        'time = "at"\ntime_form = "epoch_ms"\ntime_bucket = "15 s"',
+    ),
+    "seconds with a fraction": Form(
+        "at float8", lambda s: f"{BASE + int(s)}.25",
+        "(timestamptz 'epoch' + round(at::text::numeric * 1000000)::bigint * interval '1 us')::text",
+        'time = "at"\ntime_form = "epoch_float"',
+    ),
+    "seconds and nanoseconds": Form(
+        "clock int, ns int", lambda s: f"{BASE + int(s)}, {int(s) % 2 * 500}",
+        "concat_ws('|', to_timestamp(clock), ns)", 'time = ["clock", "ns"]\ntime_form = "s_ns"',
+    ),
+}  # fmt: skip
+
+
+class Crowd:
+    """Two narrow tables, their connector, and a writer's changes."""
+
+    def __init__(self, dsn: str, file: Path, form: Form, several: str) -> None:
+        self.dsn, self.form, self.several, self.random = dsn, form, several, Random(5)
+        file.write_text(FILE.format(dsn=dsn, several=several, time=form.options))
+        self.connector = config.load(str(file), {})
+        self.execute(TABLES.format(columns=form.columns, axis=form.names[0]))
+        for _ in range(400):
+            self.execute(self.insert())
+
+    def execute(self, statement: str) -> list[Any]:
+        with connect(self.dsn, autocommit=True) as session:
+            cursor = session.execute(f"SET search_path = public; {statement}".encode())
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def insert(self) -> str:
+        r = self.random
+        when = self.form.second(r.random() * 200)
+        return (
+            f"INSERT INTO {r.choice('ab')} ({', '.join(self.form.names)}, id, good, v) VALUES"
+            f" ({when}, {r.choice([1, 1, 2, 3, 3])}, {r.choice([0, 1, 1, 1])}, {r.choice([-1, *range(20)])})"
+        )
+
+    def change(self) -> str:
+        r = self.random
+        table = r.choice("ab")
+        some = (
+            f"WHERE n IN (SELECT n FROM {table} ORDER BY md5(n::text || {r.random()}::text) LIMIT {r.choice([1, 3])})"
+        )
+        when = f"({', '.join(self.form.names)}) = ROW({self.form.second(r.random() * 200)})"
+        return r.choice(
+            [
+                self.insert(),
+                f"DELETE FROM {table} {some}",
+                f"UPDATE {table} SET v = v + 1 {some}",
+                f"UPDATE {table} SET v = NULL {some}",
+                f"UPDATE {table} SET good = 1 - good {some}",
+                f"UPDATE {table} SET id = 4 - id {some} AND id < 4",
+                f"UPDATE {table} SET {when} {some}",
+                f"UPDATE {table} SET n = nextval('serial') {some}",
+            ]
+        )
+
+    def write(self) -> None:
+        for _ in range(60):
+            self.execute("; ".join(["BEGIN", *(self.change() for _ in range(self.random.choice([1, 4]))), "COMMIT"]))
+
+    def prepare(self) -> None:
+        self.ready = prepare(self.connector)
+
+    def backfill(self) -> None:
+        Backfill(BackfillSettings(self.ready.mapping, self.dsn, self.dsn)).run(Event())
+
+    def verify(self, patience: float = 60) -> VerifyReport:
+        return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=patience))
+
+    def should(self) -> set[tuple[str, str, str]]:
+        order = ", ".join(f"{each} {'DESC' if self.several == 'last' else 'ASC'}" for each in (*self.form.names, "n"))
+        rows = self.execute(
+            "SELECT place, name, v::text FROM (SELECT DISTINCT ON (name, place) * FROM"
+            f" (SELECT *, {self.form.wide} AS place FROM (TABLE a UNION ALL TABLE b) AS u JOIN names USING (id)"
+            f" WHERE good = 1) AS r ORDER BY name, place, {order}) AS holds WHERE v IS NOT NULL AND v <> -1"
+        )
+        return set(rows)
+
+    def there(self) -> set[tuple[str, str, str]]:
+        place = f"concat_ws('|', {', '.join(self.form.names)})"
+        cells = [
+            row
+            for (name,) in self.execute("SELECT column_name FROM widebeam.columns")
+            for row in self.execute(
+                f'SELECT {place}, \'{name}\', "{name}"::text FROM wide.crowd WHERE "{name}" IS NOT NULL'
+            )
+        ]
+        return set(cells)
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        stop = Event()
+        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("form", "several", "backfill_first"),
+    [
+        ("as it is", "last", True),
+        ("a timestamptz in buckets", "first", False),
+        ("local time in buckets", "last", False),
+        ("milliseconds in buckets", "last", False),
+        ("seconds with a fraction", "first", True),
+        ("seconds and nanoseconds", "last", False),
+    ],
+)
+def test_each_cell_has_what_its_rows_come_to_under_a_writer(
+    database: str, tmp_path: Path, form: str, several: str, backfill_first: bool
+) -> None:
+    crowd = Crowd(database, tmp_path / "crowd.toml", FORMS[form], several)
+    crowd.prepare()
+    if backfill_first:
+        crowd.backfill()
+        assert crowd.there() == crowd.should()
+    with crowd.streaming():
+        crowd.write()
+        if not backfill_first:
+            crowd.verify()  # all of it is applied, and the chunks come late
+            crowd.backfill()
+        report = crowd.verify()
+        assert (report.differing, report.in_motion, report.quarantined, report.fenced) == ([], 0, 0, True)
+    assert crowd.there() == crowd.should()
+    assert report.cells == len(crowd.there()) > 20
+
+
+def test_verify_names_the_cells_that_differ_and_those_alone(database: str, tmp_path: Path) -> None:
+    crowd = Crowd(database, tmp_path / "crowd.toml", FORMS["milliseconds in buckets"], "last")
+    crowd.prepare()
+    crowd.backfill()
+    assert crowd.verify(0.05).right
+    (place, key, value), *_ = sorted(crowd.there())
+    crowd.execute(f"UPDATE wide.crowd__1 SET {key} = {key} + 1 WHERE at = '{place}'")
+    crowd.execute("INSERT INTO wide.crowd__1 (at, _lsn, heat) VALUES ('1999-01-01', '0/0', 7)")
+    crowd.execute(f"INSERT INTO a (at, id, good, v) VALUES ({FORMS['milliseconds in buckets'].second(9999)}, 99, 1, 5)")
+    report = crowd.verify(0.05)
+    cells = {(each.time[0], each.key, each.narrow, each.wide) for each in report.differing if len(each.key) < 6}
+    assert cells == {
+        (place, key, value, str(int(value) + 1)),
+        ("1999-01-01 00:00:00+00", "heat", None, "7"),
+    }
+    assert [each.key.split(": ")[:2] for each in report.differing if len(each.key) > 5] == [["public.a", "unknown_id"]]
+    assert report.differences == 3
