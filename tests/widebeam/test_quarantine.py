@@ -12,14 +12,16 @@ from psycopg import sql
 
 from cdc.envelope import decode, encode
 from cdc.lsn import Lsn
+from cdc.moment import TimeRule
 from cdc.narrow import NarrowTable
 from cdc.record import Changes, Stamp
 from cdc.session import connect
 from cdc.transport import Received
-from sink import account
+from sink import account, quarantine
 from sink.apply import Applier
 from sink.batch import Batch
 from sink.mapping import Mapping
+from sink.misfit import misfit
 from sink.registry import Registry
 from sink.rule import Rule
 from sink.target import open_target
@@ -95,6 +97,12 @@ class Stage:
         batch.take(Received(0, self.offset, None, value, -1))
         Applier(self.target, self.mapping, registry).apply(batch)
         self.offset += 1
+
+    def bring_misfit(self, row, at):
+        """One change that goes into quarantine."""
+        stamp = Stamp("ships", 1, 0, Lsn(0x108), 1, 0)
+        changes = Changes(stamp, TABLE, {"ship": "a", "at": at}, COLUMNS, [row])
+        quarantine.write(self.target, "ships", [misfit(changes, 0, "0:0", "unknown_discriminator", "by hand")])
 
     def retry(self, **choice):
         return Retry(self.source, self.target, self.mapping, patience=5).run(Choice("ships", **choice))
@@ -213,6 +221,20 @@ def test_rows_gone_while_deletes_are_ignored_are_not_decided(stage):
     stage.mapping = replace(mapping(T="t"), on_delete="ignore")
     assert stage.retry().undecided == [1]
     assert stage.reasons() == ["unknown_discriminator"]
+
+
+def test_where_several_rows_meet_in_a_cell_the_one_that_holds_now_is_placed(stage):
+    stage.source.execute("ALTER TABLE tenant.readings DROP CONSTRAINT readings_pkey")
+    stage.source.execute(
+        "INSERT INTO tenant.readings VALUES ('a', '2024-01-01 00:00:01', 'state', NULL, 'one', 'T'),"
+        " ('a', '2024-01-01 00:00:04', 'state', NULL, 'two', 'T'),"
+        " ('a', '2024-01-01 00:00:09', 'state', NULL, 'no', 'T')"
+    )
+    stage.bring_misfit(["u", "state", None, "one", "T"], at="2024-01-01 00:00:01")
+    known = mapping(T="t")
+    stage.mapping = replace(known, rules=(replace(known.rule, several="last", time=TimeRule(bucket=10_000_000)),))
+    assert stage.retry().placed == [1]
+    assert stage.wide("state") == ("two",)
 
 
 def test_it_waits_for_whoever_has_written_and_is_not_visible_yet(stage):

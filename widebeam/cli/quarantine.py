@@ -180,4 +180,4 @@ def _show_retried(done: Retried) -> None:
     if done.unread:
         typer.echo(f"  {len(done.unread):,} do not say a source row of this connector")
     if done.undecided:
-        typer.echo(f"  {len(done.undecided):,} not decided: no source row where deletes are ignored, or one of several")
+        typer.echo(f"  {len(done.undecided):,} have no source row any more, and deletes are ignored: not decided")

@@ -8,7 +8,7 @@ source's row is the reading, or what overtook it. Nothing comes back: a row that
 is cleared. Entries that were read by a chunk need no position for that, and bytes that can be decoded now neither.
 
 Where deletes are ignored (`on_delete = "ignore"`), a row that is gone says nothing: its entries stay in quarantine.
-Where several source rows meet in a cell, one of them does not say what it holds: they stay, too.
+Where several source rows meet in a cell, all that can be in it are read, as the stream does it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
+from sink.reread import settle
 from sink.route import Routes
 from sink.rows import PartRows, spread
 from sink.wide import OVERFLOW, Refused
@@ -50,7 +51,7 @@ class Retried:
 
     `placed`: their cells hold what the source has now; `gone`: the source has no such row any more, and their cells
     are empty. The others stay in quarantine: `unfit` with the reason that holds now, `unread` because they say no
-    source row of this connector, `undecided` because the row is gone and deletes are ignored, or is one of several.
+    source row of this connector, `undecided` because the row is gone and deletes are ignored.
     """
 
     placed: list[int] = field(default_factory=list)
@@ -114,9 +115,7 @@ class Retry:
             self._lookup.refresh(self._target, registry=self._registry)
         for some in shelf.some_at_a_time(self._target, choice):
             cases = self._cases(some)
-            if self._mapping.rule.several != "refuse":
-                self.done.undecided += [number for case in cases.values() for number in case.ids]
-            elif cases:
+            if cases:
                 self._settle(cases)
         return self.done
 
@@ -202,6 +201,8 @@ class Retry:
             else:
                 changed = [[Op.DELETE.value, *case.row.row]]
             fold.add(self._changes(cell, changed, positions), str(number), escape=True)
+        if fold.touched:
+            settle(self._source, fold, self._mapping, self._interpreters)
         return fold
 
     def _changes(self, cell: Cell, rows: list[list[Value]], positions: dict[int, Lsn]) -> Changes:
