@@ -28,6 +28,8 @@ MOST_BYTES: Final = 160 * 1024 * 1024
 """How heavy a fold may get. A worker with one of this weight stays under 300 MB."""
 
 _ROWS_AT_ONCE: Final = 500
+_MOST_AT_ONCE: Final = 32_000
+"""Rows at once after many new keys: each time that columns are made costs as much as all columns of their view."""
 _BYTES_AT_ONCE: Final = 1024 * 1024
 
 
@@ -68,6 +70,7 @@ class ChunkReader:
         dictionary, self._look_up = lookup or (Dictionary(), lambda: None)
         self._interpreters = Interpreters(mapping, dictionary)
         self._refused: Refused = {}
+        self._at_once = _ROWS_AT_ONCE
         self._crowded = mapping.rule.several != "refuse"
 
     @contextmanager
@@ -143,6 +146,7 @@ class ChunkReader:
             if not needs:
                 return
             self._refused |= self._ensure(needs)
+            self._at_once = min(self._at_once * 2, _MOST_AT_ONCE)
         raise LookupError(f"keys have neither a column nor a reason for it: {needs[:3]}")
 
     def _lines(self, chunk: Chunk, stop: Event) -> Iterator[tuple[list[str], int]]:
@@ -152,7 +156,7 @@ class ChunkReader:
             for block in copy:
                 blocks.append(block)
                 size += len(block)
-                if len(blocks) >= _ROWS_AT_ONCE or size > _BYTES_AT_ONCE:
+                if len(blocks) >= self._at_once or size > _BYTES_AT_ONCE:
                     if stop.is_set():
                         raise Stopped
                     yield b"".join(blocks).decode().split("\n")[:-1], size

@@ -96,7 +96,7 @@ def load(dsn: str, rows: int, chunk_rows: int, sparse: bool) -> None:
             " cutoff, cutoff_snapshot, column_types, source_oid, settings) VALUES ('ships', 'direct', 1, '', '', '', 1,"
             " pg_current_wal_insert_lsn(), pg_current_snapshot(), '{}', 0, '{}')"
         )
-        ledger.write_plan(admin, "ships", plan_chunks(admin, TABLE, MAPPING.types["created_time"], chunk_rows, 24))
+        ledger.write_plan(admin, "ships", plan_chunks(admin, MAPPING.rule, chunk_rows, 24))
 
 
 def raw_copy(dsn: str) -> float:

@@ -52,7 +52,7 @@ def test_a_standby_is_waited_for_until_it_has_replayed_the_gate(
             await_replay(late, gate, Event(), seconds=0.2)
         control.execute("SELECT pg_wal_replay_resume()")
         assert await_replay(late, gate, Event(), seconds=30)
-        ledger.write_plan(primary, "ships", plan_chunks(primary, mapping.table, mapping.types["created_time"], 100, 24))
+        ledger.write_plan(primary, "ships", plan_chunks(primary, mapping.rule, 100, 24))
         there = standby.dsn(primary.info.dbname)
         counts = Backfill(BackfillSettings(mapping, database, database, standby_dsn=there)).run(Event())
         assert (counts.rows, counts.cells, counts.given_up) == (1, 1, 0)
