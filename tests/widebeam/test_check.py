@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -259,7 +260,8 @@ def test_a_database_in_another_encoding_is_found_on_both_sides(postgres, make):
 
 def test_a_server_that_is_not_set_up_says_all_at_once_and_its_remedies_mend_it(make):
     settings = {"wal_level": "replica", "max_replication_slots": "0", "max_wal_senders": "0", "max_connections": "9"}
-    server = PostgresServer.start(new_directory("wb-check-") / "pg", settings={**QUICK, **settings})
+    directory = new_directory("wb-check-")
+    server = PostgresServer.start(directory / "pg", settings={**QUICK, **settings})
     try:
         run(server.dsn(), NARROW)
         connector = make(server.dsn(), server.dsn())
@@ -272,6 +274,7 @@ def test_a_server_that_is_not_set_up_says_all_at_once_and_its_remedies_mend_it(m
         assert findings(after) == [], whats(findings(after))
     finally:
         server.stop("immediate")
+        shutil.rmtree(directory)
 
 
 def test_servers_that_do_not_answer_are_all_named(make, monkeypatch):
