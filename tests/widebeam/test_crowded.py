@@ -15,8 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from cdc.session import connect
+from snapshot.merge import ChunkMerger
+from snapshot.plan import Chunk
+from snapshot.reader import Reading
 from snapshot.run import Backfill, BackfillSettings
 from widebeam import config
+from widebeam.fence import Fence
 from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
@@ -159,6 +163,12 @@ class Crowd:
     def verify(self, patience: float = 60) -> VerifyReport:
         return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=patience))
 
+    def fenced(self) -> bool:
+        with connect(self.dsn, autocommit=True) as session:
+            fence = Fence(session, session, "crowd", 60)
+            fence.pass_all()
+            return fence.holds
+
     def should(self) -> set[tuple[str, str, str]]:
         order = ", ".join(f"{each} {'DESC' if self.several == 'last' else 'ASC'}" for each in (*self.form.names, "n"))
         rows = self.execute(
@@ -219,6 +229,56 @@ def test_each_cell_has_what_its_rows_come_to_under_a_writer(
         assert (report.differing, report.in_motion, report.quarantined, report.fenced) == ([], 0, 0, True)
     assert crowd.there() == crowd.should()
     assert report.cells == len(crowd.there()) > 20
+
+
+def test_cells_that_are_cleared_after_a_chunk_was_read_and_before_it_is_merged_stay_clear(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(database, tmp_path / "crowd.toml", FORMS["milliseconds in buckets"], "last")
+    crowd.prepare()
+    merge, late = ChunkMerger.merge, list[str]()
+
+    def merge_late(self: ChunkMerger, chunk: Chunk, reading: Reading, began: float) -> bool:
+        if chunk.source == "public.b":  # those of a are merged by now
+            crowd.execute("DELETE FROM a WHERE id < 3; DELETE FROM b WHERE id < 3")
+            assert crowd.fenced()
+            late.append(chunk.source)
+        return merge(self, chunk, reading, began)
+
+    monkeypatch.setattr(ChunkMerger, "merge", merge_late)
+    with crowd.streaming():
+        crowd.backfill()
+    assert late
+    assert crowd.there() == crowd.should() != set()
+
+
+def test_without_a_time_cells_are_read_again_by_their_entity(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(database, tmp_path / "crowd.toml", FORMS["as it is"], "last")
+    text = (
+        crowd.connector.file.read_text()
+        .replace("entity = []", 'entity = ["place"]')
+        .replace('time = "at"', "time = []")
+    )
+    crowd.connector.file.write_text(text)
+    crowd.execute("ALTER TABLE a ADD place int DEFAULT 7; ALTER TABLE b ADD place int DEFAULT 7")
+    crowd.connector = config.load(str(crowd.connector.file), {})
+    crowd.prepare()
+    merge = ChunkMerger.merge
+
+    def merge_late(self: ChunkMerger, chunk: Chunk, reading: Reading, began: float) -> bool:
+        crowd.execute("DELETE FROM a WHERE id = 3; DELETE FROM b WHERE id = 3")
+        first = "(SELECT min(n) FROM a WHERE id = 1)"
+        crowd.execute(f"UPDATE a SET v = 77, n = nextval('serial'), good = 1 WHERE n = {first}")
+        assert crowd.fenced()
+        return merge(self, chunk, reading, began)
+
+    monkeypatch.setattr(ChunkMerger, "merge", merge_late)
+    with crowd.streaming():
+        crowd.backfill()
+        assert crowd.verify().right
+    assert crowd.execute("SELECT place, speed, to_jsonb(c) ->> 'heat' FROM wide.crowd c") == [(7, 77, None)]
 
 
 def test_verify_names_the_cells_that_differ_and_those_alone(database: str, tmp_path: Path) -> None:
