@@ -56,6 +56,7 @@ table = "odd.readings 읽기"
 entity = ["entity"]
 time = "moment"
 key = "key"
+{rule}
 [source.value]
 columns = [{columns}]
 [target]
@@ -69,15 +70,17 @@ def columns() -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, TYPES))
 
 
-@pytest.fixture(params=["direct", "kafka"])
+@pytest.fixture(params=["direct", "kafka", "reread"])
 def pipeline(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Fixture:
-    section = ""
+    section, rule = "", ""
+    if request.param == "reread":  # row by row through the rules, and read again from the source
+        rule = 'several = "last"\norder_by = ["key"]'
     if request.param == "kafka":
         bootstrap, topic = request.getfixturevalue("kafka").bootstrap, request.getfixturevalue("topic")
         section = f'[kafka]\nbootstrap_servers = "{bootstrap}"\ntopic = "{topic}"\npartitions = 2\n'
     file = tmp_path / "fidelity.toml"
     names = ", ".join(f'"{name}"' for name in TYPES)
-    file.write_text(FILE.format(dsn=database, columns=names, kafka=section))
+    file.write_text(FILE.format(dsn=database, columns=names, kafka=section, rule=rule))
     made = Fixture("fidelity", database, tmp_path, connector=file)
     with made.session() as session:
         fields = sql.SQL(", ").join(

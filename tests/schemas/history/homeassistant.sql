@@ -13,3 +13,7 @@ FROM states_meta, generate_series(0, 999) m;
 INSERT INTO states (state, last_updated_ts, metadata_id, origin_idx)
 SELECT (m * 10 + twice)::text, 1704070000.25 + m, metadata_id, 0
 FROM states_meta, generate_series(0, 99) m, generate_series(1, 2) twice WHERE entity_id LIKE 'sensor.%';
+-- Where the later of two states says that nothing is known, nothing is known.
+INSERT INTO states (state, last_updated_ts, metadata_id, origin_idx)
+SELECT CASE WHEN (m + twice) % 2 = 0 THEN 'unavailable' ELSE '1' END, 1704075000.25 + m, 1, 0
+FROM generate_series(0, 99) m, generate_series(1, 2) twice;
