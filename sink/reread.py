@@ -101,30 +101,54 @@ def _rows(source: Connection, rule: Rule, tests: list[Test], places: list[tuple[
 
 
 def _select(rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> sql.Composed:
-    """COPY, as the backfill reads: without casts, which would print another text than the stream's."""
-    table, columns = sql.Identifier(rule.table.schema, rule.table.name), rule.table.columns
-    selected = _COMMA.join(sql.Identifier("source", name) for name in columns)
+    """COPY, as the backfill reads: without casts, which would print another text than the stream's.
+
+    For ranges of time, one of them after the other by its index: a planner has no idea how short they are, and would
+    rather join by anything else. What else is wanted in a range is a list, and may find more than was asked for.
+    """
+    table = sql.Identifier(rule.table.schema, rule.table.name)
+    selected = _COMMA.join(sql.Identifier("source", name) for name in rule.table.columns)
     if not tests:
         return sql.SQL("COPY (SELECT {} FROM {} AS source) TO STDOUT").format(selected, table)
-    wanted = [f"k{n}" for n in range(len(places[0]))]
-    return sql.SQL("COPY (SELECT {} FROM unnest({}) AS wanted ({}) JOIN {} AS source ON {}) TO STDOUT").format(
-        selected,
-        _COMMA.join(
-            sql.SQL("{}::text[]").format(sql.Literal([place[n] for place in places])) for n in range(len(wanted))
-        ),
-        _COMMA.join(map(sql.Identifier, wanted)),
-        table,
-        sql.SQL(" AND ").join(_tests(rule, tests, iter(wanted))),
+    ranged = tests[0].ranged
+    wanted = list(_by_range(places)) if ranged else places
+    names = [f"k{n}" for n in range(len(wanted[0]))]
+    lists = (sql.SQL("{}::text[]").format(sql.Literal([each[n] for each in wanted])) for n in range(len(names)))
+    form = sql.SQL(
+        "COPY (SELECT {0} FROM unnest({1}) AS wanted ({2})"
+        " CROSS JOIN LATERAL (SELECT {0} FROM {3} AS source WHERE {4} OFFSET 0) AS source) TO STDOUT"
+        if ranged
+        else "COPY (SELECT {0} FROM unnest({1}) AS wanted ({2}) JOIN {3} AS source ON {4}) TO STDOUT"
     )
+    where = sql.SQL(" AND ").join(_tests(rule, tests, iter(names)))
+    return form.format(selected, _COMMA.join(lists), _COMMA.join(map(sql.Identifier, names)), table, where)
 
 
-def _tests(rule: Rule, tests: Iterable[Test], names: Iterator[str]) -> Iterator[sql.Composed]:
+def _by_range(places: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Each range once, and for each of the other tests an array of its values there."""
+    found: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for place in places:
+        found.setdefault(place[:2], []).append(place[2:])
+    for bounds, rest in found.items():
+        yield (*bounds, *(_array(dict.fromkeys(values)) for values in zip(*rest, strict=True)))
+
+
+def _array(values: Iterable[str]) -> str:
+    """An array as text. Source: PostgreSQL documentation, "Array Input and Output Syntax"."""
+    quoted = (each.replace("\\", r"\\").replace('"', r"\"") for each in values)
+    return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
+
+
+def _tests(rule: Rule, tests: list[Test], names: Iterator[str]) -> Iterator[sql.Composed]:
+    listed = tests[0].ranged
     for test in tests:
         column, kind = sql.Identifier("source", test.column), tables.type_name(rule.types[test.column])
         lower = sql.Identifier("wanted", next(names))
         if test.ranged:
             upper = sql.Identifier("wanted", next(names))
             yield sql.SQL("{0} >= {1}::{3} AND {0} <= {2}::{3}").format(column, lower, upper, kind)
+        elif listed:
+            yield sql.SQL("{} = ANY ({}::{}[])").format(column, lower, kind)
         else:
             yield sql.SQL("{} = {}::{}").format(column, lower, kind)
 

@@ -8,13 +8,14 @@ all of that are told apart by their other values: any order will do, if it is al
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from cdc.event import Value
 from cdc.moment import Untimely, parsed
-from sink.interpret import Interpreter, Reading
+from sink.interpret import Reading
 from sink.rule import Rule
 
 Rank: TypeAlias = "tuple[Any, ...]"
@@ -46,6 +47,7 @@ class Meeting:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = {rule.table.qualified: rule for rule in rules}
         self.held: dict[Cell, tuple[SourceRow, Reading]] = {}
+        self._ranks: dict[Cell, Rank] = {}  # of those that hold, as far as they had to be compared
 
     def take(self, row: SourceRow, readings: Iterable[Reading]) -> list[Cell]:
         """Let a row in; the cells that it holds now. A row without a value holds its cell too: it is empty then."""
@@ -53,18 +55,17 @@ class Meeting:
         for reading in readings:
             cell = Cell(reading.entity, reading.time, reading.key)
             before = self.held.get(cell)
-            if before is None or self._beats(row, before[0]):
+            if before is None or self._beats(cell, row, before[0]):
                 self.held[cell] = row, reading
                 taken.append(cell)
         return taken
 
-    def _beats(self, row: SourceRow, other: SourceRow) -> bool:
-        mine, its = self._rank(row), self._rank(other)
-        return mine > its if self._rules[row.table].several == "last" else mine < its
-
-    def _rank(self, row: SourceRow) -> Rank:
+    def _beats(self, cell: Cell, row: SourceRow, other: SourceRow) -> bool:
         rule = self._rules[row.table]
-        return rank(rule, row)
+        mine, its = rank(rule, row), self._ranks.get(cell) or rank(self._rules[other.table], other)
+        beats = mine > its if rule.several == "last" else mine < its
+        self._ranks[cell] = mine if beats else its
+        return beats
 
 
 def rank(rule: Rule, row: SourceRow) -> Rank:
@@ -80,11 +81,18 @@ def comparable(value: Value, type_text: str) -> tuple[Any, ...]:
     """A value of that type as something that can be compared with the others of its column."""
     if not isinstance(value, str):
         return (1,)
+    return 0, *_form(type_text)(value)
+
+
+@cache
+def _form(type_text: str) -> Callable[[str], tuple[Any, ...]]:
     if _NUMERIC.fullmatch(type_text):
-        return 0, *_number(value)
-    if _TIMELY.fullmatch(type_text):
-        return 0, *_moment(value)
-    return 0, 2, 0, value
+        return _number
+    return _moment if _TIMELY.fullmatch(type_text) else _text
+
+
+def _text(text: str) -> tuple[Any, ...]:
+    return 2, 0, text
 
 
 def _number(text: str) -> tuple[Any, ...]:
@@ -102,11 +110,3 @@ def _moment(text: str) -> tuple[Any, ...]:
         return 1, 0, parsed(text)
     except Untimely:
         return 2, 0, text
-
-
-def readings(interpreter: Interpreter, row: SourceRow) -> list[Reading]:
-    """The readings of a row for a meeting: none of one that is not there by `where`, or that has no place."""
-    found = interpreter.read(row.head, row.row)
-    if not isinstance(found, list) or not interpreter.there(row.head, row.row):
-        return []
-    return found
