@@ -133,6 +133,11 @@ class Rule:
 
     @property
     def axis_type(self) -> str | None:
-        """The type of the axis, if ranges of it can be made: an integer's or a time's; else there is one open chunk."""
+        """The type of the axis, if ranges of it can be made: an integer's or a time's; else there is one open chunk.
+
+        So it is where rows of different keys can meet in a cell and nothing else could tell them apart.
+        """
+        if self.several != "refuse" and not (self.table.time or self.table.entity):
+            return None
         found = None if self.axis is None else self.types.get(self.axis)
         return found if found is not None and _SLICED.fullmatch(found) else None

@@ -252,19 +252,23 @@ def test_cells_that_are_cleared_after_a_chunk_was_read_and_before_it_is_merged_s
     assert crowd.there() == crowd.should() != set()
 
 
-def test_without_a_time_cells_are_read_again_by_their_entity(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("query", ["SELECT id, name", "SELECT id, name, 7 AS place"])
+def test_without_a_time_cells_are_read_again_by_their_entity_real_or_virtual(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     crowd = Crowd(database, tmp_path / "crowd.toml", FORMS["as it is"], "last")
-    text = (
-        crowd.connector.file.read_text()
-        .replace("entity = []", 'entity = ["place"]')
-        .replace('time = "at"', "time = []")
-    )
+    text = crowd.connector.file.read_text().replace("entity = []", 'entity = ["place"]')
+    text = text.replace('time = "at"', "time = []").replace("SELECT id, name", query)
+    text += "[backfill]\nchunk_rows = 100\n"
     crowd.connector.file.write_text(text)
     crowd.execute("ALTER TABLE a ADD place int DEFAULT 7; ALTER TABLE b ADD place int DEFAULT 7")
     crowd.connector = config.load(str(crowd.connector.file), {})
+    crowd.execute("INSERT INTO a (at, id, good, v) VALUES (now(), 2, 1, 99); ANALYZE a; ANALYZE b")
     crowd.prepare()
+    if "place" in query:  # ids of one name in different ranges of the ids
+        crowd.backfill()
+        assert crowd.execute("SELECT speed FROM wide.crowd") == [(99,)]
+        crowd.execute("UPDATE widebeam.chunks SET state = 'planned'; TRUNCATE wide.crowd__1")
     merge = ChunkMerger.merge
 
     def merge_late(self: ChunkMerger, chunk: Chunk, reading: Reading, began: float) -> bool:
@@ -278,7 +282,8 @@ def test_without_a_time_cells_are_read_again_by_their_entity(
     with crowd.streaming():
         crowd.backfill()
         assert crowd.verify().right
-    assert crowd.execute("SELECT place, speed, to_jsonb(c) ->> 'heat' FROM wide.crowd c") == [(7, 77, None)]
+    found = crowd.execute("SELECT place::int, speed, to_jsonb(c) ->> 'heat' FROM wide.crowd c")
+    assert found == [(7, 77, None)]
 
 
 def test_verify_names_the_cells_that_differ_and_those_alone(database: str, tmp_path: Path) -> None:
