@@ -148,7 +148,7 @@ def prepare(dsn: str) -> None:
         )
         target.execute("INSERT INTO widebeam.progress (connector, partition) VALUES ('ships', 0)")
         keys = [(f"ship-{ship}", f"channel {channel}") for ship in range(SHIPS) for channel in range(CHANNELS)]
-        Registry(MAPPING).ensure(target, [Need((ship,), key, "double_v") for ship, key in keys])
+        Registry(MAPPING).ensure(target, [Need((ship,), key, "double_v", "double precision") for ship, key in keys])
 
 
 def run(dsn: str, file: Path, shape: str, rows: int, batch_rows: int) -> dict[str, Any]:
