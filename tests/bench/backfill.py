@@ -1,6 +1,6 @@
 """How fast a backfill worker fills wide tables from a narrow one, and how much memory it takes; prints one JSON line.
 
-python tests/bench/backfill.py [--rows N] [--workers N] [--chunk-rows N] [--sparse]
+python -P tests/bench/backfill.py [--rows N] [--workers N] [--chunk-rows N] [--sparse]
 
 The workload is the reference table: 8 ships, 250 channels, a reading each 15 s; with `--sparse` each wide row has a
 single cell. Beside it, on the same server, `COPY out | COPY in` of the same columns into a table without an index.
@@ -116,7 +116,7 @@ def worker(dsn: str) -> None:
 def measure(dsn: str, workers: int) -> dict[str, Any]:
     """All workers, from their start to their end."""
     began = time.monotonic()
-    command = [sys.executable, __file__, "--child", dsn]
+    command = [sys.executable, "-P", __file__, "--child", dsn]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
     found = [json.loads(child.communicate()[0]) for child in children]
     seconds = time.monotonic() - began
