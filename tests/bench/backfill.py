@@ -1,6 +1,6 @@
 """How fast a backfill worker fills wide tables from a narrow one, and how much memory it takes; prints one JSON line.
 
-python tests/bench/backfill.py [--rows N] [--workers N] [--chunk-rows N] [--sparse]
+python -P tests/bench/backfill.py [--rows N] [--workers N] [--chunk-rows N] [--sparse]
 
 The workload is the reference table: 8 ships, 250 channels, a reading each 15 s; with `--sparse` each wide row has a
 single cell. Beside it, on the same server, `COPY out | COPY in` of the same columns into a table without an index.
@@ -24,6 +24,7 @@ from psycopg import sql
 from cdc.narrow import NarrowTable
 from cdc.session import connect
 from sink.mapping import Mapping
+from sink.rule import Rule
 from snapshot import ledger
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
@@ -41,24 +42,19 @@ TABLE = NarrowTable(
     ("double_v", "long_v", "str_v", "bool_v"),
     ("value_format",),
 )
-MAPPING = Mapping(
-    connector="ships",
-    table=TABLE,
-    types={
-        "ship_id": "text",
-        "created_time": "timestamp without time zone",
-        "data_channel_id": "text",
-        "double_v": "double precision",
-        "long_v": "bigint",
-        "str_v": "text",
-        "bool_v": "boolean",
-        "value_format": "character varying(50)",
-    },
-    schema="wide",
-    name="{entity}",
-    discriminator="value_format",
-    choices={"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"},
-)
+TYPES = {
+    "ship_id": "text",
+    "created_time": "timestamp without time zone",
+    "data_channel_id": "text",
+    "double_v": "double precision",
+    "long_v": "bigint",
+    "str_v": "text",
+    "bool_v": "boolean",
+    "value_format": "character varying(50)",
+}
+CHOICES = {"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"}
+RULE = Rule.of(TABLE, TYPES, discriminator="value_format", choices=CHOICES)
+MAPPING = Mapping(connector="ships", rules=(RULE,), schema="wide", name="{entity}")
 DDL = """
 CREATE SCHEMA tenant;
 CREATE TABLE tenant.tbl_data_timeseries (
@@ -93,8 +89,8 @@ def load(dsn: str, rows: int, chunk_rows: int, sparse: bool) -> None:
         admin.execute(CONTROL.read_text())
         admin.execute(
             "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
-            " cutoff, cutoff_snapshot, column_types, source_oid, settings) VALUES ('ships', 'direct', 1, '', '', '', 1,"
-            " pg_current_wal_insert_lsn(), pg_current_snapshot(), '{}', 0, '{}')"
+            " cutoff, cutoff_snapshot, settings) VALUES ('ships', 'direct', 1, '', '', '', 1,"
+            " pg_current_wal_insert_lsn(), pg_current_snapshot(), '{}')"
         )
         ledger.write_plan(admin, "ships", plan_chunks(admin, MAPPING.rule, chunk_rows, 24))
 
@@ -104,7 +100,7 @@ def raw_copy(dsn: str) -> float:
     into = sql.SQL("COPY tenant.copied ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, TABLE.columns)))
     with connect(dsn, autocommit=True) as one, connect(dsn, autocommit=True) as other:
         began = time.monotonic()
-        with one.cursor().copy(select(TABLE, Chunk(1, None, None, 0))) as out, other.cursor().copy(into) as back:
+        with one.cursor().copy(select(RULE, Chunk(1, None, None, 0))) as out, other.cursor().copy(into) as back:
             for block in out:
                 back.write(block)
         return time.monotonic() - began
@@ -120,7 +116,7 @@ def worker(dsn: str) -> None:
 def measure(dsn: str, workers: int) -> dict[str, Any]:
     """All workers, from their start to their end."""
     began = time.monotonic()
-    command = [sys.executable, __file__, "--child", dsn]
+    command = [sys.executable, "-P", __file__, "--child", dsn]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
     found = [json.loads(child.communicate()[0]) for child in children]
     seconds = time.monotonic() - began

@@ -35,6 +35,7 @@ from cdc.transport import Assignment, Received
 from sink.latency import percentiles
 from sink.mapping import Mapping
 from sink.registry import Registry
+from sink.rule import Rule
 from sink.run import Sink, SinkSettings
 from sink.wide import Need
 from widebeam.lab.account import new_directory
@@ -50,24 +51,19 @@ TABLE = NarrowTable(
     ("double_v", "long_v", "str_v", "bool_v"),
     ("value_format",),
 )
-MAPPING = Mapping(
-    connector="ships",
-    table=TABLE,
-    types={
-        "ship_id": "text",
-        "created_time": "timestamp without time zone",
-        "data_channel_id": "text",
-        "double_v": "double precision",
-        "long_v": "bigint",
-        "str_v": "text",
-        "bool_v": "boolean",
-        "value_format": "character varying(50)",
-    },
-    schema="wide",
-    name="{entity}",
-    discriminator="value_format",
-    choices={"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"},
-)
+TYPES = {
+    "ship_id": "text",
+    "created_time": "timestamp without time zone",
+    "data_channel_id": "text",
+    "double_v": "double precision",
+    "long_v": "bigint",
+    "str_v": "text",
+    "bool_v": "boolean",
+    "value_format": "character varying(50)",
+}
+CHOICES = {"Decimal": "double_v", "Integer": "long_v", "String": "str_v", "Boolean": "bool_v"}
+RULE = Rule.of(TABLE, TYPES, discriminator="value_format", choices=CHOICES)
+MAPPING = Mapping(connector="ships", rules=(RULE,), schema="wide", name="{entity}")
 
 
 def readings(shape: str, rows: int) -> Iterator[tuple[str, int, list[list[Any]]]]:
@@ -143,12 +139,12 @@ def prepare(dsn: str) -> None:
         target.execute(files("sink").joinpath("control.sql").read_bytes())
         target.execute(
             "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
-            " cutoff, column_types, source_oid, planned_at, settings)"
-            " VALUES ('ships', 'direct', 1, 's', 'p', '1', 1, '0/1', '{}', 1, now(), '{}')"
+            " cutoff, planned_at, settings)"
+            " VALUES ('ships', 'direct', 1, 's', 'p', '1', 1, '0/1', now(), '{}')"
         )
         target.execute("INSERT INTO widebeam.progress (connector, partition) VALUES ('ships', 0)")
         keys = [(f"ship-{ship}", f"channel {channel}") for ship in range(SHIPS) for channel in range(CHANNELS)]
-        Registry(MAPPING).ensure(target, [Need((ship,), key, "double_v") for ship, key in keys])
+        Registry(MAPPING).ensure(target, [Need((ship,), key, "double_v", "double precision") for ship, key in keys])
 
 
 def run(dsn: str, file: Path, shape: str, rows: int, batch_rows: int) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def plant(session: psycopg.Connection, database: str, tmp_path: Path) -> Connect
     file.write_text(FILE.format(dsn=database))
     connector = load(str(file), {})
     with connect(database, autocommit=True) as target:
-        Registry(prepare(connector).mapping).ensure(target, [Need(("s",), "c", "f"), Need(("t",), "c", "f")])
+        Registry(prepare(connector).mapping).ensure(
+            target, [Need(("s",), "c", "f", "double precision"), Need(("t",), "c", "f", "double precision")]
+        )
     return connector
 
 
