@@ -31,9 +31,10 @@ _RECORDS_AT_ONCE: Final = 4_000
 _GC: Final = (100_000, 20, 20)
 """Decoding makes lists by the ten thousand, none of them in a cycle: the default takes half of the time to look."""
 
-_SMALL: Final = 1_000
 _BREATH: Final = 0.008
-"""Seconds between two batches of fewer than `_SMALL` rows: most of what a small one costs is the same for a larger."""
+_LONGEST_BREATH: Final = 0.1
+"""Seconds of rest after a batch that was not full: as long as it took, within these bounds. Most of what a small batch
+costs a larger one costs too, so a sink that takes whatever is there at once would take the machine from capture."""
 
 _LOOK_UP: Final = 0.25
 """Seconds without a record until `stop` is looked at."""
@@ -113,8 +114,9 @@ class Sink:
         if self._pending:
             began = time.monotonic()
             rows = self._apply(self._next(), frozenset())
-            if rows < _SMALL and not self._pending:
-                self._stop.wait(max(0.0, began + _BREATH - time.monotonic()))
+            if rows < self._settings.batch_rows and not self._pending:
+                took = time.monotonic() - began
+                self._stop.wait(min(max(took, _BREATH - took), _LONGEST_BREATH))
             self._latencies.write(self._session.target, self._connector, idle=False)
         else:
             self._latencies.write(self._session.target, self._connector, idle=True)

@@ -129,7 +129,7 @@ class Writer:
 
     def _waiting(self) -> int:
         """How many late readings come with this transaction: those of the history over a few hundred of them."""
-        return max(4, len(self._late) // 400)
+        return max(4, len(self._late) // 4000)
 
     def _some_cell(self) -> Cell:
         """Any reading of the past, the history's among them, whether the backfill has been there or not."""
