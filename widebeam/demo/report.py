@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Final, TypedDict
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from widebeam.demo.sample import Moment
-
-_IN_A_LOG: Final = 160
-"""Columns where there is no terminal to tell: wide enough for the longest names to stay in one line."""
 
 
 class Rates(TypedDict):
@@ -50,8 +46,6 @@ class Reporter:
 
     def __init__(self, *, as_json: bool) -> None:
         self.console = Console(stderr=as_json, highlight=False)
-        if not self.console.is_terminal and "COLUMNS" not in os.environ:
-            self.console.width = _IN_A_LOG
         if not self.console.is_terminal:
             self.console.width = 120  # a log has no width of its own
         self.as_json = as_json
