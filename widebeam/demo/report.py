@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -77,7 +77,8 @@ class Reporter:
 def _moment(moment: Moment) -> Table:
     table = Table(title=Text(f"{moment.ship} at {moment.time}"), title_justify="left", title_style="bold")
     for heading in ("narrow: data_channel_id", "value_format", "value", f"wide: column of {moment.view}", "value"):
-        table.add_column(Text(heading), justify="right" if heading == "value" else "left", overflow="fold")
+        justify: JustifyMethod = "right" if heading == "value" else "left"
+        table.add_column(Text(heading), justify=justify, overflow="fold", min_width=len(heading))
     for cell in moment.cells:
         values = [cell.channel, cell.format, _shown(cell.narrow), cell.column, _shown(cell.wide)]
         table.add_row(*map(Text, values))
