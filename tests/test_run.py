@@ -75,13 +75,19 @@ class Pipeline:
     kafka: str | None
     topic: str
 
-    def start(self, *arguments: str, **environment: str) -> psutil.Popen:
-        log = self.file.with_suffix(".log").open("ab")
-        with log:
-            return psutil.Popen(
-                [sys.executable, "-m", "widebeam", *arguments, str(self.file)],
-                stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment},
-            )  # fmt: skip
+    @contextmanager
+    def start(self, *arguments: str, **environment: str) -> Iterator[psutil.Popen]:
+        """The command at work; a test that fails leaves nothing of it behind for the tests after it."""
+        with self.file.with_suffix(".log").open("ab") as log, psutil.Popen(
+            [sys.executable, "-m", "widebeam", *arguments, str(self.file)],
+            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment},
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            except BaseException:
+                for one in [process, *process.children(recursive=True)]:
+                    one.kill()
+                raise
 
     def converge(self) -> None:
         with self.start("run", "--until-converged") as process:
@@ -269,17 +275,19 @@ def test_ctrl_c_is_clean_and_the_next_run_resumes(pipeline: Pipeline) -> None:
 
 
 def test_of_two_runs_the_second_one_takes_over_when_the_first_dies(pipeline: Pipeline) -> None:
-    with pipeline.writing(), pipeline.start("run") as first, pipeline.start("run") as second:
-        until(lambda: pipeline.applied() > 0 and part(second, "stream" if pipeline.kafka is None else "capture"))
-        children = first.children()
-        for process in [first, *children]:
-            process.kill()
-        generation = "SELECT generation FROM widebeam.connectors"
-        until(lambda: pipeline.one(generation) == 2)
-        applied = pipeline.applied()
-        until(lambda: pipeline.applied() > applied)
-        second.send_signal(signal.SIGINT)
-        assert second.wait(60) == 0, pipeline.said()
+    generation = "SELECT generation FROM widebeam.connectors"
+    with pipeline.writing(), pipeline.start("run") as first:
+        until(lambda: pipeline.applied() > 0)  # the first has the slot before the second one asks for it
+        assert pipeline.one(generation) == 1
+        with pipeline.start("run") as second:
+            until(lambda: part(second, "stream" if pipeline.kafka is None else "capture"))
+            for process in [first, *first.children()]:
+                process.kill()
+            until(lambda: pipeline.one(generation) == 2)
+            applied = pipeline.applied()
+            until(lambda: pipeline.applied() > applied)
+            second.send_signal(signal.SIGINT)
+            assert second.wait(60) == 0, pipeline.said()
     pipeline.converge()
     pipeline.prove()
 

@@ -280,7 +280,9 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
     """The slot and its cutoff. Without a recorded cutoff, nothing was merged: a slot that is there is made anew."""
     state = slot.inspect(source, connector.slot)
     if found.cutoff is not None:
-        slot.check(connector.slot, state, found.position)
+        # Read after the slot: a capture at work writes its record first, so this order never sees the slot ahead.
+        now = recorded.load(target, connector.name) or found
+        slot.check(connector.slot, state, now.position)
         return
     if state is not None:
         _LOG.info("slot %s was made, but its cutoff was never recorded: made anew", connector.slot)

@@ -174,6 +174,22 @@ def test_a_slot_that_somebody_else_moved_halts(make, ask):
     assert halted(connector).cause is Cause.SLOT_AHEAD
 
 
+def test_a_capture_at_work_may_move_the_slot_while_it_is_looked_at(make, ask, monkeypatch):
+    """It writes its record, then moves the slot; a second run that looks meanwhile must not take that for a halt."""
+    connector, inspect = make(), slots.inspect
+    prepare(connector)
+
+    def inspect_later(source, slot):
+        ask("INSERT INTO tenant.readings VALUES ('s', 'd', '2024-01-01', 1, NULL, 'Decimal')")
+        ask("UPDATE widebeam.connectors SET acknowledged = pg_current_wal_lsn()")
+        ask("SELECT pg_replication_slot_advance(%s, (SELECT acknowledged FROM widebeam.connectors))", slot)
+        return inspect(source, slot)
+
+    monkeypatch.setattr(slots, "inspect", inspect_later)
+    prepare(connector)
+    assert ask("SELECT acknowledged > cutoff FROM widebeam.connectors") == (True,)
+
+
 def test_another_table_of_the_same_name_halts(make, ask):
     prepare(make())
     ask("ALTER TABLE tenant.readings RENAME TO old")
