@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
+from tests.pipeline import Pipeline, pipeline_over
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer
@@ -63,3 +65,17 @@ def topic(kafka: KafkaBroker) -> Iterator[str]:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     if name in admin.list_topics(timeout=10).topics:
         admin.delete_topics([name])[name].result(timeout=10)
+
+
+@pytest.fixture(params=["kafka", "direct"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def pipeline(transport: str, request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Pipeline:
+    """A connector over a loaded narrow table, on both transports or on that of an indirect `transport`."""
+    if transport == "direct":
+        return pipeline_over(database, tmp_path, kafka=None, topic="")
+    bootstrap, topic = request.getfixturevalue("kafka").bootstrap, request.getfixturevalue("topic")
+    return pipeline_over(database, tmp_path, kafka=bootstrap, topic=topic)

@@ -1,0 +1,208 @@
+"""A connector over the demo's narrow table, run by its command as a user would; proved by DuckDB's pivot and by verify.
+
+For tests of whole processes: each fault has a test that starts from here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+import psycopg
+from psycopg import sql
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from cdc.session import connect
+from widebeam.demo.history import History, load
+from widebeam.demo.writer import Writer
+
+ROWS = 40_000
+NARROW = sql.Identifier("tenant", "tbl_data_timeseries")
+VALUE = """CASE value_format WHEN 'Decimal' THEN double_v::text WHEN 'Integer' THEN long_v::text
+    WHEN 'String' THEN str_v WHEN 'Boolean' THEN CASE WHEN bool_v THEN 't' WHEN NOT bool_v THEN 'f' END END"""
+
+FILE = """
+[source]
+dsn = "{dsn}"
+table = "tenant.tbl_data_timeseries"
+entity = ["ship_id"]
+time = "created_time"
+key = "data_channel_id"
+[source.value]
+discriminator = "value_format"
+columns = {{ Decimal = "double_v", Integer = "long_v", String = "str_v", Boolean = "bool_v" }}
+[target]
+dsn = "{dsn}"
+[sink]
+workers = 2
+batch_rows = 2000
+[backfill]
+workers = 2
+chunk_rows = 2000
+{kafka}
+"""
+
+Cells = dict[tuple[str, str, str], str]
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait for a condition that only asking can tell; its value."""
+    return Retrying(
+        retry=retry_if_result(lambda value: not value), stop=stop_after_delay(seconds), wait=wait_fixed(0.05)
+    )(condition)
+
+
+@dataclass
+class Pipeline:
+    """A connector over a loaded narrow table, and its command."""
+
+    file: Path
+    dsn: str
+    history: History
+    kafka: str | None
+    topic: str
+
+    @contextmanager
+    def start(self, *arguments: str, **environment: str) -> Iterator[psutil.Popen]:
+        """The command at work; a test that fails leaves nothing of it behind for the tests after it."""
+        with self.file.with_suffix(".log").open("ab") as log, psutil.Popen(
+            [sys.executable, "-m", "widebeam", *arguments, str(self.file)],
+            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment},
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            except BaseException:
+                for one in [process, *process.children(recursive=True)]:
+                    one.kill()
+                raise
+
+    def converge(self) -> None:
+        with self.start("run", "--until-converged") as process:
+            assert process.wait(120) == 0, self.said()
+        assert self.one("SELECT converged_at IS NOT NULL FROM widebeam.connectors")
+
+    def said(self) -> str:
+        return self.file.with_suffix(".log").read_text()[-6000:]
+
+    def one(self, query: str, *parameters: object) -> Any:
+        with psycopg.connect(self.dsn, autocommit=True) as session:
+            row = session.execute(query, parameters or None).fetchone()
+            return row and row[0]
+
+    def merged(self) -> int:
+        if not self.one("SELECT to_regclass('widebeam.chunks') IS NOT NULL"):
+            return 0
+        return self.one("SELECT count(*) FROM widebeam.chunks WHERE state = 'merged'")
+
+    def applied(self) -> int:
+        if not self.one("SELECT to_regclass('widebeam.progress') IS NOT NULL"):
+            return 0
+        return self.one("SELECT coalesce(sum(rows), 0) FROM widebeam.progress")
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """A live writer at work; its error fails the test."""
+        writer, stop, failed = Writer(self.dsn, self.history, rate=2000), threading.Event(), []
+
+        def work() -> None:
+            try:
+                writer.run(stop)
+            except Exception as error:  # noqa: BLE001  raised again below, in the test's own thread
+                failed.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield writer
+        finally:
+            stop.set()
+            thread.join()
+        assert not failed, failed
+
+    def narrow(self) -> Cells:
+        """What DuckDB's PIVOT makes of the narrow rows, cell by cell."""
+        query = sql.SQL(
+            "COPY (SELECT ship_id, created_time, data_channel_id, {} FROM {}) TO STDOUT (FORMAT csv, NULL '~')"
+        )
+        file = self.file.with_suffix(".csv")
+        query = query.format(sql.SQL(VALUE), NARROW)
+        with connect(self.dsn) as session, file.open("wb") as out, session.cursor().copy(query) as copy:
+            for block in copy:
+                out.write(block)
+        with duckdb.connect() as duck:
+            duck.execute(
+                "CREATE TABLE narrow AS SELECT * FROM read_csv(?, header = false, all_varchar = true, nullstr = '~', "
+                "allow_quoted_nulls = false, names = ['ship', 'moment', 'channel', 'value'])",
+                [str(file)],
+            )
+            pivoted = duck.execute("PIVOT narrow ON channel USING any_value(value) GROUP BY ship, moment")
+            names = [column[0] for column in pivoted.description][2:]
+            return {
+                (ship, at, name): value
+                for ship, at, *values in pivoted.fetchall()
+                for name, value in zip(names, values, strict=True)
+                if value is not None
+            }
+
+    def wide(self) -> Cells:
+        """All cells of the wide views, as text; no row of them is without one."""
+        cells: Cells = {}
+        with connect(self.dsn) as session:
+            for entity, schema, view in session.execute(
+                "SELECT DISTINCT entity, schema_name, view_name FROM widebeam.tables"
+            ).fetchall():
+                keys = dict(
+                    session.execute("SELECT column_name, key FROM widebeam.columns WHERE entity = %s", [entity])
+                )
+                query = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT (FORMAT csv, HEADER, NULL '~')")
+                with session.cursor().copy(query.format(sql.Identifier(schema, view))) as copy:
+                    text = b"".join(map(bytes, copy)).decode()
+                for row in csv.DictReader(io.StringIO(text, newline="")):
+                    filled = {keys[name]: value for name, value in row.items() if name in keys and value != "~"}
+                    assert filled, f"a row of {view} has no cell: {row}"
+                    cells |= {(json.loads(entity)[0], row["created_time"], key): value for key, value in filled.items()}
+        return cells
+
+    def prove(self) -> None:
+        """Both sides equal, by DuckDB and by our own verify."""
+        narrow, wide = self.narrow(), self.wide()
+        wrong = {cell: (narrow.get(cell), wide.get(cell)) for cell in narrow.keys() | wide.keys()
+                 if narrow.get(cell) != wide.get(cell)}  # fmt: skip
+        assert not wrong, f"{len(wrong)} of {len(narrow)} cells differ: {sorted(wrong.items())[:5]}\n{self.said()}"
+        assert len(narrow) > ROWS // 2
+        done = subprocess.run(
+            [sys.executable, "-m", "widebeam", "verify", "--json", str(self.file)],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1])["differences"] == 0
+
+
+def part(run: psutil.Popen, verb: str) -> psutil.Process | None:
+    """A child of `widebeam run` that runs this verb."""
+    with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        for child in run.children():
+            if verb in child.cmdline():
+                return child
+    return None
+
+
+def pipeline_over(dsn: str, directory: Path, *, kafka: str | None, topic: str, more: str = "") -> Pipeline:
+    """A loaded narrow table in the database `dsn` and a connector file for it; `more` are more sections of the file."""
+    section = "" if kafka is None else f'[kafka]\nbootstrap_servers = "{kafka}"\ntopic = "{topic}"\npartitions = 4\n'
+    transport = "direct" if kafka is None else "kafka"
+    file = directory / f"run_{transport}_{dsn.split('test_')[1][:8]}.toml"
+    file.write_text(FILE.format(dsn=dsn, kafka=section) + more)
+    return Pipeline(file, dsn, load(dsn, ROWS), kafka, topic)
