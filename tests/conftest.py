@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,8 @@ from psycopg import sql
 from tests.pipeline import Pipeline, pipeline_over
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
-from widebeam.lab.postgres import QUICK, PostgresServer
+from widebeam.lab.postgres import QUICK, PostgresServer, binaries_of, newest_binaries
+from widebeam.lab.process import ServerFailed
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,28 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer.start(directory / "pg", settings=QUICK)
     yield server
     server.stop("immediate")
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Callable[[int], PostgresServer]]:
+    """One PostgreSQL of each major version that is asked for; a test whose version cannot be had here is skipped."""
+    directory, started = new_directory("wb-test-"), dict[int, PostgresServer]()
+
+    def of(version: int) -> PostgresServer:
+        try:
+            binaries = binaries_of(version)
+        except ServerFailed as error:
+            pytest.skip(str(error))
+        if binaries == newest_binaries():
+            return request.getfixturevalue("postgres")  # type: ignore[no-any-return]
+        if version not in started:
+            started[version] = PostgresServer.start(directory / str(version), settings=QUICK, binaries=binaries)
+        return started[version]
+
+    yield of
+    for server in started.values():
+        server.stop("immediate")
     shutil.rmtree(directory)
 
 
@@ -39,12 +63,26 @@ def kafka() -> Iterator[KafkaBroker]:
 
 
 @pytest.fixture
-def database(postgres: PostgresServer) -> Iterator[str]:
+def version() -> int | None:
+    """The major version of the server of `database`: the newest, unless the test is parametrized by `version`."""
+    return None
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, version: int | None) -> Iterator[str]:
     """The connection string of a fresh database; it goes afterwards, with its replication slots."""
+    server = request.getfixturevalue("postgres") if version is None else request.getfixturevalue("servers")(version)
+    with fresh_database(server) as dsn:
+        yield dsn
+
+
+@contextmanager
+def fresh_database(server: PostgresServer) -> Iterator[str]:
+    """A database of its own on `server`, which goes afterwards, with its replication slots."""
     name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        yield postgres.dsn(name)
+        yield server.dsn(name)
         _drop_slots(admin, name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from widebeam.lab import account, jars
 from widebeam.lab.account import Account, grant, new_directory, readable, server_account
+from widebeam.lab.archives import archives, fetched_binaries
 from widebeam.lab.kafka import KafkaBroker
-from widebeam.lab.postgres import QUICK, PostgresServer, available_binaries
+from widebeam.lab.postgres import QUICK, PostgresServer, available_binaries, binaries_of
 from widebeam.lab.process import ServerFailed, ServerProcess, server_environment
 
 
@@ -38,7 +40,7 @@ def one(dsn: str, query: str) -> object:
 
 @pytest.mark.parametrize("version", sorted(available_binaries()))
 def test_a_server_starts_restarts_and_stops_on_one_port_and_data(directory: Path, version: int) -> None:
-    server = PostgresServer.start(directory / "pg", settings=QUICK, binaries=available_binaries()[version])
+    server = PostgresServer.start(directory / "pg", settings=QUICK, version=version)
     assert one(server.dsn(), "SELECT current_setting('server_version_num')::int / 10000") == version
     assert one(server.dsn(), "SHOW wal_level") == "logical"
     assert one(server.dsn(), "SHOW server_encoding") == "UTF8"
@@ -170,10 +172,10 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(
     jar = jars.Jar(hashlib.sha256(b"right").hexdigest(), "org.example", "thing", "1.0")
     monkeypatch.setattr(jars, "_download", lambda _: b"wrong")
     with pytest.raises(ServerFailed, match="SHA-256 differs"):
-        jars._fetch(jar, tmp_path)
+        jars.fetch(jar, tmp_path)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(jars, "_download", lambda _: b"right")
-    jars._fetch(jar, tmp_path)
+    jars.fetch(jar, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thing-1.0.jar"]
 
 
@@ -184,6 +186,40 @@ def test_an_unreachable_repository_is_an_error_that_names_the_jar(monkeypatch: p
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(ServerFailed, match=r"thing-1\.0\.jar.*no route"):
         jars._download(jars.Jar("0" * 64, "org.example", "thing", "1.0"))
+
+
+def test_an_older_server_is_fetched_once_and_whole(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if 15 not in archives():
+        pytest.skip(f"postgres.lock names no PostgreSQL 15 for {platform.machine()}")
+    monkeypatch.setenv("WIDEBEAM_LAB", str(directory))
+    try:
+        binaries = fetched_binaries(15)
+    except ServerFailed as error:
+        pytest.skip(str(error))
+    assert sorted(path.name for path in (directory / "postgres").iterdir()) == [binaries.parent.name]
+    assert {path.name for path in binaries.iterdir()} >= {"initdb", "postgres"}
+    monkeypatch.setattr(jars, "_download", lambda _: b"never asked for again")
+    assert fetched_binaries(15) == binaries
+    server = PostgresServer.start(directory / "pg", settings=QUICK, binaries=binaries)
+    assert one(server.dsn(), "SELECT current_setting('server_version_num')::int / 10000") == 15
+    server.stop("immediate")
+
+
+def test_a_version_that_nobody_has_is_refused_by_name() -> None:
+    with pytest.raises(ServerFailed, match=r"no PostgreSQL 9 .*postgres\.lock"):
+        binaries_of(9)
+
+
+def test_an_archive_that_is_not_the_locked_one_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = jars.Jar("0" * 64, "org.example", "thing", "9.9.0")
+    monkeypatch.setenv("WIDEBEAM_LAB", str(tmp_path))
+    monkeypatch.setattr("widebeam.lab.archives.archives", lambda: {9: jar})
+    monkeypatch.setattr(jars, "_download", lambda _: b"wrong")
+    with pytest.raises(ServerFailed, match=r"postgres\.lock names: its SHA-256 differs"):
+        fetched_binaries(9)
+    assert not list((tmp_path / "postgres").iterdir())
 
 
 def test_every_line_of_the_lock_file_is_a_jar() -> None:

@@ -45,9 +45,9 @@ class Jar:
         return f"{REPOSITORY}/{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.name}"
 
 
-def locked_jars() -> list[Jar]:
-    """All that the lock file names."""
-    lines = LOCK.read_text().splitlines()
+def locked_jars(lock: Path = LOCK) -> list[Jar]:
+    """All that a lock file names."""
+    lines = lock.read_text().splitlines()
     return [Jar.parse(line) for line in lines if line and not line.startswith("#")]
 
 
@@ -66,21 +66,22 @@ def fetched_jars() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     missing = [jar for jar in locked_jars() if not (directory / jar.name).exists()]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda jar: _fetch(jar, directory), missing))
+        list(pool.map(lambda jar: fetch(jar, directory), missing))
     return directory
 
 
-def _fetch(jar: Jar, directory: Path) -> None:
+def fetch(jar: Jar, directory: Path, lock: Path = LOCK) -> Path:
+    """Fetch one archive into `directory`, if it is what the lock file names; where it is then. Raises ServerFailed."""
     content = _download(jar)
     if hashlib.sha256(content).hexdigest() != jar.sha256:
-        raise ServerFailed(f"{jar.url} is not what {LOCK.name} names: its SHA-256 differs. Nothing of it was kept")
+        raise ServerFailed(f"{jar.url} is not what {lock.name} names: its SHA-256 differs. Nothing of it was kept")
     with tempfile.NamedTemporaryFile(dir=directory, prefix=".", delete=False) as part:
         part.write(content)
     path = Path(part.name)
     with contextlib.ExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)
         path.chmod(0o644)
-        path.rename(directory / jar.name)
+        return path.rename(directory / jar.name)
 
 
 def _download(jar: Jar) -> bytes:
@@ -91,5 +92,5 @@ def _download(jar: Jar) -> bytes:
                 return content
         except OSError as error:  # a name that does not resolve, a connection cut short, an HTTP status
             if attempt == _ATTEMPTS - 1:
-                raise ServerFailed(f"{jar.url}: {error}. Kafka's jars are fetched once: try again online") from error
+                raise ServerFailed(f"{jar.url}: {error}. It is fetched once: try again online") from error
     raise AssertionError("unreachable")

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from widebeam.lab.account import grant, readable, server_account
+from widebeam.lab.archives import fetched_binaries
 from widebeam.lab.process import ServerFailed, ServerProcess, free_port, server_environment
 
 StopMode = Literal["fast", "immediate"]
@@ -51,6 +52,11 @@ def available_binaries() -> dict[int, Path]:
     return found
 
 
+def binaries_of(version: int) -> Path:
+    """The programs of that major version: this machine's, or else fetched once. Raises ServerFailed."""
+    return available_binaries().get(version) or fetched_binaries(version)
+
+
 def newest_binaries() -> Path:
     """The programs of the newest server there is."""
     found = available_binaries()
@@ -76,13 +82,15 @@ class PostgresServer:
         *,
         settings: Mapping[str, str] | None = None,
         binaries: Path | None = None,
+        version: int | None = None,
         leashed: bool = True,
     ) -> PostgresServer:
         """Start a server on `directory`; a directory without data is made into a fresh cluster with `settings`.
 
+        It is of major `version`, or runs the programs in `binaries`, or else is the newest on this machine.
         With `leashed=False` it goes on after us (`stop` it by a SIGINT to the first line of data/postmaster.pid).
         """
-        programs = _readable(binaries or newest_binaries())
+        programs = _readable(binaries or (newest_binaries() if version is None else binaries_of(version)))
         directory.mkdir(parents=True, exist_ok=True)
         grant(directory)
         if not (directory / "data" / "PG_VERSION").exists():
