@@ -1,6 +1,8 @@
 # `make setup` needs python3 (3.11 or newer) with venv, and the network once. Everything else follows from it.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests wait for servers much of the time, so one process more than there are cores pays; each has servers of its own.
+TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench lock clean
@@ -22,7 +24,7 @@ demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep
 	@$(BIN)/widebeam demo $(ARGS)
 
 test: setup ## Run all tests, against real servers; ARGS are for pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .
