@@ -65,6 +65,8 @@ CREATE TABLE IF NOT EXISTS widebeam.tables (
     schema_name text NOT NULL,
     table_name  text NOT NULL,
     view_name   text NOT NULL,            -- the view that joins the parts: what readers read
+    group_name  text NOT NULL DEFAULT '', -- the group of keys that it is for; empty: those that no group takes
+    group_view  text,                     -- the view that joins the parts of the group
     PRIMARY KEY (connector, entity, part),
     UNIQUE (schema_name, table_name)
 );

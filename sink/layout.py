@@ -73,8 +73,17 @@ def table_name(template: str, entity: Sequence[str | None]) -> str:
     return _UNPRINTABLE.sub("_", template.replace("{entity}", values)) or "_"
 
 
+def group_name(view: str, group: str) -> str:
+    """The name of a group's view, before it is `fitted`.
+
+    Two underscores, since one is what joins the values of an entity; a group's name begins with a letter, so that it is
+    never the number of a part.
+    """
+    return f"{view}__{group}"
+
+
 def part_name(view: str, part: int) -> str:
-    """The name of a wide table's part, before it is `fitted`."""
+    """The name of a wide table's part, before it is `fitted`; of a group's part, with the group's view."""
     return f"{view}__{part}"
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cdc.narrow import NarrowTable
 from sink.family import Family
+from sink.group import Group
 from sink.rule import Rule
 
 Layout = Literal["per_entity", "single"]
@@ -19,7 +20,7 @@ class Mapping:
 
     `rules` has one for each narrow table, alike but for the table and its types; there is at least one. With
     a `family`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is
-    the wide tables' name, where `{entity}` stands for the entity's values.
+    the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys have tables of their own.
     """
 
     connector: str
@@ -34,6 +35,7 @@ class Mapping:
     type_conflict: Literal["quarantine", "widen", "null"] = "quarantine"
     columns_per_table: int = 5_000
     columns_per_hour: int = 20_000
+    groups: tuple[Group, ...] = ()
 
     @property
     def rule(self) -> Rule:

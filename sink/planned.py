@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 
-from sink.layout import OVERFLOW_COLUMN, TABLE_BYTES, fitted, folded, part_name, reserved, table_name
+from sink.group import DEFAULT, group_of
+from sink.layout import (
+    NAME_BYTES,
+    OVERFLOW_COLUMN,
+    TABLE_BYTES,
+    fitted,
+    folded,
+    group_name,
+    part_name,
+    reserved,
+    table_name,
+)
 from sink.mapping import Mapping
 from sink.wide import ALL, Column, Entity, Need, Part, identity
-from sink.width import VIEW_COLUMNS, width
+from sink.width import VIEW_COLUMNS, Width, width
 
 
 @dataclass(slots=True)
@@ -29,7 +40,7 @@ class Planned:
     @property
     def views(self) -> list[str]:
         """The views that get columns."""
-        return list(dict.fromkeys(part.view for part in self.touched))
+        return list(dict.fromkeys(view for part in self.touched for view in part.views))
 
     def columns_of(self, part: Part) -> list[Column]:
         """The new columns of one part."""
@@ -61,45 +72,85 @@ def _new(mapping: Mapping, name: str, names: set[str]) -> Entity:
 
 def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str]) -> Planned:
     made = Planned(Entity(found.identity, found.view, dict(found.parts), dict(found.columns), dict(found.ordinals)))
-    entity = made.entity
-    taken = reserved(mapping.key_columns) | {folded(column.name) for column in entity.columns.values()}
-    ordinal = max(entity.ordinals, default=0)
-    key_types = [*mapping.key_types.values(), "pg_lsn"]
-    number = max(entity.parts, default=0)
-    view = entity.parts[number].view if number else entity.view
-    room = VIEW_COLUMNS - len(key_types) - len(entity.shown(view)[1])
-    end = width(key_types + [column.type for column in entity.of_part(number)])
+    drawing = _Drawing(mapping, made, names)
     for need in needs:
-        if need.key in entity.columns:
-            continue
-        type_text = need.type
-        if room == 0:
-            view, room = _next_view(mapping, entity, names), VIEW_COLUMNS - len(key_types)
-        if number == 0 or view != entity.parts[number].view or not end.plus(type_text).fits:
-            number, end = number + 1, width(key_types)
-            made.new_parts.append(_part(mapping, entity, number, view, names))
-        end = end.plus(type_text)
-        room -= 1
-        ordinal += 1
-        name = fitted(need.key or OVERFLOW_COLUMN, need.key, taken)
-        taken.add(folded(name))
-        column = Column(ordinal, number, need.key, name, type_text, need.source)
-        entity.add(column)
-        made.columns.append(column)
+        if need.key not in made.entity.columns:
+            drawing.add(need)
     return made
 
 
-def _next_view(mapping: Mapping, entity: Entity, names: set[str]) -> str:
-    """The name of a further view, for columns that the views so far cannot show."""
-    number = len({part.view for part in entity.parts.values()}) + 1
-    view = fitted(f"{entity.view}_{number}", f"{mapping.connector} {entity.identity} view {number}", names)
-    names.add(folded(view))
-    return view
+class _Drawing:
+    """An entity while columns are added to it. `names` are those in use in the schema."""
 
+    def __init__(self, mapping: Mapping, made: Planned, names: set[str]) -> None:
+        self._mapping, self._made, self._entity, self._names = mapping, made, made.entity, names
+        entity = made.entity
+        self._key_types = [*mapping.key_types.values(), "pg_lsn"]
+        self._taken = reserved(mapping.key_columns) | {folded(column.name) for column in entity.columns.values()}
+        self._ordinal = max(entity.ordinals, default=0)
+        self._last = {part.group: part for _, part in sorted(entity.parts.items())}
+        self._ends = {group: self._width(part) for group, part in self._last.items()}
+        views = {view for part in entity.parts.values() for view in part.views}
+        self._rooms = {view: self._empty - len(entity.shown(view)[1]) for view in views}
 
-def _part(mapping: Mapping, entity: Entity, number: int, view: str, names: set[str]) -> Part:
-    name = fitted(part_name(entity.view, number), f"{mapping.connector} {entity.identity} {number}", names)
-    names.add(folded(name))
-    part = Part(entity.identity, number, mapping.schema, name, view)
-    entity.parts[number] = part
-    return part
+    @property
+    def _empty(self) -> int:
+        """How many columns a new view has room for."""
+        return VIEW_COLUMNS - len(self._key_types)
+
+    def _width(self, part: Part) -> Width:
+        return width(self._key_types + [column.type for column in self._entity.of_part(part.number)])
+
+    def add(self, need: Need) -> None:
+        """One more column: in the last part of its group, if the part, and the views that show it, have room."""
+        group = group_of(self._mapping.groups, need.key)
+        part = self._last.get(group)
+        if part is None or not self._takes_more(part) or not self._ends[group].plus(need.type).fits:
+            part = self._last[group] = self._new_part(group)
+            self._ends[group] = width(self._key_types)
+        self._ends[group] = self._ends[group].plus(need.type)
+        for view in part.views:
+            self._rooms[view] -= 1
+        self._ordinal += 1
+        name = fitted(need.key or OVERFLOW_COLUMN, need.key, self._taken)
+        self._taken.add(folded(name))
+        column = Column(self._ordinal, part.number, need.key, name, need.type, need.source)
+        self._entity.add(column)
+        self._made.columns.append(column)
+
+    def _takes_more(self, part: Part) -> bool:
+        return all(self._rooms[view] > 0 for view in part.views)
+
+    def _whole_view(self) -> str:
+        """The last of the views that show all groups: those before it are full."""
+        parts = self._entity.parts
+        return parts[max(parts)].view if parts else self._entity.view
+
+    def _new_part(self, group: str) -> Part:
+        entity, number = self._entity, max(self._entity.parts, default=0) + 1
+        view = self._with_room(self._whole_view(), entity.view, {part.view for part in entity.parts.values()})
+        mine = [part for _, part in sorted(entity.parts.items()) if part.group == group]
+        base, group_view = entity.view, None
+        if group != DEFAULT:
+            views = [part.group_view for part in mine if part.group_view is not None]
+            base = views[0] if views else self._name(group_name(entity.view, group), group, TABLE_BYTES)
+            group_view = self._with_room(views[-1] if views else base, base, set(views))
+        name = self._name(part_name(base, len(mine) + 1), str(number))
+        part = Part(entity.identity, number, self._mapping.schema, name, view, group, group_view)
+        entity.parts[number] = part
+        self._made.new_parts.append(part)
+        return part
+
+    def _with_room(self, view: str, first: str, there: Collection[str]) -> str:
+        """This view, or, where it is full, a further one, which is named after the `first`."""
+        if self._rooms.setdefault(view, self._empty) == 0:
+            number = len(there) + 1
+            view = self._name(f"{first}_{number}", f"view {first} {number}")
+            self._rooms[view] = self._empty
+        return view
+
+    def _name(self, name: str, of: str, limit: int = NAME_BYTES) -> str:
+        """The name, or one like it that nobody has; nobody gets it again."""
+        found = fitted(name, f"{self._mapping.connector} {self._entity.identity} {of}", self._names, limit)
+        self._names.add(folded(found))
+        return found

@@ -266,16 +266,17 @@ _identity = lru_cache(4096)(identity)
 _NOTHING: Final = Entity("", "")
 
 _TABLES: Final = (
-    "SELECT entity, part, schema_name, table_name, view_name FROM widebeam.tables WHERE connector = %s"
-    " ORDER BY entity, part"
+    "SELECT entity, part, schema_name, table_name, view_name, group_name, group_view FROM widebeam.tables"
+    " WHERE connector = %s ORDER BY entity, part"
 )
 _COLUMNS: Final = (
     "SELECT entity, ordinal, part, key, column_name, column_type, source, widened FROM widebeam.columns"
     " WHERE connector = %s ORDER BY entity, ordinal"
 )
 _NEW_TABLE: Final = (
-    "INSERT INTO widebeam.tables (connector, entity, part, schema_name, table_name, view_name)"
-    " VALUES (%s, %s, %s, %s, %s, %s)"
+    "INSERT INTO widebeam.tables"
+    " (connector, entity, part, schema_name, table_name, view_name, group_name, group_view)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _NEW_COLUMN: Final = (
     "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source, widened)"
@@ -337,7 +338,8 @@ def _taken(connection: Connection, schema: str) -> set[str]:
     rows = connection.execute(
         "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s))"
         " UNION SELECT typname::text FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(%(schema)s))"
-        " UNION SELECT unnest(ARRAY[table_name, view_name]) FROM widebeam.tables WHERE schema_name = %(schema)s",
+        " UNION SELECT unnest(ARRAY[table_name, view_name, group_view]) FROM widebeam.tables"
+        " WHERE schema_name = %(schema)s",
         {"schema": schema},
     )
-    return {name for (name,) in rows}
+    return {name for (name,) in rows if name is not None}

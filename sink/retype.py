@@ -60,7 +60,8 @@ def record_renamed(connection: Connection, mapping: Mapping, renamings: Sequence
 @contextmanager
 def _without_views(connection: Connection, mapping: Mapping, changes: Sequence[Widening]) -> Iterator[None]:
     """The views that show these columns are away meanwhile."""
-    views = {(part.schema, part.view): each.entity for each in changes for part in [each.entity.parts[each.after.part]]}
+    parts = {each.entity.parts[each.after.part]: each.entity for each in changes}
+    views = {(part.schema, view): entity for part, entity in parts.items() for view in part.views}
     rights = {view: connection.execute(_RIGHTS, view).fetchall() for view in views}
     for view in views:
         connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(*view)))

@@ -23,13 +23,23 @@ def identity(values: Sequence[str | None]) -> str:
 
 
 class Part(NamedTuple):
-    """One wide table: the part `number` (from 1) of an entity's columns. `view` is the view that shows it."""
+    """One wide table: the part `number` (from 1) of an entity's columns.
+
+    `view` is the view that shows it with all others; that of its `group` alone is `group_view`.
+    """
 
     entity: str
     number: int
     schema: str
     table: str
     view: str
+    group: str = ""
+    group_view: str | None = None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that show it."""
+        return (self.view,) if self.group_view is None else (self.view, self.group_view)
 
 
 class Column(NamedTuple):
@@ -91,7 +101,7 @@ class Entity:
 
     def shown(self, view: str) -> tuple[list[Part], list[Column]]:
         """What a view shows: its parts, and its columns in the order in which they were made."""
-        parts = [self.parts[number] for number in sorted(self.parts) if self.parts[number].view == view]
+        parts = [self.parts[number] for number in sorted(self.parts) if view in self.parts[number].views]
         numbers = {part.number for part in parts}
         return parts, [column for _, column in sorted(self.ordinals.items()) if column.part in numbers]
 

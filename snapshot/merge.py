@@ -81,10 +81,10 @@ class ChunkMerger:
             for each, rows in piece.tables.items()
             if each in self._registry.entities
         ]
-        for entity, rows in sorted(found, key=lambda pair: pair[0].view):
+        for entity, rows in sorted(found, key=lambda pair: min(part.table for part in pair[0].parts.values())):
             left = iter(rows.items())
             while some := dict(islice(left, _ROWS_AT_ONCE)):
-                for part_rows in spread(entity, some):
+                for part_rows in sorted(spread(entity, some), key=lambda each: each.part.table):
                     self._merger.fill(part_rows)
         quarantine.write(self._target, self._mapping.connector, piece.misfits)
 

@@ -6,8 +6,9 @@ From here on only plain values travel: NarrowTable, Mapping and the settings of 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +25,11 @@ from pydantic_settings import (
 
 from cdc.narrow import NarrowTable
 from sink.family import Source, rules
+from sink.group import Group
+from sink.layout import folded
 from sink.mapping import Mapping
 from widebeam import language
-from widebeam.mistakes import explain, secrets_in_file, strangers
+from widebeam.mistakes import explain, secrets_in_file, strangers, where
 from widebeam.options import NAME, Options
 
 LOGICAL_PARTITIONS: Final = 8
@@ -142,6 +145,10 @@ class Connector:
             type_conflict=sink.type_conflict,
             columns_per_table=sink.columns_per_table,
             columns_per_hour=sink.columns_per_hour,
+            groups=tuple(
+                Group(each.name, frozenset(each.keys), None if each.pattern is None else re.compile(each.pattern))
+                for each in target.groups
+            ),
         )
 
     @property
@@ -166,7 +173,7 @@ def load(connector: str, environment: Dict[str, str] | None = None) -> Connector
     except SettingsError as error:
         raise ConfigError([*mistakes, f"environment: {error}: lists and tables are written as JSON there"]) from None
     made = Connector(name, file, options)
-    mistakes += _contradictions(made)
+    mistakes += _contradictions(made, env)
     if mistakes:
         raise ConfigError(mistakes)
     return made
@@ -233,7 +240,7 @@ class _File(TomlConfigSettingsSource):
         return self._raw
 
 
-def _contradictions(made: Connector) -> list[str]:
+def _contradictions(made: Connector, environment: Dict[str, str]) -> list[str]:
     """What only shows when all options are seen together."""
     table, source = made.table, made.options.source
     names = [*table.wide, *table.key, *table.values]
@@ -256,10 +263,21 @@ def _contradictions(made: Connector) -> list[str]:
             f'{made.file}, section [sink]: `on_truncate` = "apply" with several narrow tables: '
             "the wide rows of one cannot be told from those of another"
         )
+    missing += _groups_of_one_name(made, environment)
     return missing + [
         f"{made.file}, section [source]: the column `{name}` is used for two things (entity, time, key, value)"
         for name in twice
     ]
+
+
+def _groups_of_one_name(made: Connector, environment: Dict[str, str]) -> Iterator[str]:
+    """Names that a reader would take for the same."""
+    seen = dict[str, str]()
+    for number, group in enumerate(made.options.target.groups):
+        if folded(group.name) in seen:
+            place = where(("target", "groups", str(number), "name"), made.file, environment)
+            yield f"{place}: `name`: there is a group {seen[folded(group.name)]!r} already: name one of them otherwise"
+        seen.setdefault(folded(group.name), group.name)
 
 
 def _bad_name(file: Path) -> str:

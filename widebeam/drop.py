@@ -94,12 +94,13 @@ def _wide_tables(target: Session, connector: str) -> int:
             if row is None:
                 return dropped
             parts = target.execute(
-                "SELECT schema_name, table_name, view_name FROM widebeam.tables WHERE connector = %s AND entity = %s",
+                "SELECT schema_name, table_name, view_name, group_view FROM widebeam.tables"
+                " WHERE connector = %s AND entity = %s",
                 [connector, row[0]],
             ).fetchall()
-            for view in {(schema, view) for schema, _, view in parts}:
+            for view in {(schema, view) for schema, _, *views in parts for view in views if view is not None}:
                 target.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(*view)))
-            for schema, table, _ in parts:
+            for schema, table, *_ in parts:
                 target.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, table)))
             target.execute("DELETE FROM widebeam.tables WHERE connector = %s AND entity = %s", [connector, row[0]])
             dropped += len(parts)

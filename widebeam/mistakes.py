@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from widebeam.options import Options
 
 PREFIX: Final = "WIDEBEAM_"
+_GROUPS: Final = re.compile(r"\s*\[\[\s*target\s*\.\s*groups\s*\]\]")
 _SECRET: Final = ("password", "secret", "token", "jaas", "key.pem")
 
 _EXPECTED: Final = {
@@ -56,8 +58,25 @@ def where(path: tuple[str, ...], file: Path, environment: Mapping[str, str]) -> 
         variable = PREFIX + "__".join(path[:length]).upper()
         if variable in (name.upper() for name in environment):
             return variable
+    if path[:2] == ("target", "groups") and len(path) > 2:
+        return f"{file}, {_line(path, file)}section [[target.groups]]"
     section = ".".join(path[:-1])
     return f"{file}, section [{section}]" if section else str(file)
+
+
+def _line(path: tuple[str, ...], file: Path) -> str:
+    """Where a group, or an option of it, stands in the file, for there may be many; empty where it is not plain."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    heads = [n for n, line in enumerate(lines, 1) if _GROUPS.match(line)]
+    if int(path[2]) >= len(heads):
+        return ""
+    found = head = heads[int(path[2])]
+    for n, line in enumerate(lines[head:], head + 1):
+        if line.lstrip().startswith("["):
+            break
+        if len(path) > 3 and line.partition("=")[0].strip() == path[3]:
+            found = n
+    return f"line {found}, "
 
 
 def nearest(path: tuple[str, ...]) -> str:
@@ -76,6 +95,8 @@ def known_names(section: tuple[str, ...]) -> list[str]:
     """The options of a section as they are written; none for an unknown section."""
     model: type[BaseModel] = Options
     for name in section:
+        if name.isdigit():  # one of a list of sections
+            continue
         field = model.model_fields.get(name)
         inner = [] if field is None else [field.annotation, *get_args(field.annotation)]
         models = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
@@ -135,7 +156,7 @@ def _kind(path: tuple[str, ...]) -> str:
 
 
 def _subject(path: tuple[str, ...]) -> str:
-    return f"`{path[-1]}`: " if path else ""
+    return f"`{path[-1]}`: " if path and not path[-1].isdigit() else ""
 
 
 def _expectation(kind: str, error: ErrorDetails) -> str:

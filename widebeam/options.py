@@ -18,6 +18,7 @@ from widebeam.select_list import select_list
 NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,46}")
 """A connector's name: short enough that slot, publication and topic can be named after it."""
 
+_GROUP: Final = re.compile(r"[^\W\d_][\w-]{0,29}")
 _SLOT: Final = re.compile(r"[a-z0-9_]{1,63}")
 _SPAN: Final = re.compile(r"(\d{1,9}) ?(us|ms|s|min|h|d)")
 _UNITS: Final = {"us": 1, "ms": 1_000, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
@@ -250,12 +251,43 @@ class Source(Server):
         return self
 
 
+class Group(Section):
+    """[[target.groups]]: keys that have part tables and a view of their own."""
+
+    name: str
+    keys: list[str] = []
+    pattern: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if _GROUP.fullmatch(name) is None:
+            raise ValueError("expected a letter, then letters, digits, underscores and hyphens, 30 at most")
+        return name
+
+    @field_validator("pattern")
+    @classmethod
+    def _regular(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern or None
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Group:
+        if not self.keys and self.pattern is None:
+            raise ValueError("expected `keys`, a `pattern`, or both: which keys are in the group")
+        return self
+
+
 class Target(Server):
     """[target]: where the wide tables go."""
 
     wide_schema: str = Field(default="wide", alias="schema")
     layout: Literal["per_entity", "single"] = "per_entity"
     name: str | None = None
+    groups: list[Group] = []
 
     @model_validator(mode="after")
     def _distinct(self) -> Target:

@@ -161,7 +161,16 @@ def _row(source: Session, target: Session, connector: Connector) -> Recorded:
     _dictionary(source, connector)
     _check_tables(source, target, connector)
     recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
+    _note_groups(target, connector, found)
     return found
+
+
+def _note_groups(target: Session, connector: Connector, found: Recorded) -> None:
+    """Other groups of keys are safe: a column stays where it is, so that only new keys go by them. Said once."""
+    groups = recorded.groups(connector)
+    if found.settings.get("groups", []) != groups:
+        _LOG.warning("the groups of keys are others than before: only new keys go by them, and columns stay in place")
+    recorded.note(target, connector.name, groups=groups)
 
 
 def _check_tables(source: Session, target: Session, connector: Connector) -> None:

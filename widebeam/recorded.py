@@ -100,7 +100,7 @@ def insert(session: Session, connector: Connector, history: Incarnation, tables:
                 connector.publication,
                 history.system_id,
                 history.timeline,
-                Jsonb(settings(connector)),
+                Jsonb({**settings(connector), "groups": groups(connector)}),
             ],
         )
         session.execute(
@@ -111,7 +111,7 @@ def insert(session: Session, connector: Connector, history: Incarnation, tables:
             sources.add(session, connector.name, table)
 
 
-def note(session: Session, connector: str, **more: bool | dict[str, str] | str | None) -> None:
+def note(session: Session, connector: str, **more: bool | dict[str, str] | list[dict[str, Any]] | str | None) -> None:
     """Add to the recorded settings."""
     session.execute(
         "UPDATE widebeam.connectors SET settings = settings || %s WHERE connector = %s", [Jsonb(more), connector]
@@ -119,7 +119,10 @@ def note(session: Session, connector: str, **more: bool | dict[str, str] | str |
 
 
 def settings(connector: Connector) -> dict[str, Any]:
-    """What decides where a value goes: it cannot change once values have gone there."""
+    """What decides where a value goes: it cannot change once values have gone there.
+
+    (Not the groups of keys: they say where a new column is made, and one that is made stays.)
+    """
     source = connector.options.source
     columns = source.value.columns
     given = source.model_dump(mode="json", exclude=_NO_MAPPING)
@@ -134,6 +137,11 @@ def settings(connector: Connector) -> dict[str, Any]:
         "schema": connector.options.target.wide_schema,
         "name": connector.wide_name,
     }
+
+
+def groups(connector: Connector) -> list[dict[str, Any]]:
+    """The groups of keys as configured, to tell whether they changed."""
+    return [group.model_dump(mode="json") for group in connector.options.target.groups]
 
 
 def refuse_changes(recorded: Recorded, connector: Connector) -> None:

@@ -194,6 +194,44 @@ def test_a_discriminator_needs_choices(write):
     assert "beside a discriminator" in mistakes(write(GOOD.replace("columns", 'discriminator = "f"\ncolumns')))[0]
 
 
+GROUPS = """
+[[target.groups]]
+name = "engine"
+pattern = "^ME"
+[[target.groups]]
+name = "Engine"
+keys = ["AE1"]
+"""
+
+
+def test_groups_are_read_in_their_order(write):
+    groups = load(write(GOOD + GROUPS.replace('"Engine"', '"aux"')), {}).mapping({}).groups
+    assert [(each.name, each.takes("ME1"), each.takes("AE1")) for each in groups] == [
+        ("engine", True, False),
+        ("aux", False, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "said"),
+    [
+        (GROUPS, 17, "`name`: there is a group 'engine' already"),
+        (GROUPS.replace('"^ME"', '"(ME"'), 15, "`pattern`: not a regular expression: missing )"),
+        (GROUPS.replace('"Engine"', '"2"'), 17, "`name`: expected a letter, then"),
+        (GROUPS.replace('pattern = "^ME"', ""), 13, "expected `keys`, a `pattern`, or both"),
+        (GROUPS.replace("keys", "kyes"), 18, "unknown option `kyes`; did you mean `keys`?"),
+    ],
+)
+def test_a_mistake_in_a_group_names_its_line(write, wrong, line, said):
+    file = write(GOOD + wrong)
+    assert mistakes(file)[0].startswith(f"{file}, line {line}, section [[target.groups]]: {said}")
+
+
+def test_groups_come_from_the_environment_and_their_mistakes_name_the_variable(write):
+    given = '[{"name": "a", "keys": ["x"]}, {"name": "b", "pattern": "["}]'
+    assert mistakes(write(GOOD), {"WIDEBEAM_TARGET__GROUPS": given})[0].startswith("WIDEBEAM_TARGET__GROUPS: `pattern`")
+
+
 def test_a_file_that_is_not_toml_says_the_line(write):
     assert "line 1" in mistakes(write("[source\n"))[0]
 

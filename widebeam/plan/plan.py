@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from sink import caps
+from sink.group import group_of
 from sink.kinds import holds
 from sink.layout import NAME_BYTES, folded, reserved
 from sink.mapping import Mapping as Connector
@@ -27,10 +28,15 @@ _LOOSE: Final = 2  # fillfactor 50
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One part of an entity's wide tables. `row_bytes` is the most that a row of it takes."""
+    """One part of an entity's wide tables. `row_bytes` is the most that a row of it takes.
+
+    `group` is the group of keys that it is for, which `group_view` shows; empty and None where no group takes them.
+    """
 
     entity: str
     view: str
+    group: str
+    group_view: str | None
     name: str
     columns: int
     new_columns: int
@@ -193,7 +199,8 @@ def _tables(
         wide = width([*mapping.key_types.values(), "pg_lsn", *(column.type for column in columns)])
         fresh = sum((entity.identity, column.key) in new for column in columns)
         made = before is not None and number in before.parts
-        yield Table(entity.identity, part.view, part.table, len(columns), fresh, wide.row_bytes, made)
+        counts = len(columns), fresh, wide.row_bytes, made
+        yield Table(entity.identity, part.view, part.group, part.group_view, part.table, *counts)
 
 
 def _with_evidence(evidence: Evidence, entity: Entity) -> Iterable[ColumnPlan]:
@@ -261,6 +268,17 @@ def _changed(
     ]
     if other:
         lines.append(f"{len(other)} columns have another type than their readings now: {_some(other)}")
+    moved = [
+        key
+        for entity in there.values()
+        for key, column in entity.columns.items()
+        if entity.parts[column.part].group != group_of(mapping.groups, key)
+    ]
+    if moved:
+        lines.append(
+            f"{len(moved)} columns stay in the group in which they were made, since groups are for new keys:"
+            f" {_some(sorted(moved))}"
+        )
     wanted = {(_identity(mapping, need), need.key) for need in needs} | {(name, OVERFLOW) for name in there}
     silent = [key for entity in there.values() for key in entity.columns if (entity.identity, key) not in wanted]
     if silent:

@@ -32,7 +32,8 @@ def _tables(plan: Plan) -> Iterator[str]:
     for table in plan.tables[:_SHOWN]:
         state = f"{table.new_columns} new" if table.made else "new"
         bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
-        yield f"  {table.name}: {table.columns:,} columns ({state}), {bytes_}"
+        group = f", group {table.group} in the view {table.group_view}" if table.group else ""
+        yield f"  {table.name}: {table.columns:,} columns ({state}), {bytes_}{group}"
     yield from _more(len(plan.tables))
 
 

@@ -1,0 +1,31 @@
+"""Groups of keys: auxiliary, engine, navigation. A group has part tables and a view of its own. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sink.wide import OVERFLOW
+
+DEFAULT = ""
+"""The group of the keys that no group takes. It has no name, and no view of its own."""
+
+
+class Group(NamedTuple):
+    """The keys of one group: those listed, and those in which the regular expression is found somewhere."""
+
+    name: str
+    keys: frozenset[str] = frozenset()
+    pattern: re.Pattern[str] | None = None
+
+    def takes(self, key: str) -> bool:
+        """Is it a key of this group?"""
+        return key in self.keys or (self.pattern is not None and self.pattern.search(key) is not None)
+
+
+def group_of(groups: Iterable[Group], key: str) -> str:
+    """The name of the first group that takes the key; DEFAULT where none does, and for the overflow."""
+    if key == OVERFLOW:
+        return DEFAULT
+    return next((group.name for group in groups if group.takes(key)), DEFAULT)
