@@ -39,6 +39,9 @@ costs a larger one costs too, so a sink that takes whatever is there at once wou
 _LOOK_UP: Final = 0.25
 """Seconds without a record until `stop` is looked at."""
 
+_HEED: Final = 1.0
+"""Seconds between two looks at whether somebody has rewound a partition on which nothing comes."""
+
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
 """The target will not have a value, however often it is tried."""
@@ -57,6 +60,7 @@ class Sink:
         self._known: dict[int, Progress] = {}
         self._latencies = Latencies()
         self._broken_since: dict[tuple[int, int], float] = {}
+        self._heeded = 0.0
         self._stop = Event()
 
     def run(self, stop: Event) -> None:
@@ -120,7 +124,17 @@ class Sink:
             self._latencies.write(self._session.target, self._connector, idle=False)
         else:
             self._latencies.write(self._session.target, self._connector, idle=True)
+            self._heed_rewinds()
         self._watch_broken()
+
+    def _heed_rewinds(self) -> None:
+        """Nothing comes, so no compare-and-set would tell that somebody has gone back: look at the epochs."""
+        if not self._settings.rewindable or time.monotonic() - self._heeded < _HEED:
+            return
+        self._heeded = time.monotonic()
+        recorded = account.load(self._session.target, self._connector, self._known)
+        if any(progress.epoch != self._known[number].epoch for number, (progress, _) in recorded.items()):
+            self._session.lost = True
 
     def _synchronise(self, reader: Reader) -> None:
         """Go on from what the target says."""

@@ -15,7 +15,7 @@ class SinkSettings:
 
     `batch_rows` is how many narrow rows go into one target transaction at most (a record is never cut). `patience`
     is for how many seconds a generation with a gap may be the last one until that is taken for a loss of the log;
-    `give_up_after` for how many one failure may last.
+    `give_up_after` for how many one failure may last. `rewindable`: a replay may set the progress back while it runs.
     """
 
     target_dsn: str
@@ -25,3 +25,4 @@ class SinkSettings:
     patience: float = 300.0
     give_up_after: float = 600.0
     decode: Decode = decode
+    rewindable: bool = False

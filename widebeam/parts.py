@@ -98,7 +98,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
 def run_sink(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From Kafka into the wide tables."""
     join = partial(KafkaReader, connector.kafka_client(), connector.topic or "", connector.group)
-    Sink(sink_settings(connector, ready), join).run(stop)
+    Sink(replace(sink_settings(connector, ready), rewindable=True), join).run(stop)
 
 
 def sink_settings(connector: Connector, ready: Prepared) -> SinkSettings:

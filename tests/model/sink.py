@@ -11,7 +11,8 @@ from random import Random
 from cdc.event import Value
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Op, Record, Truncated
-from sink.progress import Admission, Progress
+from sink.progress import Admission, Landmark, Progress
+from sink.rewind import Place, rewound
 from tests.model.rules import Rule
 from tests.model.source import Cell
 from tests.model.target import Target
@@ -25,7 +26,7 @@ class Batch:
     records: list[Record]
 
 
-def admit(progress: Progress, record: Record, rules: frozenset[Rule]) -> tuple[Progress, bool]:
+def admit(progress: Progress, record: Record, rules: frozenset[Rule]) -> tuple[Admission, bool]:
     """Progress after this record, and whether to apply it. A rule that is off never finds anything to object to."""
     if Rule.SKIP not in rules:
         progress = progress._replace(high=Lsn(0))
@@ -34,7 +35,7 @@ def admit(progress: Progress, record: Record, rules: frozenset[Rule]) -> tuple[P
         record = record._replace(stamp=stamp)
     admission = Admission(progress)
     applicable = admission.admit(progress.next_offset, record)
-    return admission.now, applicable
+    return admission, applicable
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Partition:
     log: list[Record]
     progress: Progress = field(default_factory=lambda: Progress(0))
     in_flight: list[Batch] = field(default_factory=list)
-    history: dict[int, Progress] = field(default_factory=dict)
+    landmarks: dict[int, Landmark] = field(default_factory=dict)
     written: dict[Cell, int] = field(default_factory=dict)
     saw_the_past: bool = False
 
@@ -71,8 +72,10 @@ class Partition:
             return
         progress = batch.known
         for record in batch.records:
-            self.history.setdefault(progress.next_offset, progress)
-            progress, admitted = admit(progress, record, self.target.rules)
+            admission, admitted = admit(progress, record, self.target.rules)
+            progress = admission.now
+            for mark in admission.landmarks:
+                self._write_down(mark)
             if admitted:
                 self._apply(record)
         self.progress = progress
@@ -80,9 +83,19 @@ class Partition:
     def replay(self, random: Random) -> None:
         """Go back to any offset: a new epoch, and the skip rule starts anew."""
         if self.progress.next_offset:
-            past = self.history[random.randrange(self.progress.next_offset)]
-            self.progress = past._replace(epoch=self.progress.epoch + 1, high=Lsn(0))
+            offset = random.randrange(self.progress.next_offset)
+            places = (Place(number, self.log[number].stamp) for number in range(offset, len(self.log)))
+            self.progress = rewound(self.progress, offset, list(self.landmarks.values()), places)
             self.written.clear()
+
+    def _write_down(self, mark: Landmark) -> None:
+        """As widebeam.generations keeps them: the first beginning, the first gap."""
+        known = self.landmarks.get(mark.generation)
+        if known is None:
+            began = mark.broke_offset if mark.began_offset is None else mark.began_offset
+            self.landmarks[mark.generation] = mark._replace(began_offset=began)
+        elif known.broke_offset is None:
+            self.landmarks[mark.generation] = known._replace(broke_offset=mark.broke_offset)
 
     def _apply(self, record: Record) -> None:
         position = record.stamp.position

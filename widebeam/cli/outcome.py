@@ -19,6 +19,9 @@ from widebeam.config import ConfigError
 from widebeam.drop import StillRunning
 from widebeam.log import struck_out
 from widebeam.prepare import Busy
+from widebeam.replay.plan import ReplayRefused
+from widebeam.replay.point import BadPoint
+from widebeam.replay.replay import NothingApplied
 from widebeam.supervise import PartRefused
 
 PROBLEM: Final = 1
@@ -28,6 +31,7 @@ HALTED: Final = 3
 _EXPECTED: Final = (
     Busy,
     StillRunning,
+    NothingApplied,
     SlotInUse,
     Superseded,
     DeliveryFailed,
@@ -55,11 +59,13 @@ def _explained(error: Exception) -> tuple[str, int]:
     match error:
         case ConfigError(mistakes=mistakes):
             return _listed("the configuration cannot be used", mistakes), USAGE
+        case ReplayRefused(reasons=reasons):
+            return _listed("a replay from there is not possible", reasons), PROBLEM
         case Preconditions(findings=findings):
             return _listed("a run is not possible yet", list(map(str, findings))), PROBLEM
         case Halt():
             return f"widebeam: halted ({error.cause.value}): {error.what}\n{error.remedy}", HALTED
-        case PartRefused():
+        case PartRefused() | BadPoint():
             return f"widebeam: {error}", USAGE
         case _:
             return f"widebeam: {_said(error)}", PROBLEM

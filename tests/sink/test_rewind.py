@@ -1,0 +1,66 @@
+"""Going back to any offset: the records from there on are judged as they were the first time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.lsn import Lsn
+from cdc.record import Changes, Stamp
+from sink.progress import Admission, Landmark, Progress
+from sink.rewind import Place, Stretch, rewound, stretches
+
+RECORDS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4), st.integers(1, 5)), max_size=14)
+"""Generation, sequence and position of each record: runs, zombies, gaps and redeliveries in any order."""
+
+
+def stamp(generation: int, sequence: int, position: int) -> Stamp:
+    return Stamp("ships", generation, sequence, Lsn(position), 1, 1_000_000)
+
+
+def admissions(stamps: list[Stamp], known: Progress) -> tuple[list[bool], Admission]:
+    admission = Admission(known)
+    taken = [
+        admission.admit(known.next_offset + number, Changes(each, "t", {}, [], []))
+        for number, each in enumerate(stamps)
+    ]
+    return taken, admission
+
+
+def written_down(admission: Admission) -> list[Landmark]:
+    """As widebeam.generations keeps them."""
+    kept: dict[int, Landmark] = {}
+    for mark in admission.landmarks:
+        began = mark.broke_offset if mark.began_offset is None else mark.began_offset
+        before = kept.get(mark.generation, Landmark(mark.partition, mark.generation, began, None))
+        kept[mark.generation] = before._replace(broke_offset=before.broke_offset or mark.broke_offset)
+    return list(kept.values())
+
+
+@given(RECORDS, st.data())
+def test_from_any_offset_the_same_records_count_as_the_first_time(records, data):
+    stamps = [stamp(*each) for each in records]
+    offset = data.draw(st.integers(0, len(stamps)))
+    _, all_of_it = admissions(stamps, Progress(0))
+    _, up_to_there = admissions(stamps[:offset], Progress(0))
+    places = (Place(number, each) for number, each in list(enumerate(stamps))[offset:])
+    again = rewound(all_of_it.now, offset, written_down(all_of_it), places)
+    assert (again.epoch, again.next_offset, again.high) == (1, offset, Lsn(0))
+    right, _ = admissions(stamps[offset:], up_to_there.now._replace(high=Lsn(0)))
+    assert admissions(stamps[offset:], again)[0] == right
+
+
+def test_a_zombie_s_record_at_the_point_does_not_become_the_generation_that_counts():
+    stamps = [stamp(1, 0, 8), stamp(2, 0, 8), stamp(1, 1, 16), stamp(2, 1, 16)]
+    _, done = admissions(stamps, Progress(0))
+    places = [Place(2, stamps[2]), Place(3, stamps[3])]
+    again = rewound(done.now, 2, written_down(done), places)
+    assert (again.generation, again.next_sequence) == (2, 1)
+    assert admissions(stamps[2:], again)[0] == [False, True]
+
+
+def test_stretches_are_cut_to_what_the_log_still_has():
+    marks = [Landmark(0, 1, 0, None), Landmark(0, 2, 10, 15), Landmark(0, 4, 20, None)]
+    assert stretches(marks, 12, 30) == [Stretch(2, 12, 20), Stretch(4, 20, 30)]
+    assert stretches(marks, 0, 10) == [Stretch(1, 0, 10)]
+    assert stretches([], 0, 10) == []

@@ -1,0 +1,1 @@
+"""Replay: going back to a point that is still in the log, and applying from there again."""
