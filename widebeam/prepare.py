@@ -266,8 +266,11 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
         topic.check(connector.topic, state, found.topic_id, found.partitions)
         return
     if state is None:
+        recorded.note(target, connector.name, made_topic=True)
         plan = topic.TopicPlan(connector.topic, found.partitions, kafka.replication_factor, kafka.retention_hours)
         state = topic.create(client, plan)
+    elif "made_topic" not in found.settings:
+        recorded.note(target, connector.name, made_topic=False)
     target.execute(
         "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s", [state.topic_id, connector.name]
     )

@@ -1,4 +1,4 @@
-"""Replay of a whole pipeline: a damaged wide table is mended from a point in the middle, while it runs and while not."""
+"""Replay of a whole pipeline: a damaged wide table is mended from a point in the middle, running or not."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from psycopg import sql
 from cdc.lsn import Lsn
 from tests.pipeline import NARROW, Pipeline, part, until
 from widebeam import barrier
+from widebeam.cli.outcome import explained
+from widebeam.config import load
+from widebeam.prepare import prepare
+from widebeam.replay.plan import ReplayRefused
+from widebeam.replay.point import BadPoint, Offsets, parse
+from widebeam.replay.replay import plan, rewind
 
 CHANGES = (
     "UPDATE {t} SET double_v = double_v + 1 WHERE data_channel_id IN (SELECT min(data_channel_id) FROM {t})",
@@ -27,7 +33,7 @@ CHANGES = (
     "UPDATE {t} SET double_v = NULL WHERE value_format = 'Decimal' AND ctid IN (SELECT ctid FROM {t} LIMIT 300)",
     "DELETE FROM {t} WHERE ctid IN (SELECT ctid FROM {t} ORDER BY created_time LIMIT 700)",
 )
-"""A move, deletes, NULLs and a truncate, each a transaction of its own; all that stands in the end came after the first."""
+"""A move, deletes, NULLs and a truncate, a transaction each; all that stands in the end came after the first."""
 
 
 def say(pipeline: Pipeline, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -110,43 +116,72 @@ def test_a_damaged_wide_table_is_mended_from_a_point_in_the_middle(
 
         damage(session)
         before = session.execute("SELECT epoch, next_offset FROM widebeam.progress ORDER BY partition").fetchall()
-        done = say(pipeline, "replay", "--from-time", began[1], "--dry-run")
-        assert done.returncode == 0, done.stderr
-        assert "records" in done.stdout
+        connector = load(str(pipeline.file), {})
+        again = plan(connector, parse((), None, began[1], 4))
+        assert again.records > 0
         assert (
             before == session.execute("SELECT epoch, next_offset FROM widebeam.progress ORDER BY partition").fetchall()
-        )
-        assert say(pipeline, "replay", "--from-time", began[1], "--yes").returncode == 0
+        ), "to look changes nothing"
+        rewind(connector, again)
+        with pytest.raises(ReplayRefused, match="by somebody else"):
+            rewind(connector, again)
     pipeline.converge()
     pipeline.prove()
     refuses_what_is_not_in_the_log(pipeline, Lsn.parse(began[0]))
 
 
 def refuses_what_is_not_in_the_log(pipeline: Pipeline, lsn: Lsn) -> None:
-    progress = "SELECT jsonb_agg(to_jsonb(p))::text FROM widebeam.progress p"
+    connector, progress = load(str(pipeline.file), {}), "SELECT jsonb_agg(to_jsonb(p))::text FROM widebeam.progress p"
     before = pipeline.one(progress)
     expected = {
-        ("--from-offset", "0:999999999"): "partition 0: offset 999999999 is in the future",
-        ("--from-lsn", "FFFFFFFF/0"): "in the future: the newest change that was applied is",
-        ("--from-time", "2999-01-01"): "in the future: the newest change that was applied is",
-        ("--from-lsn", "0/1"): "before what Kafka has kept; the earliest is LSN",
-        ("--from-time", "1999-01-01"): "before what Kafka has kept; the earliest is time",
+        ("0:999999999", None, None): "partition 0: offset 999999999 is in the future",
+        (None, "FFFFFFFF/0", None): "in the future: the newest change that was applied is",
+        (None, None, "2999-01-01"): "in the future: the newest change that was applied is",
+        (None, "0/1", None): "before what Kafka has kept; the earliest is LSN",
+        (None, None, "1999-01-01"): "before what Kafka has kept; the earliest is time",
     }
-    for options, words in expected.items():
-        done = say(pipeline, "replay", *options, "--yes")
-        assert done.returncode == 1
-        assert words in done.stderr
+    for (offset, at, time), words in expected.items():
+        with pytest.raises(ReplayRefused, match=words):
+            plan(connector, parse(filter(None, [offset]), at, time, 4))
 
-    next_offsets = json.loads(
-        pipeline.one("SELECT jsonb_object_agg(partition, next_offset)::text FROM widebeam.progress")
-    )
-    ends = [TopicPartition(pipeline.topic, int(number), offset - 1) for number, offset in next_offsets.items()]
-    for one in AdminClient({"bootstrap.servers": pipeline.kafka}).delete_records(ends).values():
+    offsets = json.loads(pipeline.one("SELECT jsonb_object_agg(partition, next_offset)::text FROM widebeam.progress"))
+    ends = [TopicPartition(pipeline.topic, int(number), offset - 1) for number, offset in offsets.items()]
+    admin = AdminClient({"bootstrap.servers": pipeline.kafka})
+    for one in admin.delete_records(ends).values():
         one.result(timeout=30)
-    for options in (("--from-offset", "0"), ("--from-lsn", str(lsn))):
-        done = say(pipeline, "replay", *options, "--yes")
-        assert done.returncode == 1
-        for each in ends:
-            assert f"partition {each.partition}: " in done.stderr
-            assert str(each.offset) in done.stderr, "the earliest one"
+    for point in (parse(["0"], None, None, 4), parse((), str(lsn), None, 4)):
+        with pytest.raises(ReplayRefused) as refused:
+            plan(connector, point)
+        for each, reason in zip(sorted(ends, key=lambda each: each.partition), refused.value.reasons, strict=True):
+            assert reason.startswith(f"partition {each.partition}: ")
+            assert str(each.offset) in reason, "the earliest one"
     assert pipeline.one(progress) == before
+
+
+def test_a_bad_point_is_said_at_once_with_all_that_is_wrong() -> None:
+    with pytest.raises(BadPoint) as bad:
+        parse(["0:5", "0:6", "9:1", "x", "7", "1:-3", "99999999999999999999"], "not/an/lsn", "yesterday", 4)
+    said = str(bad.value)
+    for words in (
+        "exactly one of", "partition 0 is named twice", "no partition 9, but 0 to 3", "'x' is neither",
+        "'7' is for all partitions", "'1:-3' is neither", "'99999999999999999999' is neither",
+        "'not/an/lsn' is no LSN", "'yesterday' is no time",
+    ):  # fmt: skip
+        assert words in said
+    assert explained(bad.value) == (f"widebeam: {said}", 2)
+    assert "\n" not in said
+    assert parse(["1:5,3:7"], None, None, 4) == Offsets({1: 5, 3: 7})
+    assert parse(["5"], None, None, 2) == Offsets({0: 5, 1: 5})
+    assert parse((), None, "2026-01-31T12:00:00", 1) == parse((), None, "2026-01-31T13:00:00+01:00", 1)
+    for nothing in ([], [""]):
+        with pytest.raises(BadPoint):
+            parse(nothing, None, None, 4)
+
+
+@pytest.mark.parametrize("transport", ["direct"], indirect=True)
+def test_without_a_log_it_is_refused_with_what_to_do_instead(pipeline: Pipeline) -> None:
+    prepare(load(str(pipeline.file), {}))
+    done = say(pipeline, "replay", "--from-offset", "0", "--yes")
+    assert done.returncode == 1
+    assert "the direct transport keeps no log" in done.stderr
+    assert "widebeam verify" in done.stderr

@@ -12,10 +12,14 @@ from widebeam.cli.part import ConnectorName
 def drop(
     connector: ConnectorName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_audit: Annotated[
+        bool, typer.Option("--keep-audit", help="Keep widebeam.audit, even when the last connector goes.")
+    ] = False,
 ) -> None:
     """Remove a connector's wide tables, state, slot, publication and topic. The narrow table is never touched.
 
-    Stop the connector first. If it is interrupted, run it again. Example: widebeam drop ships
+    Stop the connector first. If it is interrupted, run it again. With the last connector goes the schema widebeam
+    with its audit log, unless it is kept. Example: widebeam drop ships
     """
     from widebeam import drop as module  # noqa: PLC0415
     from widebeam.config import load  # noqa: PLC0415
@@ -23,9 +27,11 @@ def drop(
     loaded = load(connector)
     if not yes:
         typer.confirm(f"Drop {loaded.name} with its wide tables in {loaded.options.target.shown}?", abort=True)
-    done = module.drop(loaded)
+    done = module.drop(loaded, keep_audit=keep_audit)
     if done is None:
         typer.echo(f"There is no connector {loaded.name} in {loaded.options.target.shown}: nothing to drop.")
         return
-    also = [name for name in ("slot", "publication", "topic") if getattr(done, name)]
-    typer.echo(f"Dropped {loaded.name}: {done.tables} wide tables{''.join(f', the {name}' for name in also)}.")
+    things = {"slot": "slot", "publication": "publication", "topic": "topic", "group": "consumer group"}
+    also = "".join(f", the {shown}" for name, shown in things.items() if getattr(done, name))
+    control = ", and the schema widebeam, for it was the last connector" if done.control else ""
+    typer.echo(f"Dropped {loaded.name}: {done.tables} wide tables{also}{control}.")
