@@ -107,6 +107,13 @@ class Insert(NamedTuple):
     new: Row
 
 
+class Inserts(NamedTuple):
+    """Rows were inserted, one after the other, into one relation: a run of Insert messages that were read at once."""
+
+    relation: Relation
+    rows: list[Row]
+
+
 class Update(NamedTuple):
     """A row was updated.
 
@@ -136,4 +143,4 @@ class Truncate(NamedTuple):
     restart_identity: bool
 
 
-Event: TypeAlias = "Begin | Commit | Origin | Relation | Type | Message | Insert | Update | Delete | Truncate"
+Event: TypeAlias = "Begin | Commit | Origin | Relation | Type | Message | Insert | Inserts | Update | Delete | Truncate"

@@ -10,7 +10,7 @@ from typing import Final
 
 from cdc.ack import Acknowledger
 from cdc.assembler import Assembler
-from cdc.event import Begin, Commit, Event, Insert
+from cdc.event import Begin, Commit, Event
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
@@ -119,14 +119,11 @@ class _Run:
         self._drain()
 
     def _take(self, frames: list[bytes]) -> None:
-        decode, take = self._decoder.decode, self._assembler.take
-        for frame in frames:
-            event = decode(frame)
-            drafts = take(event, len(frame))
+        for event, size in self._decoder.events(frames):
+            drafts = self._assembler.take(event, size)
             if drafts:
                 self._publish(drafts)
-            if type(event) is not Insert:
-                self._mark(event)
+            self._mark(event)
 
     def _mark(self, event: Event) -> None:
         match event:

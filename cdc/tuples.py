@@ -1,12 +1,16 @@
 """Rows as pgoutput writes them (TupleData): for each column a kind byte, and for a text its length and bytes.
 
-Two readers of the same format. `read_row` goes from column to column and says what is wrong where. `Pieces` reads the
-common row several times faster, and refuses whatever is not common.
+Three readers of the same format. `read_row` goes from column to column and says what is wrong where. `Pieces` reads
+the common row several times faster, and refuses whatever is not common. `read_run` reads many common rows together,
+faster again.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
 
 from cdc.cursor import Cursor
 from cdc.event import UNCHANGED, Relation, Row, Value
@@ -18,6 +22,16 @@ _RUN: Final = 64
 
 _THEN: Final[dict[bytes, tuple[None, ...]]] = {b"n" * n + b"t": (None,) * n for n in range(_RUN)}
 _LAST: Final[dict[bytes, tuple[None, ...]]] = {b"n" * n: (None,) * n for n in range(_RUN)}
+
+_ZEROS: Final = b"\0\0\0"
+_MARK: Final = b"."
+_END: Final = object()
+"""Stands behind each row's values while many rows are one list."""
+_text: Final = itemgetter(0)
+_FOLLOWERS: Final[dict[bytes, tuple[object, ...]]] = {
+    **_THEN,
+    **{nulls + _MARK: (*values, _END) for nulls, values in _LAST.items()},
+}
 
 
 class Irregular(Exception):
@@ -60,6 +74,29 @@ class Pieces(dict[bytes, tuple[str | None, ...]]):
                 self.clear()
             self[piece] = values
         return values
+
+
+def read_run(frames: Sequence[bytes], start: int, width: int) -> list[Row]:
+    """The rows of frames in which the first column's text begins at `start`, of `width` columns each, or `Irregular`.
+
+    What `Pieces` does, for all rows at once: each different piece is read once, and the rest is looking up and laying
+    out, which takes no step of ours for a single row. With a mark of its end behind it, a row's last piece is like
+    any other; and since the marks come out one after each `width` values, every row has as many.
+    """
+    pieces = list(chain.from_iterable([(frame[start:] + _MARK).split(_ZEROS) for frame in frames]))
+    try:
+        known: dict[bytes, tuple[Any, ...]] = {
+            piece: (piece[1 : (end := piece[0] + 1)].decode(),) + _FOLLOWERS[piece[end:]] for piece in set(pieces)
+        }
+    except (LookupError, UnicodeDecodeError):
+        raise Irregular from None
+    values = list(chain.from_iterable(map(known.__getitem__, pieces)))
+    step, count = width + 1, len(frames)
+    if len(values) != step * count or values[width::step].count(_END) != count:
+        raise Irregular
+    if "\0" in "".join(map(_text, known.values())):
+        raise Irregular
+    return list(zip(*[values[column::step] for column in range(width)], strict=True))
 
 
 def read_row(cursor: Cursor, relation: Relation) -> Row:

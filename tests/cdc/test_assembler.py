@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from cdc.event import (
     Delete,
     Event,
     Insert,
+    Inserts,
     Message,
     Origin,
     Relation,
@@ -100,6 +102,25 @@ def test_the_changes_of_a_transaction_are_grouped_by_wide_key_in_order() -> None
     assert record.stamp == ("c", 5, 0, Lsn(800), 7, 1800)
     assert found[0].key == b'["x","t"]'
     assert found[0].partition == partition(b'["x","t"]', 3)
+
+
+@given(
+    ships=st.lists(st.sampled_from("xyz"), min_size=1, max_size=30),
+    cuts=st.sets(st.integers(1, 29), max_size=4),
+    most=st.integers(1, 40),
+)
+def test_inserts_that_come_together_make_what_they_make_one_by_one(ships: list[str], cuts: set[int], most: int) -> None:
+    new = [row(ship, "t", f"c{n}", "1") for n, ship in enumerate(ships)]
+    borders = sorted({0, len(new), *(cut for cut in cuts if cut < len(new))})
+    runs = [Inserts(READINGS, new[low:high]) for low, high in pairwise(borders)]
+
+    def made(events: list[Event]) -> dict[tuple[str | None, ...], list[list[Value]]]:
+        found: dict[tuple[str | None, ...], list[list[Value]]] = {}
+        for wide, rows in rows_by_wide(drafts(assembler(most_rows=most), [READINGS, *transaction(events)])):
+            found.setdefault(wide, []).extend(rows)
+        return found
+
+    assert made(list(runs)) == made([Insert(READINGS, each) for each in new])
 
 
 def test_sequences_count_from_zero_in_each_partition() -> None:

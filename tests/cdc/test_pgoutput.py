@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from struct import pack
 
 import pytest
@@ -15,7 +16,9 @@ from cdc.event import (
     Column,
     Commit,
     Delete,
+    Event,
     Insert,
+    Inserts,
     Message,
     Origin,
     Relation,
@@ -170,6 +173,72 @@ def test_what_is_not_right_is_named_with_its_place(decoder: Decoder, frame: byte
     with pytest.raises(Undecodable) as caught:
         decoder.decode(frame)
     assert (caught.value.offset, expected in caught.value.expected) == (offset, True), str(caught.value)
+
+
+def insert_frame(row: tuple[Value, ...]) -> bytes:
+    return b"I" + pack(">I", OID) + b"N" + tuple_data(row)
+
+
+def one_by_one(events: Iterable[tuple[Event, int]]) -> list[Event]:
+    """The events with each run of inserts taken apart."""
+    found: list[Event] = []
+    for event, _ in events:
+        found += [Insert(event.relation, row) for row in event.rows] if isinstance(event, Inserts) else [event]
+    return found
+
+
+common = st.tuples(st.sampled_from(["x", "yy", ""]), st.sampled_from("abc"), st.none() | texts, st.none() | texts)
+
+
+@given(rows=st.lists(st.one_of(common, common, common, rows), min_size=1, max_size=60))
+@settings(max_examples=150)
+def test_many_frames_give_the_rows_that_each_of_them_gives(rows: list[tuple[Value, ...]]) -> None:
+    decoder = Decoder()
+    decoder.decode(relation_frame())
+    frames = [insert_frame(row) for row in rows]
+    assert one_by_one(decoder.events(frames)) == [Insert(RELATION, row) for row in rows]
+    assert sum(size for _, size in decoder.events(frames)) == sum(map(len, frames))
+
+
+def test_a_run_of_inserts_is_one_event_between_what_comes_before_and_after(decoder: Decoder) -> None:
+    rows = [("ship", f"c{n}", None, str(n)) for n in range(2_500)]
+    begin, commit = b"B" + pack(">QqI", 8, 1, 7), b"C\0" + pack(">QQq", 8, 16, 1)
+    delete = b"D" + pack(">I", OID) + b"K" + tuple_data(rows[0])
+    found = list(decoder.events([begin, *map(insert_frame, rows), delete, *map(insert_frame, rows[:3]), commit]))
+    kinds = [type(event).__name__ for event, _ in found]
+    assert kinds == ["Begin", "Inserts", "Inserts", "Inserts", "Delete", "Insert", "Insert", "Insert", "Commit"]
+    assert [row for event, _ in found if isinstance(event, Inserts) for row in event.rows] == rows
+
+
+def test_rows_of_another_width_in_a_run_are_not_taken_for_one_more_and_one_less(decoder: Decoder) -> None:
+    """Three values and five make two rows of four, if nobody looks where each row ends."""
+    good = insert_frame(("ship", "a", "t", "1"))
+    short, long = (good[:8] + b"".join(map(cell, row)) for row in [("s", "a", "t"), ("s", "a", "t", "1", "2")])
+    for broken in ([short, long], [long, short]):
+        with pytest.raises(Undecodable):
+            one_by_one(decoder.events([good] * 20 + broken + [good] * 20))
+
+
+@given(row=common, place=st.integers(8, 2000), byte=st.integers(0, 255), among=st.integers(0, 19))
+@settings(max_examples=300)
+def test_a_changed_byte_in_a_run_gives_what_the_careful_reader_sees(
+    row: tuple[Value, ...], place: int, byte: int, among: int
+) -> None:
+    frames = [insert_frame(("ship", "a", None, "1.5"))] * 20
+    frame = bytearray(insert_frame(row))
+    frame[place % len(frame)] = byte
+    frames[among] = bytes(frame)
+    together, careful = Decoder(), Decoder()
+    together.decode(relation_frame())
+    careful.decode(relation_frame())
+
+    def seen(read: Callable[[], list[Event]]) -> object:
+        try:
+            return read()
+        except Undecodable as error:
+            return str(error)
+
+    assert seen(lambda: one_by_one(together.events(frames))) == seen(lambda: list(map(careful._carefully, frames)))
 
 
 def test_a_table_that_got_a_column_is_read_by_its_new_width(decoder: Decoder) -> None:
