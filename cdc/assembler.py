@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 from cdc.change import RowSource, deleted, updated
@@ -47,11 +47,14 @@ class Assembler:
         source: RowSource,
         *,
         family: Family | None = None,
+        oids: Mapping[str, int] | None = None,
         most_rows: int = 10_000,
         most_bytes: int = 2 * 1024 * 1024,
     ) -> None:
         self._tables = {(table.schema, table.name): table for table in tables}
         self._family = family
+        self._oids = oids or {}  # as they were written down, by qualified names
+        self._names = {oid: name for name, oid in self._oids.items()}
         self._numbering = numbering
         self._source = source
         self._most_rows = most_rows
@@ -134,11 +137,19 @@ class Assembler:
     def _describe(self, relation: Relation) -> None:
         known = self._layouts.get(relation.oid)
         table = self._table(relation.schema, relation.name)
-        if known is not None and known.table is not table:
+        name = self._names.get(relation.oid) if known is None else known.table.qualified
+        if name is not None and name != f"{relation.schema}.{relation.name}":
             raise Halt(
                 Cause.RELATION_CHANGED,
-                f"{known.table.qualified} (OID {relation.oid}) is named {relation.schema}.{relation.name} now",
+                f"{name} (OID {relation.oid}) is named {relation.schema}.{relation.name}, and was written to",
                 "Rename it back, or drop the connector and prepare it anew under the new name.",
+            )
+        if table is not None and self._oids.get(table.qualified, relation.oid) != relation.oid:
+            raise Halt(
+                Cause.RELATION_CHANGED,
+                f"{table.qualified} is another table (OID {relation.oid}) than the one that was mapped "
+                f"({self._oids[table.qualified]})",
+                "Drop the connector and prepare it anew: what the other table held came without an event.",
             )
         made = None if table is None else layout(table, relation, self._latest.get(table))
         self._layouts[relation.oid] = made

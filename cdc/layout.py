@@ -66,8 +66,13 @@ def _check_same(table: NarrowTable, now: Relation, before: Relation) -> None:
             f"{table.qualified} is another table now (OID {now.oid}, it was {before.oid})",
             "Rename the tables back, or drop the connector and prepare it anew for the new table.",
         )
-    types = {column.name: column.type_oid for column in before.columns}
-    changed = [c.name for c in now.columns if c.name in table.columns and types.get(c.name, c.type_oid) != c.type_oid]
+    types = {column.name: (column.type_oid, column.type_modifier) for column in before.columns}
+    changed = [
+        column.name
+        for column in now.columns
+        if column.name in table.columns
+        and types.get(column.name, ()) not in ((), (column.type_oid, column.type_modifier))
+    ]
     if changed:
         raise Halt(
             Cause.RELATION_CHANGED,

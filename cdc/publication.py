@@ -17,6 +17,14 @@ _COLUMN_LISTS: Final = 150_000
 """The server version that brought column lists and row filters."""
 _LOCK_TIMEOUT: Final = "500ms"
 """Writers queue behind us for so long at most."""
+# As JSON, since servers before 15 have no prattrs; it is NULL, too, where all columns are published.
+_LISTED: Final = """
+SELECT (SELECT array_agg(a.attname::text) FROM pg_attribute a
+         WHERE a.attrelid = r.prrelid AND to_jsonb(r) -> 'prattrs' @> to_jsonb(a.attnum))
+  FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+  JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.pubname = %s AND n.nspname = %s AND c.relname = %s
+"""
 _OPS: Final = ("insert", "update", "delete", "truncate")
 
 
@@ -107,6 +115,29 @@ def inspect(connection: Connection, publication: str, table: NarrowTable) -> Pub
     attributes = published.get("attnames")
     lacks_columns = () if attributes is None else tuple(name for name in table.columns if name not in attributes)
     return Published(True, lacks_columns, lacks_ops, published.get("rowfilter"), settings["pubviaroot"])
+
+
+def check_covers(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Updates and deletes say which cell they mean, and publishing them makes none of the application's own fail.
+
+    The server refuses an UPDATE or DELETE of a table without a usable replica identity, or with one of which the
+    publication's column list lacks a column. A Halt says how that is mended.
+    """
+    row = connection.execute(_LISTED, [publication, table.schema, table.name]).fetchone()
+    listed: list[str] | None = None if row is None else row[0]
+    for identity in identities(connection, table):
+        refused = not identity.usable or (
+            listed is not None and (identity.full or not set(identity.columns) <= set(listed))
+        )
+        if refused or not identity.holds(table):
+            shown = "full" if identity.full else f"({', '.join(identity.columns)})"
+            amiss = "makes the application's own UPDATE and DELETE fail" if refused else "does not say which cell it is"
+            remedy = f"USING INDEX a unique index over {', '.join(table.cell)}" + ("" if listed else ", or FULL")
+            raise Halt(
+                Cause.REPLICA_IDENTITY,
+                f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",
+                f"ALTER TABLE {identity.table} REPLICA IDENTITY DEFAULT, as it was, or {remedy}; then run again.",
+            )
 
 
 def check(publication: str, found: Published | None, table: NarrowTable) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from cdc.ack import Acknowledger
 from cdc.assembler import Assembler
-from cdc.event import Begin, Commit, Event
+from cdc.event import Begin, Commit, Event, Relation
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
@@ -92,8 +92,9 @@ class _Run:
         self._ack = Acknowledger(self._told)
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
-        self._assembler = Assembler(settings.tables, numbering, source, family=settings.family)
+        self._assembler = Assembler(settings.tables, numbering, source, family=settings.family, oids=settings.oids)
         self._begin: Begin | None = None
+        self._described = False
         self._records = 0
         self._changes = 0
         self._written = self._reported = time.monotonic()  # the journal, the server
@@ -107,6 +108,9 @@ class _Run:
                 # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
                 self._ack.passed(self._stream.passed)
                 self._report_if_due()
+                if self._described:
+                    watch.wake()
+                    self._described = False
                 watch.check()
         except _Stopped:
             pass
@@ -132,6 +136,8 @@ class _Run:
                 self._ack.began()
             case Commit():
                 self._ack.committed(event.end_lsn)
+            case Relation():
+                self._described = True
 
     def _publish(self, drafts: Sequence[Draft]) -> None:
         for partition, key, record in drafts:

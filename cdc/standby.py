@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -23,6 +23,9 @@ from cdc.stream import Stream
 
 log = logging.getLogger(__name__)
 
+Survey: TypeAlias = "Callable[[psycopg.Connection[tuple[Any, ...]]], bool]"
+"""Looks at the catalog over a connection in autocommit; True if it wants to look again soon. Raises Halt."""
+
 _LOOK_SECONDS: Final = 1.0
 """Between two looks whether the slot is free: the server cannot tell us when it is."""
 
@@ -33,8 +36,9 @@ class CaptureSettings:
 
     `ack_seconds` lie between two acknowledgements while changes come, `idle_seconds` while none come (each one is
     written to the target first). `drain_seconds` is how long a clean stop waits for deliveries. `slot_seconds` is how
-    long to stand by for a slot in use; None: as long as it takes. `watch_seconds` lie between two looks whether
-    everything is published still.
+    long to stand by for a slot in use; None: as long as it takes. `watch_seconds` lie between two looks at the
+    source's catalog; `survey` looks at more there than whether everything is published still. `oids` are the tables'
+    as they were written down, by their qualified names.
     """
 
     connector: str
@@ -48,7 +52,9 @@ class CaptureSettings:
     idle_seconds: float = 10.0
     drain_seconds: float = 10.0
     slot_seconds: float | None = None
-    watch_seconds: float = 30.0
+    watch_seconds: float = 10.0
+    survey: Survey | None = None
+    oids: Mapping[str, int] = field(default_factory=dict)
 
 
 class SlotInUse(Exception):

@@ -1,7 +1,8 @@
 """Looks at the source's catalog while capture runs.
 
 A table that was taken out of the publication makes no event at all: the stream goes on without it, and everything
-seems well. So somebody has to look.
+seems well. So somebody has to look: before the first change is read, then every now and then, and at once when the
+stream describes a table anew, which it does after most changes of one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from types import TracebackType
+from typing import Final
 
 import psycopg
 
@@ -19,23 +21,32 @@ from cdc.standby import CaptureSettings
 
 log = logging.getLogger(__name__)
 
+_SOON: Final = 0.5  # seconds
+
 
 class Watch:
     """A thread with a connection of its own for each look, every `settings.watch_seconds`."""
 
     def __init__(self, settings: CaptureSettings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="capture-watch", daemon=True)
         self.found: Halt | None = None
 
     def __enter__(self) -> Watch:
+        self._soon = self._look()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         self._thread.join()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
 
     def check(self) -> None:
         """Raise the Halt that was found, if one was."""
@@ -43,20 +54,29 @@ class Watch:
             raise self.found
 
     def _run(self) -> None:
-        while self.found is None and not self._stop.wait(self._settings.watch_seconds):
+        while self.found is None:
+            seconds = self._settings.watch_seconds
+            self._wake.wait(min(_SOON, seconds) if self._soon else seconds)
+            self._wake.clear()
+            if self._stopped:
+                return
             try:
-                self._look()
+                self._soon = self._look()
             except Halt as halt:
                 self.found = halt
             except psycopg.Error as error:  # the stream has its own connection, and says itself when that is lost
                 log.warning("cannot look at the source's catalog, trying again: %s", error)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """One look; True if another one is due soon."""
         settings = self._settings
         with connect(
             settings.source_dsn, autocommit=True, application_name="widebeam-watch", connect_timeout=5
         ) as connection:
             connection.execute("SET statement_timeout = '5s'")
+            if settings.survey is not None:
+                return settings.survey(connection)
             for table in settings.tables:
                 found = publication.inspect(connection, settings.publication, table)
                 publication.check(settings.publication, found, table)
+        return False

@@ -47,6 +47,21 @@ CREATE TABLE IF NOT EXISTS widebeam.sources (
     gate_lsn    pg_lsn,
     PRIMARY KEY (connector, schema_name, table_name)
 );
+-- What the source's catalog said of it (cdc/facts.py): whose change makes no event, so that somebody has to look.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS facts jsonb;
+
+-- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
+-- partition that is gone, a table whose rows were written anew.
+CREATE TABLE IF NOT EXISTS widebeam.notices (
+    connector text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    source    text NOT NULL,              -- the narrow table, schema.name
+    kind      text NOT NULL,              -- gone: its wide rows stay; doubt: until `verify` finds no difference;
+                                          -- filling: until the chunks of an attached partition are planned
+    subject   text NOT NULL,              -- the partition, or the table
+    what      text NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connector, source, kind, subject)
+);
 
 -- The dictionary's entries as they were last read. One that was known is never forgotten.
 CREATE TABLE IF NOT EXISTS widebeam.dictionary (
@@ -110,6 +125,8 @@ CREATE TABLE IF NOT EXISTS widebeam.chunks (
     merged_at   timestamptz,
     PRIMARY KEY (connector, chunk)
 );
+-- A partition that was attached with rows in it, from which a chunk reads; empty: from the narrow table.
+ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS reads text NOT NULL DEFAULT '';
 CREATE INDEX IF NOT EXISTS chunks_open ON widebeam.chunks (connector, chunk) WHERE state IN ('planned', 'failed');
 
 -- Cells that the stream cleared in a chunk that is not merged yet: the chunk must not bring them back.

@@ -8,7 +8,9 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg.types.json import Jsonb
 
+from cdc.facts import Facts
 from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
 from sink.family import Source, rules
 from sink.mapping import Mapping
 
@@ -45,6 +47,31 @@ def open_gate(connection: Connection, connector: str, source: Source, gate: Lsn)
         " WHERE connector = %s AND schema_name = %s AND table_name = %s AND gate_lsn IS NULL",
         [str(gate), connector, source.schema, source.name],
     )
+
+
+def facts(connection: Connection, connector: str, table: NarrowTable) -> Facts | None:
+    """What was written down of the source's catalog; None if nothing was yet."""
+    row = connection.execute(
+        "SELECT facts FROM widebeam.sources WHERE (connector, schema_name, table_name) = (%s, %s, %s)",
+        [connector, table.schema, table.name],
+    ).fetchone()
+    return None if row is None or row[0] is None else Facts.of_json(row[0])
+
+
+def note_facts(connection: Connection, connector: str, table: NarrowTable, found: Facts) -> None:
+    """Write down what the source's catalog says."""
+    connection.execute(
+        "UPDATE widebeam.sources SET facts = %s WHERE (connector, schema_name, table_name) = (%s, %s, %s)",
+        [Jsonb(found.as_json()), connector, table.schema, table.name],
+    )
+
+
+def partitioned(connection: Connection, connector: str) -> bool:
+    """Whether partitions with rows in them can be attached to one of the narrow tables."""
+    row = connection.execute(
+        "SELECT bool_or((facts -> 'partitioned')::boolean) FROM widebeam.sources WHERE connector = %s", [connector]
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def joined(connection: Connection, mapping: Mapping) -> Mapping:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from cdc import publication
+from cdc import facts, publication
 from cdc.described import describe
 from cdc.halt import Cause, Halt
 from cdc.identity import identities
@@ -92,6 +92,9 @@ class Joiner:
         row = self._primary.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
         if row is None:
             raise LookupError("the source did not tell its WAL position")
+        # Before a chunk of it is read: a partition that is attached to it later is one that was not there.
+        found = facts.look(self._primary, self._settings.publication, table)
+        sources.note_facts(self._target, self._connector, table, found)
         sources.open_gate(self._target, self._connector, source, Lsn.parse(row[0]))
         _LOG.info("the table %s has joined", table.qualified)
         return True

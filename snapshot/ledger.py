@@ -14,7 +14,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _PAGE: Final = 100
 
 _DUE: Final = """
-SELECT chunk, lower_bound, upper_bound, estimated, source FROM widebeam.chunks AS c
+SELECT chunk, lower_bound, upper_bound, estimated, source, reads FROM widebeam.chunks AS c
 WHERE connector = %(connector)s AND chunk >= %(first)s AND chunk <= %(last)s
 AND (state = 'planned' OR state = 'failed' AND retry_at <= now())
 AND NOT EXISTS (SELECT FROM widebeam.sources AS s WHERE s.connector = c.connector AND gate_lsn IS NULL
@@ -80,7 +80,7 @@ def add(target: Connection, connector: str, chunks: Iterable[Chunk]) -> None:
 
 
 def _write(cursor: psycopg.Cursor[tuple[Any, ...]], connector: str, chunks: Iterable[Chunk]) -> None:
-    into = "COPY widebeam.chunks (connector, chunk, lower_bound, upper_bound, estimated, source) FROM STDIN"
+    into = "COPY widebeam.chunks (connector, chunk, lower_bound, upper_bound, estimated, source, reads) FROM STDIN"
     with cursor.copy(into) as copy:
         for each in chunks:
             copy.write_row((connector, *each))
@@ -161,6 +161,15 @@ def mark_failed(target: Connection, connector: str, chunk: int, *, error: str, a
         " THEN now() + make_interval(secs => %(backoff)s * 2 ^ least(attempts, 10)) END"
         " WHERE connector = %(connector)s AND chunk = %(chunk)s AND state IN ('planned', 'failed')",
         {"error": error, "limit": attempts, "backoff": backoff, "connector": connector, "chunk": chunk},
+    )
+
+
+def postpone(target: Connection, connector: str, chunk: int, *, why: str, seconds: float) -> None:
+    """Rest a chunk for which it is not the time: that is no failed attempt."""
+    target.execute(
+        "UPDATE widebeam.chunks SET state = 'failed', error = %s, retry_at = now() + make_interval(secs => %s)"
+        " WHERE connector = %s AND chunk = %s AND state IN ('planned', 'failed')",
+        [why, seconds, connector, chunk],
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import islice
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -72,9 +73,49 @@ class ChunkMerger:
             ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
         return True
 
+    @property
+    def connector(self) -> str:
+        """Whose chunks these are."""
+        return self._mapping.connector
+
+    def refresh(self) -> None:
+        """Know the columns as they are now."""
+        self._registry.refresh(self._target)
+
+    def overwrite(
+        self,
+        chunk: Chunk,
+        entities: Iterable[str],
+        held: Callable[[Connection], AbstractContextManager[Reading]],
+        began: float,
+    ) -> None:
+        """Merge over what is there, in one transaction: `held` keeps the sinks where they are, and reads the chunk.
+
+        So what is read is newer than all that was applied, tombstones included. `entities` are those it may hold.
+        Raises Retyped when columns changed meanwhile.
+        """
+        self._merger.prepare(self._parts(entities), self._registry.changes)
+        rows = cells = 0
+        with self._target.transaction():
+            self._registry.hold(self._target)
+            with held(self._target) as reading:
+                if not ledger.lock(self._target, self.connector, chunk.number):
+                    return
+                for piece in reading.pieces:
+                    rows, cells = rows + piece.rows, cells + piece.cells
+                    self._write(piece, self._merger.upsert)
+                    del piece  # before the next one is made: both would not fit
+            self._forget_tombstones(chunk)
+            seconds = monotonic() - began
+            ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+
     def _fill(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
-        """Fill in entity by entity, in the order in which tables are locked, and some rows at a time."""
+        """Fill in what the stream has not cleared."""
         self._bury(piece, tombstones)
+        self._write(piece, self._merger.fill)
+
+    def _write(self, piece: ChunkFold, write: Callable[[PartRows], None]) -> None:
+        """Write entity by entity, in the order in which tables are locked, and some rows at a time."""
         # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
         found = [
             (self._registry.entities[each], rows)
@@ -85,7 +126,7 @@ class ChunkMerger:
             left = iter(rows.items())
             while some := dict(islice(left, _ROWS_AT_ONCE)):
                 for part_rows in sorted(spread(entity, some), key=lambda each: each.part.table):
-                    self._merger.fill(part_rows)
+                    write(part_rows)
         quarantine.write(self._target, self._mapping.connector, piece.misfits)
 
     def _parts(self, entities: Iterable[str]) -> list[PartRows]:

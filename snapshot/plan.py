@@ -26,6 +26,8 @@ class Chunk(NamedTuple):
     """A half-open range of a table's axis (time, mostly), the unit of backfill: `lower <= time < upper`.
 
     Bounds are texts of the axis's type; None is an open end. `estimated` is in narrow rows; `source` is the table.
+    `reads` is not empty for rows that came without an event, with a partition that was attached: the table that they
+    are read from, the partition or `source` itself.
     """
 
     number: int
@@ -33,6 +35,7 @@ class Chunk(NamedTuple):
     upper: str | None
     estimated: int
     source: str = ""
+    reads: str = ""
 
 
 def plan(stretches: Iterable[Stretch], scale: Scale, chunk_rows: int, chunk_span: int) -> list[Chunk]:

@@ -178,6 +178,7 @@ def select(rule: Rule, chunk: Chunk) -> sql.Composed:
     A reading without a time (the column may allow it) belongs to the first chunk.
     """
     table = rule.table
+    schema, _, name = (chunk.reads or table.qualified).partition(".")
     time = sql.Identifier(rule.axis or "")
     tests = []
     if chunk.lower is not None:
@@ -188,5 +189,5 @@ def select(rule: Rule, chunk: Chunk) -> sql.Composed:
     if chunk.lower is None and chunk.upper is not None:
         within = sql.SQL("({} OR {} IS NULL)").format(within, time)
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
-        sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(table.schema, table.name), within
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(schema, name), within
     )

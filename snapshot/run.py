@@ -38,10 +38,10 @@ class Backfill:
     def run(self, stop: Event) -> Counts:
         """Work until no chunk is open or `stop` is set; answer the ledger's counts.
 
-        Where tables can join, only `stop` ends it. Can be ended at any point, by any means, and run again. Chunks that
-        were given up in an earlier run get new attempts. Raises Halt when chunks are given up in this one or a new
-        table cannot join, GateClosed when the gate does not open, and psycopg.OperationalError when sessions are lost
-        time after time.
+        Where tables can join or partitions be attached, only `stop` ends it. Can be ended at any point, by any means,
+        and run again. Chunks that were given up in an earlier run get new attempts. Raises Halt when chunks are given
+        up in this one or a new table cannot join, GateClosed when the gate does not open, and
+        psycopg.OperationalError when sessions are lost time after time.
         """
         reopen = True
         while True:
@@ -76,14 +76,15 @@ class Backfill:
         return None if family is None else Joiner(self._settings, connected, family)
 
     def _chunks(self, worker: Worker, joiner: Joiner | None, connected: Sessions, stop: Event) -> Counts | None:
-        """Chunk after chunk. Where tables can join, there is no last one."""
+        """Chunk after chunk. Where tables can join, or partitions be attached, there is no last one."""
         while not stop.is_set():
             if joiner is not None:
                 joiner.look()
             chunk = ledger.claim(connected.target, self._connector)
             if chunk is None:
                 counts = ledger.counts(connected.target, self._connector)
-                if counts.open == 0 and (joiner is None or counts.given_up):
+                stays = joiner is not None or self._settings.stays
+                if counts.open == 0 and (not stays or counts.given_up):
                     return counts
                 stop.wait(_LOOK_AGAIN)
             elif not worker.do(chunk, stop):

@@ -13,7 +13,8 @@ class BackfillSettings:
 
     `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
     first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
-    join: where the mapping has a family, a worker looks for them, and does not end.
+    join: where the mapping has a family, a worker looks for them, and does not end. It `stays`, too, where partitions
+    can be attached, whose chunks come later.
     """
 
     mapping: Mapping
@@ -26,3 +27,4 @@ class BackfillSettings:
     publication: str = ""
     chunk_rows: int = 200_000
     chunk_hours: float = 24.0
+    stays: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -13,16 +13,17 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.lsn import Lsn
+from cdc.writers import StillWriting
 from sink import sources
 from sink.lookup import Lookup
 from sink.registry import Registry
 from sink.route import Routes
 from sink.wide import Need, Refused
-from snapshot import ledger
+from snapshot import attached, ledger
 from snapshot.gate import await_replay
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
-from snapshot.reader import ChunkReader, Stopped
+from snapshot.reader import ChunkReader, Ensure, Reading, Stopped
 from snapshot.sessions import Sessions, connect
 from snapshot.settings import BackfillSettings
 
@@ -46,13 +47,16 @@ class Worker:
         self._merger = ChunkMerger(sessions.target, self._registry)
 
     def _new_reader(self) -> ChunkReader:
+        return self._reader_over(self._sessions.source, self._cutoff, self._ensure)
+
+    def _reader_over(self, source: Connection, position: Lsn, ensure: Ensure) -> ChunkReader:
         target = self._sessions.target
         return ChunkReader(
-            self._sessions.source,
+            source,
             self._mapping,
             Routes(self._mapping, self._registry.entities, first=1),
-            self._cutoff,
-            self._ensure,
+            position,
+            ensure,
             (self._lookup.dictionary, lambda: self._lookup.refresh(target, registry=self._registry)),
         )
 
@@ -73,16 +77,33 @@ class Worker:
             return False
         try:
             self._lookup.follow(self._sessions.target, self._registry)
-            with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
-                self._merger.merge(chunk, reading, began)
+            if chunk.reads:
+                attached.place(self._sessions.primary, self._merger, self._read_over(chunk, stop), chunk, began)
+            else:
+                with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
+                    self._merger.merge(chunk, reading, began)
         except Stopped:
             return False
+        except StillWriting as busy:
+            ledger.postpone(self._sessions.target, connector, chunk.number, why=str(busy), seconds=attached.REST)
         except psycopg.Error as error:
             _LOG.warning("chunk %d of %s failed: %s", chunk.number, connector, error)
             self._failed(chunk, str(error))
             return False
         ledger.release(self._sessions.target, connector, chunk.number)
         return True
+
+    def _read_over(self, chunk: Chunk, stop: Event) -> attached.Read:
+        """How the rows of an attached partition are read: on the primary, and under the lock without making columns."""
+
+        def refuse(needs: list[Need]) -> Refused:
+            raise attached.NewKey(needs[:3])
+
+        def read(position: Lsn, held: bool) -> AbstractContextManager[Reading]:
+            reader = self._reader_over(self._sessions.primary, position, refuse if held else self._ensure)
+            return reader.read(chunk, stop)
+
+        return read
 
     def _joined(self, chunk: Chunk, stop: Event) -> bool:
         """Know the chunk's table, which may have joined meanwhile; False when `stop` was set."""

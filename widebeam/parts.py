@@ -25,6 +25,7 @@ from snapshot.run import Backfill, BackfillSettings
 from widebeam.config import Connector
 from widebeam.crew import Crew
 from widebeam.prepare import Prepared
+from widebeam.survey import Survey
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -53,6 +54,9 @@ def capture_into(
         tables=ready.published,
         family=connector.family.narrow if connector.growing else None,
         codec=JSON,
+        watch_seconds=connector.options.source.watch_seconds,
+        survey=Survey(connector).look,
+        oids=ready.oids,
     )
     target = connector.options.target.conninfo()
     with connect(target, autocommit=True, application_name="widebeam-capture") as session:
@@ -84,6 +88,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         publication=connector.publication,
         chunk_rows=connector.options.backfill.chunk_rows,
         chunk_hours=connector.options.backfill.chunk_hours,
+        stays=ready.partitioned,
     )
     counts = Backfill(settings).run(stop)
     _LOG.info(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from collections.abc import Mapping as Dict
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -24,7 +26,7 @@ from sink import lookup, sources
 from sink.mapping import Mapping
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
-from widebeam import catalog, halts, recorded
+from widebeam import catalog, halts, recorded, survey
 from widebeam.config import ConfigError, Connector
 from widebeam.recorded import Recorded
 
@@ -38,12 +40,15 @@ _LOG: Final = logging.getLogger(__name__)
 class Prepared(NamedTuple):
     """A connector that can run: its mapping with the source's types, and how many partitions it has.
 
-    `published` are the narrow tables that have to be in the publication by now.
+    `published` are the narrow tables that have to be in the publication by now, `oids` which tables they are, by their
+    qualified names; `partitioned` tells that partitions can be attached to one of them.
     """
 
     mapping: Mapping
     partitions: int
     published: tuple[NarrowTable, ...] = ()
+    oids: Dict[str, int] = MappingProxyType({})
+    partitioned: bool = False
 
 
 class Busy(Exception):
@@ -64,6 +69,8 @@ def prepare(connector: Connector) -> Prepared:
             _wide_schema(target, connector)
             _topic(target, connector, found)
             _publication(source, target, connector, found)
+            if found.cutoff is None:
+                survey.baseline(source, target, connector)  # before the slot: what comes after it is looked for
             _slot(source, target, connector, found)
             _plan(source, target, connector, found)
             return _prepared(target, connector, found)
@@ -84,8 +91,14 @@ def enrol(connector: Connector) -> Mapping:
 
 
 def _prepared(target: Session, connector: Connector, found: Recorded) -> Prepared:
-    mapping = connector.mapping(sources.load(target, connector.name))
-    return Prepared(mapping, found.partitions, tuple(_published(target, connector)))
+    tables = sources.load(target, connector.name)
+    return Prepared(
+        connector.mapping(tables),
+        found.partitions,
+        tuple(_published(target, connector)),
+        {each.qualified: each.oid for each in tables},
+        sources.partitioned(target, connector.name),
+    )
 
 
 def start_anew(target_dsn: str, connector: str) -> int:

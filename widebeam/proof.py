@@ -48,7 +48,8 @@ class VerifyReport:
     `differing` names some. `quarantined` cells are in the narrow table and in quarantine, so not in a wide table;
     `nulled` cells are NULL there because the connector wants that of readings that do not fit their column.
     `in_motion` were changing each time that they were looked at. `fenced` is False when a barrier did not come
-    through the pipeline in time, so that a difference may be a change that is still on its way.
+    through the pipeline in time, so that a difference may be a change that is still on its way. `notices` say what
+    became of the source without an event: rows that stay in the wide tables, say, and differ.
     """
 
     connector: str
@@ -62,6 +63,7 @@ class VerifyReport:
     fenced: bool = True
     seconds: float = 0.0
     differing: list[Difference] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:

@@ -79,7 +79,10 @@ class HaltSeen:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All that can be seen of a connector. `latency_ms` is commit to visible, as percentiles over all time."""
+    """All that can be seen of a connector. `latency_ms` is commit to visible, as percentiles over all time.
+
+    `notices` are what became of the source without an event, and does not stop the connector.
+    """
 
     connector: str
     state: State
@@ -95,6 +98,7 @@ class Status:
     partitions: tuple[Partition, ...] = ()
     quarantine: int = 0
     halt: HaltSeen | None = None
+    notices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

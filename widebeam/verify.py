@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.session import connect
+from sink import notices
 from sink.registry import Registry
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
@@ -45,7 +46,12 @@ def verify(settings: VerifySettings, progress: Callable[[int, int], None] | None
     ):
         plain = settings.mapping.plain
         comparison = _Comparison(settings, source, target) if plain else RowComparison(settings, source, target)
-        return comparison.run(progress or (lambda done, of: None))
+        row = target.execute("SELECT now()").fetchone()
+        report = comparison.run(progress or (lambda done, of: None))
+        if report.right and report.fenced and not report.in_motion and row is not None:
+            notices.settle(target, settings.mapping.connector, row[0])
+        report.notices = [one.what for one in notices.load(target, settings.mapping.connector)]
+        return report
 
 
 class _Comparison:

@@ -19,6 +19,7 @@ def page(status: Status) -> RenderableType:
     if status.halt is not None:
         text = Text(f"{status.halt.what}\n\n{status.halt.remedy}")
         parts.append(Panel(text, title=f"halted: {status.halt.cause}", border_style="red"))
+    parts.extend(Text(f"note: {notice}", style="yellow") for notice in status.notices)
     parts.extend(Text(problem, style="yellow") for problem in status.problems)
     if status.state == "absent":
         parts.append(Text(f"not set up: `widebeam run {status.connector}` does that"))

@@ -12,6 +12,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from psycopg.rows import dict_row
 
 from cdc.session import connect
+from sink import notices
 from sink.latency import added, percentile
 from snapshot import ledger
 from widebeam.check import first_line
@@ -77,7 +78,7 @@ class Viewer:
         ends: dict[int, int],
         problems: list[str],
     ) -> Status:
-        rows = self._progress(target)
+        rows, told = self._progress(target), notices.load(target, self._connector.name)
         partitions = tuple(_partition(row, ends.get(row["partition"])) for row in rows)
         backfill = self._backfill(target)
         quarantine = target.execute(
@@ -85,7 +86,7 @@ class Viewer:
         ).fetchone()
         return Status(
             connector=self._connector.name,
-            state=_state(found, backfill),
+            state=_state(found, backfill, filling=any(one.kind == "filling" for one in told)),
             at=now,
             transport=found["transport"],
             generation=found["generation"],
@@ -98,6 +99,7 @@ class Viewer:
             partitions=partitions,
             quarantine=quarantine[0] if quarantine else 0,
             halt=_halt(found),
+            notices=tuple(one.what for one in told),
             problems=tuple(problems),
         )
 
@@ -176,14 +178,14 @@ class Viewer:
             session.close()
 
 
-def _state(found: dict[str, Any], backfill: Backfill) -> State:
+def _state(found: dict[str, Any], backfill: Backfill, *, filling: bool) -> State:
     if found["settings"].get("dropping"):
         return "dropping"
     if found["halt_cause"] is not None:
         return "halted"
     if found["cutoff"] is None or found["planned_at"] is None:
         return "preparing"
-    if backfill.planned or backfill.failed or backfill.given_up:
+    if backfill.planned or backfill.failed or backfill.given_up or filling:
         return "backfilling"
     return "streaming" if found["converged_at"] is None else "converged"
 

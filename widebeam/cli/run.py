@@ -50,26 +50,28 @@ def _run(connector: Connector, screen: Display, *, until_converged: bool) -> Non
     from widebeam.prepare import start_anew  # noqa: PLC0415
     from widebeam.supervise import Supervisor  # noqa: PLC0415
 
-    set_up(connector, alone=True)
+    ready = set_up(connector, alone=True)
+    stays = connector.growing or ready.partitioned
     target = connector.options.target.conninfo()
     history = start_anew(target, connector.name) > 0
     monitor = Monitor(connector, screen, until_converged=until_converged)
     try:
-        Supervisor(parts(connector, history=history), monitor, lambda: halts.read(target, connector.name)).run()
+        every = parts(connector, history=history, stays=stays)
+        Supervisor(every, monitor, lambda: halts.read(target, connector.name)).run()
     finally:
         monitor.close()
     logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
 
 
-def parts(connector: Connector, *, history: bool) -> list[Part]:
+def parts(connector: Connector, *, history: bool, stays: bool = False) -> list[Part]:
     """The processes of a connector, as they are configured; backfill workers only if there is `history` to fill in,
-    or tables can join: then they never end."""
+    or tables can join or partitions be attached: then they `stay`, and never end."""
     options, file = connector.options, str(connector.file)
     debug = ("--debug",) if wants_debug() else ()
     backfill = [
-        Part(f"backfill {number}", (*debug, "backfill", file), finite=not connector.growing)
+        Part(f"backfill {number}", (*debug, "backfill", file), finite=not stays)
         for number in range(1, options.backfill.workers + 1)
-        if history or connector.growing
+        if history or stays
     ]
     if connector.transport == "direct":
         return [Part("stream", (*debug, "stream", file)), *backfill]

@@ -79,6 +79,8 @@ def _show(report: VerifyReport) -> None:
         console.print(f"{report.quarantined:,} readings are in quarantine, so not in a wide table", highlight=False)
     if report.in_motion:
         console.print(f"{report.in_motion:,} cells changed each time they were looked at: try again", highlight=False)
+    for notice in report.notices:
+        console.print(f"note: {notice}", style="yellow", highlight=False, markup=False)
     if not report.fenced:
         console.print("nothing captures now: what is still on its way counts as a difference", style="yellow")
     if report.differing:

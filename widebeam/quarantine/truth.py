@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from threading import Event
-from time import monotonic
+from collections.abc import Sequence
 from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
@@ -12,51 +10,18 @@ from psycopg import sql
 
 from cdc.event import Value
 from cdc.narrow import NarrowTable
+from cdc.writers import StillWriting, await_writers
 from sink import tables
 from sink.copytext import unescaped
 from sink.rule import Rule
 from widebeam.quarantine.entry import Cell
 
+__all__ = ["StillWriting", "await_writers", "quoted_name", "rows_of"]
+
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Rows: TypeAlias = "dict[Cell, list[tuple[Value, ...]]]"
 
 _COMMA: Final = sql.SQL(", ")
-_PAUSE: Final = 0.02
-
-# Locks go after the commit is visible: who holds none cannot have committed anything that a new snapshot lacks.
-_WRITERS: Final = """
-SELECT DISTINCT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND granted
-    AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND relation IN (
-        SELECT to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name
-        UNION SELECT tree.relid FROM unnest(%(names)s::text[]) AS name, pg_partition_tree(to_regclass(name)) AS tree
-    )
-"""
-
-
-class StillWriting(Exception):
-    """Transactions that have written to the narrow table did not end in time."""
-
-
-def await_writers(source: Session, names: Iterable[str], seconds: float) -> None:
-    """Wait until every transaction that has written to these tables by now is over: committed and visible, or not.
-
-    A commit can be decoded and applied before it is visible (it waits for a synchronous standby, say); a row that is
-    read meanwhile would be older than what is applied. Raises StillWriting.
-    """
-    end, pause = monotonic() + seconds, Event()
-    parameters = {"names": list(names)}
-    waiting = {row[0] for row in source.execute(_WRITERS, parameters)}
-    while waiting:
-        if monotonic() > end:
-            raise StillWriting(
-                f"{len(waiting)} transactions have been writing to the narrow table for {seconds:.0f} s: "
-                "try again when they are over (pg_locks and pg_stat_activity on the source name them)"
-            )
-        pause.wait(_PAUSE)
-        waiting &= {row[0] for row in source.execute(_WRITERS, parameters)}
 
 
 def rows_of(source: Session, rule: Rule, cells: Sequence[Cell]) -> Rows:

@@ -1,0 +1,189 @@
+"""The survey: what the source's catalog says of the narrow tables, against what was written down of it.
+
+This is for changes of the source that make no event: the stream goes on without a word of them. Each is answered with
+a halt, a notice, or, for partitions that are attached with rows in them, chunks that bring these rows.
+
+Rows of an attached partition are written over what is there (snapshot/attached.py), so no older change may still be on
+its way. Therefore their chunks are only planned once a barrier, emitted after the partition was seen, has passed every
+sink. Until then the partition is not written down: a crash starts all of it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import errors, sql
+
+from cdc import facts, publication
+from cdc.facts import Facts, Leaf
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from cdc.session import connect
+from sink import notices, sources
+from sink.family import Source
+from sink.notices import Notice
+from snapshot import ledger
+from snapshot.attached import plan_attached
+from widebeam import barrier
+from widebeam.config import Connector
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+def baseline(source: Session, target: Session, connector: Connector) -> None:
+    """Write down what the catalog says of the tables of which nothing is written down yet."""
+    for each, table in _tables(target, connector):
+        if sources.facts(target, connector.name, table) is None:
+            sources.note_facts(target, connector.name, table, facts.look(source, connector.publication, table))
+            _LOG.debug("what the catalog says of %s is written down", each.qualified)
+
+
+def accept(source: Session, target: Session, connector: Connector) -> None:
+    """Take the catalog as it is now: somebody has seen to it that nothing is missing. Halts that were due are not."""
+    for _, table in _tables(target, connector):
+        sources.note_facts(target, connector.name, table, facts.look(source, connector.publication, table))
+
+
+def _tables(target: Session, connector: Connector) -> list[tuple[Source, NarrowTable]]:
+    """The tables that are published."""
+    found = [each for each in sources.load(target, connector.name) if each.gate is not None]
+    tables = ((each, connector.family.narrow(each.schema, each.name)) for each in found)
+    return [(each, table) for each, table in tables if table is not None]
+
+
+class Survey:
+    """Looks on behalf of the capture at work; remembers which barriers it waits for."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._barriers: dict[str, tuple[frozenset[int], Lsn]] = {}
+
+    def look(self, source: Session) -> bool:
+        """One look; True if another one is due soon. Raises Halt."""
+        with connect(
+            self._connector.options.target.conninfo(), autocommit=True, application_name="widebeam-watch"
+        ) as target:
+            tables = _tables(target, self._connector)
+            return sum(self._table(source, target, each, table) for each, table in tables) > 0
+
+    def _table(self, source: Session, target: Session, recorded: Source, table: NarrowTable) -> bool:
+        connector = self._connector
+        if connector.growing and not _there(source, recorded.oid):
+            self._forget(target, recorded)
+            return False
+        now, before = facts.look(source, connector.publication, table), sources.facts(target, connector.name, table)
+        if before is not None:
+            facts.compare(table, before, now)
+        found = publication.inspect(source, connector.publication, table)
+        publication.check(connector.publication, found, table)
+        publication.check_covers(source, connector.publication, table)
+        if before is None:
+            sources.note_facts(target, connector.name, table, now)
+            return False
+        facts.check_entry(table, before, now)
+        return self._partitions(source, target, table, before, now)
+
+    def _partitions(self, source: Session, target: Session, table: NarrowTable, before: Facts, now: Facts) -> bool:
+        """Take in what became of the tables that hold the rows; True while attached ones wait for their barrier."""
+        new = facts.come(before, now)
+        full = {oid: leaf for oid, leaf in new.items() if _holds_rows(source, leaf)}
+        ready = self._ready(source, target, table, full)
+        known = now if ready else replace(now, leaves={oid: now.leaves[oid] for oid in now.leaves if oid not in full})
+        anew = (_rewritten(source, table, now, leaf) for leaf in facts.rewritten(before, now).values())
+        told = [_gone(table, leaf) for leaf in facts.gone(before, now)] + [each for each in anew if each is not None]
+        if known != before or told:
+            self._write_down(source, target, table, known, told, full if ready else {})
+        return not ready
+
+    def _ready(self, source: Session, target: Session, table: NarrowTable, full: dict[int, Leaf]) -> bool:
+        """Whether nothing that is older than these partitions' attaching is on its way."""
+        name = self._connector.name
+        if not full:
+            return True
+        waiting = self._barriers.get(table.qualified)
+        if waiting is None or waiting[0] != full.keys():
+            for leaf in full.values():
+                what = f"the partition {leaf.name} was attached with rows in it: they are being filled in"
+                notices.add(target, name, Notice(table.qualified, "filling", leaf.name, what))
+                _LOG.info("%s", what)
+            mark = barrier.emit(source, f"attached to {table.qualified}")
+            self._barriers[table.qualified] = (frozenset(full), mark)
+            return False
+        return barrier.passed(target, name, waiting[1])
+
+    def _write_down(
+        self,
+        source: Session,
+        target: Session,
+        table: NarrowTable,
+        known: Facts,
+        told: list[Notice],
+        full: dict[int, Leaf],
+    ) -> None:
+        """The facts, the notices, and the chunks of attached partitions, all or nothing."""
+        name, backfill = self._connector.name, self._connector.options.backfill
+        mapping = self._connector.mapping(sources.load(target, name))
+        rule = next(rule for rule in mapping.rules if rule.table.qualified == table.qualified)
+        chunks = [
+            chunk
+            for leaf in full.values()
+            for chunk in plan_attached(source, rule, leaf.name, backfill.chunk_rows, backfill.chunk_hours)
+        ]
+        with target.transaction():
+            if chunks:
+                ledger.add(target, name, chunks)
+            sources.note_facts(target, name, table, known)
+            notices.filled(target, name, table.qualified, [leaf.name for leaf in full.values()])
+            for notice in told:
+                _LOG.warning("%s", notice.what)
+                notices.add(target, name, notice)
+        if full:
+            self._barriers.pop(table.qualified, None)
+
+    def _forget(self, target: Session, recorded: Source) -> None:
+        """A table of a growing family is gone: that is how old ones are done away with."""
+        what = f"the table {recorded.qualified} is gone: what came from it stays in the wide tables"
+        _LOG.warning("%s", what)
+        notices.add(target, self._connector.name, Notice(recorded.qualified, "gone", recorded.qualified, what))
+        sources.forget(target, self._connector.name, recorded)
+
+
+def _there(source: Session, oid: int) -> bool:
+    return source.execute("SELECT FROM pg_class WHERE oid = %s", [oid]).fetchone() is not None
+
+
+def _holds_rows(source: Session, leaf: Leaf) -> bool:
+    """Whether there is a row; True where we may not look."""
+    schema, _, name = leaf.name.partition(".")
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
+    try:
+        return source.execute(query).fetchone() == (True,)
+    except errors.InsufficientPrivilege:
+        return True
+
+
+def _gone(table: NarrowTable, leaf: Leaf) -> Notice:
+    what = (
+        f"the partition {leaf.name} is no longer part of {table.qualified} (detached or dropped): what came from it "
+        "stays in the wide tables"
+    )
+    return Notice(table.qualified, "gone", leaf.name, what)
+
+
+def _rewritten(source: Session, table: NarrowTable, now: Facts, leaf: Leaf) -> Notice | None:
+    """What is to be said of a table whose rows are all gone or written anew. A TRUNCATE of the whole is an event."""
+    if not _holds_rows(source, leaf):
+        if not now.partitioned:
+            return None
+        what = f"the partition {leaf.name} was truncated by itself: what came from it stays in the wide tables"
+        return Notice(table.qualified, "gone", leaf.name, what)
+    what = (
+        f"{leaf.name} was written anew (VACUUM FULL, CLUSTER, an ALTER TABLE that rewrites, or TRUNCATE of it alone): "
+        "if that changed values, no event told of it. `widebeam verify` says whether anything differs"
+    )
+    return Notice(table.qualified, "doubt", leaf.name, what)
