@@ -1,0 +1,327 @@
+"""Changes of the source that make no event: each is met by a halt, a notice or chunks, on old servers and new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from cdc import facts
+from cdc.halt import Cause, Halt
+from cdc.narrow import NarrowTable
+from cdc.session import connect
+from sink import notices
+from snapshot import attached
+from snapshot.run import Backfill, BackfillSettings
+from tests.pipeline import until
+from widebeam import survey
+from widebeam.config import Connector, load
+from widebeam.prepare import Prepared, prepare
+from widebeam.survey import Survey
+from widebeam.viewer import Viewer
+
+pytestmark = pytest.mark.parametrize("version", [15, 18])
+
+PLAIN = """
+CREATE SCHEMA tenant;
+CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f numeric(10, 2), s varchar(20), kind text,
+    PRIMARY KEY (ship, channel, at));
+INSERT INTO tenant.readings VALUES ('s', 'c', '2024-01-01', 1.25, NULL, 'Decimal');
+"""
+FULL = PLAIN + "ALTER TABLE tenant.readings REPLICA IDENTITY FULL;"
+PARTITIONED = """
+CREATE SCHEMA tenant;
+CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f numeric(10, 2), s varchar(20), kind text,
+    PRIMARY KEY (ship, channel, at)) PARTITION BY RANGE (at);
+CREATE TABLE tenant.jan PARTITION OF tenant.readings FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE tenant.feb PARTITION OF tenant.readings FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+CREATE TABLE tenant.mar (LIKE tenant.readings INCLUDING ALL);
+INSERT INTO tenant.readings SELECT 's', 'c', at, n, NULL, 'Decimal'
+FROM (VALUES ('2024-01-01'::timestamp, 1), ('2024-02-01', 2)) AS v (at, n);
+INSERT INTO tenant.mar SELECT 's', channel, at, n, NULL, 'Decimal'
+FROM (VALUES ('c', '2024-03-01'::timestamp, 3), ('new', '2024-03-02', 4)) AS v (channel, at, n);
+"""
+ATTACH = "ALTER TABLE tenant.readings ATTACH PARTITION tenant.mar FOR VALUES FROM ('2024-03-01') TO ('2024-04-01')"
+FILE = """
+[source]
+dsn = "{dsn}"
+table = "tenant.readings"
+entity = ["ship"]
+time = "at"
+key = "channel"
+[source.value]
+discriminator = "kind"
+columns = {{ Decimal = "f", String = "s" }}
+[target]
+dsn = "{dsn}"
+"""
+
+
+@dataclass
+class Source:
+    """A prepared connector over a source whose catalog can be changed and looked at."""
+
+    connector: Connector
+    session: psycopg.Connection[tuple[Any, ...]]
+    ready: Prepared
+
+    def __post_init__(self) -> None:
+        self.survey = Survey(self.connector)
+
+    def do(self, *statements: str) -> None:
+        for statement in statements:
+            self.session.execute(statement)
+
+    def look(self) -> bool:
+        return self.survey.look(self.session)
+
+    def halts(self, cause: Cause, words: str) -> None:
+        with pytest.raises(Halt, match=words) as caught:
+            self.look()
+        assert caught.value.cause is cause
+        assert caught.value.remedy
+
+    def notices(self) -> set[tuple[str, str]]:
+        return {(one.kind, one.subject) for one in notices.load(self.session, self.connector.name)}
+
+    def backfill(self) -> None:
+        dsn = self.connector.options.source.dsn
+        Backfill(BackfillSettings(self.ready.mapping, dsn, dsn)).run(Event())
+
+    def pass_barriers(self) -> None:
+        """As sinks do that have applied everything."""
+        self.do("UPDATE widebeam.progress SET barrier = pg_current_wal_insert_lsn()")
+
+    def wide(self) -> dict[str, list[Any]]:
+        rows = self.session.execute("SELECT at::date::text, to_jsonb(w) - 'at' - '_lsn' FROM wide.\"s\" w").fetchall()
+        return dict(rows)
+
+
+Make = Callable[[str], Source]
+
+
+@pytest.fixture
+def make(tmp_path: Path, database: str) -> Iterator[Make]:
+    file = tmp_path / f"survey_{uuid4().hex[:8]}.toml"
+    file.write_text(FILE.format(dsn=database))
+    with connect(database, autocommit=True) as session:
+
+        def make(schema: str) -> Source:
+            session.execute(schema.encode())
+            connector = load(str(file), {})
+            made = Source(connector, session, prepare(connector))
+            assert not made.look(), "all is as it was written down"
+            return made
+
+        yield make
+
+
+UNDONE = [
+    # what is done, what is said of it, and what puts it right
+    ("ALTER TABLE tenant.readings RENAME TO old", Cause.RELATION_CHANGED, "tenant.readings is gone",
+     "ALTER TABLE tenant.old RENAME TO readings"),
+    ("ALTER TABLE tenant.readings RENAME TO old; CREATE TABLE tenant.readings (LIKE tenant.old INCLUDING ALL)",
+     Cause.RELATION_CHANGED, "another table",
+     "DROP TABLE tenant.readings; ALTER TABLE tenant.old RENAME TO readings"),
+    ("ALTER TABLE tenant.readings ALTER f TYPE numeric(10, 1)", Cause.RELATION_CHANGED,
+     r"f of tenant.readings was numeric\(10,2\) and is numeric\(10,1\)",
+     "ALTER TABLE tenant.readings ALTER f TYPE numeric(10, 2)"),
+    ("ALTER TABLE tenant.readings RENAME f TO g", Cause.RELATION_CHANGED, "no column f",
+     "ALTER TABLE tenant.readings RENAME g TO f"),
+    ("CREATE TABLE tenant.child () INHERITS (tenant.readings)", Cause.RELATION_CHANGED, "child inherits from",
+     "ALTER TABLE tenant.child NO INHERIT tenant.readings"),
+    ("ALTER TABLE tenant.readings REPLICA IDENTITY NOTHING", Cause.REPLICA_IDENTITY, "UPDATE and DELETE fail",
+     "ALTER TABLE tenant.readings REPLICA IDENTITY FULL"),
+]  # fmt: skip
+
+
+def test_what_can_be_undone_halts_and_once_undone_goes_on(make: Make, version: int) -> None:
+    source = make(FULL)
+    for change, cause, words, undo in UNDONE:
+        source.session.execute(change.encode())
+        source.halts(cause, words)
+        source.session.execute(undo.encode())
+        source.look()
+    assert source.notices() == {("doubt", "tenant.readings")}, "its rows were written anew when the type was altered"
+
+
+ALTERED = [
+    ("ALTER PUBLICATION {} SET (publish = 'insert')", "lacks update, delete, truncate",
+     "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')"),
+    ("ALTER PUBLICATION {} SET TABLE tenant.readings WHERE (f > 0)", "has a row filter",
+     "ALTER PUBLICATION {} SET TABLE tenant.readings"),
+    ("ALTER PUBLICATION {} SET TABLE tenant.readings (ship, channel, at)", "lacks f, s, kind",
+     "ALTER PUBLICATION {} SET TABLE tenant.readings"),
+    ("ALTER PUBLICATION {} DROP TABLE tenant.readings", "not in publication",
+     "ALTER PUBLICATION {} ADD TABLE tenant.readings"),
+]  # fmt: skip
+
+
+def test_a_publication_that_was_altered_halts_even_when_it_was_put_right_before_anybody_looked(
+    make: Make, version: int
+) -> None:
+    source = make(FULL)
+    name = source.connector.publication
+    for change, words, undo in ALTERED:
+        source.do(change.format(name))
+        source.halts(Cause.NOT_PUBLISHED, words)
+        source.do(undo.format(name))
+        source.halts(Cause.NOT_PUBLISHED, "was altered")
+        survey.accept(source.session, source.session, source.connector)
+        source.look()
+    source.do(f"CREATE TABLE tenant.other (x int); ALTER PUBLICATION {name} ADD TABLE tenant.other")
+    source.look()  # what else is in it is nobody's business
+    source.do(f"DROP PUBLICATION {name}")
+    source.halts(Cause.NOT_PUBLISHED, "is gone")
+
+
+@pytest.mark.parametrize("column", ["f numeric(10, 2)", "f numeric(10, 2) GENERATED ALWAYS AS (1.0) STORED"])
+def test_a_column_that_is_dropped_and_made_anew_halts(make: Make, version: int, column: str) -> None:
+    source = make(FULL)
+    source.do("ALTER TABLE tenant.readings DROP f", f"ALTER TABLE tenant.readings ADD {column}")
+    source.halts(Cause.RELATION_CHANGED, "dropped and made anew")
+
+
+def test_an_identity_that_makes_the_applications_own_update_fail_halts_with_what_mends_it(
+    make: Make, version: int
+) -> None:
+    source = make(PLAIN)
+    source.do("ALTER TABLE tenant.readings REPLICA IDENTITY FULL")
+    with pytest.raises(psycopg.Error, match="cannot update"):
+        source.do("UPDATE tenant.readings SET f = 2")
+    source.halts(Cause.REPLICA_IDENTITY, "makes the application's own UPDATE and DELETE fail")
+    source.do("ALTER TABLE tenant.readings REPLICA IDENTITY DEFAULT", "UPDATE tenant.readings SET f = 2")
+    source.look()
+
+
+def test_the_server_refuses_what_a_column_list_or_a_publication_forbids(make: Make, version: int) -> None:
+    source = make(PLAIN)
+    for change in ("ALTER f TYPE numeric(10, 1)", "DROP f", "SET UNLOGGED"):
+        with pytest.raises(psycopg.Error, match="publication"):
+            source.do(f"ALTER TABLE tenant.readings {change}")
+    source.look()
+
+
+def test_partitions_that_go_leave_their_rows_and_a_notice(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do("ALTER TABLE tenant.readings DETACH PARTITION tenant.jan")
+    source.look()
+    assert source.notices() == {("gone", "tenant.jan")}
+    source.do("TRUNCATE tenant.feb")
+    source.look()
+    assert source.notices() == {("gone", "tenant.jan"), ("gone", "tenant.feb")}
+    source.do("DROP TABLE tenant.feb")
+    source.look()
+    assert source.wide() == {"2024-01-01": {"c": 1.00}, "2024-02-01": {"c": 2.00}}
+    viewer = Viewer(source.connector)
+    seen = viewer.read()
+    viewer.close()
+    assert [words for words in seen.notices if "stays in the wide tables" in words] == list(seen.notices)
+    assert len(seen.notices) == 2
+
+
+def test_rows_that_are_written_anew_are_a_doubt(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.do("VACUUM FULL tenant.jan", "ALTER TABLE tenant.feb SET UNLOGGED")
+    source.halts(Cause.RELATION_CHANGED, "feb is not logged")
+    source.do("ALTER TABLE tenant.feb SET LOGGED")
+    source.look()
+    assert source.notices() == {("doubt", "tenant.jan"), ("doubt", "tenant.feb")}
+    source.look()
+    notices.settle(source.session, source.connector.name, source.session.execute("SELECT now()").fetchone()[0])
+    assert source.notices() == set()
+
+
+def test_a_partition_that_is_no_plain_table_halts(make: Make, version: int) -> None:
+    source = make("CREATE SCHEMA tenant; CREATE TABLE tenant.readings (ship text, channel text, at timestamp, "
+                  "f numeric, s text, kind text, PRIMARY KEY (ship, channel, at))")  # fmt: skip
+    source.do(
+        "CREATE TABLE tenant.root (at timestamp) PARTITION BY RANGE (at)",
+        "CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing",
+        "CREATE FOREIGN TABLE tenant.far PARTITION OF tenant.root DEFAULT SERVER nowhere",
+    )  # fmt: skip
+    with pytest.raises(Halt, match="far, which is no plain table"):
+        facts.look(source.session, "p", NarrowTable("tenant", "root", (), ("at",), (), ()))
+
+
+def test_rows_of_an_attached_partition_come_by_chunks_once_all_that_is_older_is_applied(
+    make: Make, version: int
+) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do(ATTACH)
+    assert source.look(), "it wants to look again soon"
+    assert source.look(), "the barrier has not passed"
+    assert source.notices() == {("filling", "tenant.mar")}
+    viewer = Viewer(source.connector)
+    assert viewer.read().state == "backfilling"
+    viewer.close()
+    source.backfill()
+    assert "2024-03-01" not in source.wide(), "a change that is older than the attaching may still be on its way"
+    source.pass_barriers()
+    assert not source.look()
+    assert source.notices() == set()
+    source.backfill()
+    assert source.wide() == {
+        "2024-01-01": {"c": 1.00, "new": None}, "2024-02-01": {"c": 2.00, "new": None},
+        "2024-03-01": {"c": 3.00, "new": None}, "2024-03-02": {"c": None, "new": 4.00},
+    }  # fmt: skip
+    assert not source.look(), "once is enough"
+    assert source.session.execute("SELECT sum(rows) FROM widebeam.chunks WHERE reads <> ''").fetchone() == (2,)
+
+
+def test_a_partition_that_comes_back_with_other_values_is_written_over_the_old_ones(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do("ALTER TABLE tenant.readings DETACH PARTITION tenant.feb", "UPDATE tenant.feb SET f = 22")
+    source.look()
+    source.do(
+        "ALTER TABLE tenant.readings ATTACH PARTITION tenant.feb FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')"
+    )
+    assert source.look()
+    source.pass_barriers()
+    assert not source.look()
+    source.backfill()
+    assert source.wide()["2024-02-01"] == {"c": 22.00}
+
+
+def test_an_empty_partition_needs_no_chunk(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.do("CREATE TABLE tenant.apr PARTITION OF tenant.readings FOR VALUES FROM ('2024-04-01') TO ('2024-05-01')")
+    assert not source.look()
+    source.do("INSERT INTO tenant.readings VALUES ('s', 'c', '2024-04-01', 1, NULL, 'Decimal')")
+    assert not source.look(), "what is in it now came by the stream"
+    assert source.notices() == set()
+
+
+def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
+    make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do(ATTACH)
+    source.look()
+    source.pass_barriers()
+    source.look()
+    monkeypatch.setattr(attached, "_PATIENCE", 0.0)
+    monkeypatch.setattr(attached, "REST", 0.1)
+    with connect(database) as writer:
+        writer.execute("UPDATE tenant.readings SET f = 33 WHERE at = '2024-03-01'")
+        stop = Event()
+        waiting = "SELECT error FROM widebeam.chunks WHERE reads <> '' AND attempts = 0 AND state = 'failed'"
+        dsn = source.connector.options.source.dsn
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(Backfill(BackfillSettings(source.ready.mapping, dsn, dsn)).run, stop)
+            found = until(lambda: running.done() or source.session.execute(waiting).fetchone())
+            assert "have been writing" in found[0]
+            writer.commit()
+            running.result(60)
+    assert source.wide()["2024-03-01"] == {"c": 33.00, "new": None}
