@@ -21,6 +21,7 @@ class Mapping:
     `rules` has one for each narrow table, alike but for the table and its types; there is at least one. With
     a `family`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is
     the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys have tables of their own.
+    `readers` are roles that may read the wide views.
     """
 
     connector: str
@@ -36,6 +37,7 @@ class Mapping:
     columns_per_table: int = 5_000
     columns_per_hour: int = 20_000
     groups: tuple[Group, ...] = ()
+    readers: tuple[str, ...] = ()
 
     @property
     def rule(self) -> Rule:

@@ -248,6 +248,8 @@ class Registry:
             for each in planned:
                 for view in each.views:
                     connection.execute(tables.create_view(self.mapping, each.entity, view))
+                    if (opened := tables.open_view(self.mapping, each.entity, view)) is not None:
+                        connection.execute(opened)
                 cursor.executemany(_NEW_TABLE, [[self.mapping.connector, *part] for part in each.new_parts])
                 cursor.executemany(
                     _NEW_COLUMN, [[self.mapping.connector, each.entity.identity, *c] for c in each.columns]

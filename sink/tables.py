@@ -71,6 +71,16 @@ def create_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed:
     )
 
 
+def open_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed | None:
+    """Let the readers read a view; None if there are none. The part tables stay closed: a view reads as its owner."""
+    if not mapping.readers:
+        return None
+    parts, _ = entity.shown(view)
+    return sql.SQL("GRANT SELECT ON {} TO {}").format(
+        sql.Identifier(parts[0].schema, view), names(dict.fromkeys(mapping.readers))
+    )
+
+
 def _joined(parts: Sequence[Part], key: sql.Composed) -> sql.Composable:
     tables = [sql.SQL("{} AS {}").format(relation(part), sql.Identifier(_alias(part))) for part in parts]
     if len(parts) == 1:

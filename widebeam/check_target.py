@@ -61,6 +61,16 @@ def may_stage(session: Session, _: Connector) -> Iterator[Finding]:
         yield Finding(f"the role {session.info.user} may not make temporary tables", "", remedy)
 
 
+def readers(session: Session, connector: Connector) -> Iterator[Finding]:
+    """Roles to which the wide views are opened."""
+    known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
+    for role in connector.options.target.readers:
+        if role not in known:
+            yield Finding(
+                f"there is no role {role}, which is one of `readers`", "", statement(session, "CREATE ROLE {};", role)
+            )
+
+
 def connections(session: Session, connector: Connector) -> Iterator[Finding]:
     """Room for the sessions of every part, beside those that there are."""
     needed = 4 + 2 * (connector.options.sink.workers + connector.options.backfill.workers)
@@ -78,4 +88,4 @@ def connections(session: Session, connector: Connector) -> Iterator[Finding]:
         )
 
 
-CHECKS: Final = (version, encoding, writable, may_create, may_stage, connections)
+CHECKS: Final = (version, encoding, writable, may_create, may_stage, readers, connections)

@@ -145,6 +145,7 @@ class Connector:
             type_conflict=sink.type_conflict,
             columns_per_table=sink.columns_per_table,
             columns_per_hour=sink.columns_per_hour,
+            readers=tuple(target.readers),
             groups=tuple(
                 Group(each.name, frozenset(each.keys), None if each.pattern is None else re.compile(each.pattern))
                 for each in target.groups

@@ -289,6 +289,7 @@ class Target(Server):
     layout: Literal["per_entity", "single"] = "per_entity"
     name: str | None = None
     groups: list[Group] = []
+    readers: list[str] = []
 
     @model_validator(mode="after")
     def _distinct(self) -> Target:

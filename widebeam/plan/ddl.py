@@ -26,6 +26,8 @@ def statements(session: Session, mapping: Mapping, planned: Sequence[Planned], *
     for each in planned:
         for view in each.views:
             yield _text(session, tables.create_view(mapping, each.entity, view))
+            if (opened := tables.open_view(mapping, each.entity, view)) is not None:
+                yield _text(session, opened)
 
 
 def _text(session: Session, statement: sql.Composable) -> str:
