@@ -78,8 +78,9 @@ def _publishing(connector: Connector) -> sql.Composable:
 
 _PUBLICATION: Final = """DO $publication$ BEGIN
     IF EXISTS (
-        SELECT FROM unnest(ARRAY[{names}]) AS named, pg_partition_tree(named::regclass) AS tree
-        JOIN pg_class AS c ON c.oid = tree.relid
+        SELECT FROM unnest(ARRAY[{names}]) AS named
+        LEFT JOIN LATERAL pg_partition_tree(named::regclass) AS tree ON true
+        JOIN pg_class AS c ON c.oid = coalesce(tree.relid, named::regclass)
         WHERE c.relkind = 'r' AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
             SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary))
     ) THEN
