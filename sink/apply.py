@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import psycopg
+from psycopg import errors
 
 from sink import account, quarantine, tombstones
 from sink.batch import Batch, Segment
@@ -14,6 +15,7 @@ from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.misfit import Misfit
+from sink.partitions import days_of
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import SourceCells
@@ -72,9 +74,15 @@ class Applier:
             for each in folded:
                 each.parts = self._spread(each.fold)
             self._commit(batch, folded)
+        except errors.CheckViolation:  # somebody has dropped a partition; or has a constraint, which is said again
+            if self._mapping.partition_by is None:
+                raise
+            self._commit(batch, folded, anew=True)
 
-    def _commit(self, batch: Batch, folded: list[_Folded]) -> None:
-        self._merger.prepare((rows for each in folded for rows in each.parts), self._registry.changes)
+    def _commit(self, batch: Batch, folded: list[_Folded], *, anew: bool = False) -> None:
+        every = [rows for each in folded for rows in each.parts]
+        self._registry.cover(self._connection, lambda: days_of(self._mapping, every), anew=anew)
+        self._merger.prepare(every, self._registry.changes)
         misfits = batch.misfits + [misfit for each in folded for misfit in each.fold.misfits]
         with self._connection.transaction():
             self._registry.hold(self._connection)

@@ -87,6 +87,12 @@ def part_name(view: str, part: int) -> str:
     return f"{view}__{part}"
 
 
+def partition_name(part: str, period: str) -> str:
+    """The name of a part table's partition, before it is `fitted`: a part's name may be cut, but not the period."""
+    end = f"__{period}"
+    return fitted(part, f"{part}{end}", (), NAME_BYTES - len(end.encode())) + end
+
+
 def _head(name: str, limit: int) -> str:
     """The first characters of `name` that fit `limit` bytes, never half a character."""
     return name.encode()[:limit].decode(errors="ignore")

@@ -9,6 +9,7 @@ from typing import Literal
 from cdc.narrow import NarrowTable
 from sink.family import Family
 from sink.group import Group
+from sink.period import Unit
 from sink.rule import Rule
 
 Layout = Literal["per_entity", "single"]
@@ -22,6 +23,7 @@ class Mapping:
     a `family`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is
     the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys have tables of their own.
     `readers` are roles that may read the wide views.
+    With `partition_by` each table is partitioned by time.
     """
 
     connector: str
@@ -38,6 +40,7 @@ class Mapping:
     columns_per_hour: int = 20_000
     groups: tuple[Group, ...] = ()
     readers: tuple[str, ...] = ()
+    partition_by: Unit | None = None
 
     @property
     def rule(self) -> Rule:

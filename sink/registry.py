@@ -18,8 +18,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from cdc.halt import Cause, Halt
 from sink import caps, overflow, tables
 from sink.kinds import holds
-from sink.layout import misplaced
+from sink.layout import folded, misplaced
 from sink.mapping import Mapping
+from sink.partitions import Days, Partitions
 from sink.pivot import CONFLICT, IN_OVERFLOW
 from sink.planned import Planned, plan
 from sink.retype import record_renamed, rename, retype
@@ -39,6 +40,7 @@ _CLASH: Final = (
     errors.SerializationFailure,
     errors.UniqueViolation,
     errors.DuplicateTable,
+    errors.InvalidObjectDefinition,  # the range of a partition that is just being detached
 )
 
 
@@ -58,6 +60,7 @@ class Registry:
         self.mapping = mapping
         self.entities: dict[str, Entity] = {}
         self.changes = 0
+        self._partitions = None if mapping.partition_by is None else Partitions(mapping, mapping.partition_by)
 
     @property
     def parts(self) -> list[Part]:
@@ -98,6 +101,31 @@ class Registry:
             raise self._in_vain([need.key for need in missing], error) from error
         self.refresh(connection)
         return refused | more
+
+    def cover(self, connection: Connection, days: Callable[[], Days], *, anew: bool = False) -> None:
+        """Where tables are partitioned: make the partitions for rows of these days, each in a transaction of its own.
+
+        Neither readers nor writers wait for that. `anew`: somebody has taken partitions away that were there. Raises
+        Halt when somebody is in the way for two minutes.
+        """
+        if self._partitions is None:
+            return
+        if anew:
+            self._partitions.forget()
+        for part, periods in self._partitions.missing(connection, days()).items():
+            try:
+                for attempt in _retrying():
+                    with attempt, connection.transaction():
+                        self._alone(connection)  # not more: who calls has rows laid out by the columns that we know
+                        self._partitions.make(connection, part, periods, _folded(connection, part.schema))
+            except _CLASH as error:
+                raise Halt(
+                    Cause.REPEATED_FAILURE,
+                    f'no partition of "{part.schema}"."{part.table}" could be made for {min(periods).name}'
+                    f" in {_GIVE_UP_AFTER:.0f} s: {error}",
+                    "look for a session that holds a lock on it, or a partition that is half detached",
+                ) from error
+            self._partitions.made(part, periods)
 
     def hold(self, connection: Connection) -> None:
         """In the open transaction, before all else: no column is widened until its end. Raises Retyped.
@@ -142,9 +170,13 @@ class Registry:
 
     def _begin(self, connection: Connection) -> None:
         """At the start of a transaction that changes tables: nobody else does, and what others did is seen."""
+        self._alone(connection)
+        self.refresh(connection)
+
+    @staticmethod
+    def _alone(connection: Connection) -> None:
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
-        self.refresh(connection)
 
     @staticmethod
     def _stop_the_others(connection: Connection) -> None:
@@ -305,6 +337,10 @@ def _retrying() -> Retrying:
         wait=wait_random_exponential(0.05, max=2),
         reraise=True,
     )
+
+
+def _folded(connection: Connection, schema: str) -> set[str]:
+    return {folded(name) for name in _taken(connection, schema)}
 
 
 def _make_schema(connection: Connection, schema: str) -> None:

@@ -42,9 +42,11 @@ def create_part(mapping: Mapping, part: Part, columns: Sequence[Column]) -> sql.
         *(definition(column.name, column.type) for column in columns),
         sql.SQL("PRIMARY KEY ({})").format(names(mapping.key_columns)),
     ]
-    return sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
-        relation(part), sql.SQL(", ").join(fields), sql.Literal(FILLFACTOR)
-    )
+    if mapping.partition_by is None:
+        how = sql.SQL("WITH (fillfactor = {})").format(sql.Literal(FILLFACTOR))
+    else:  # the partitions have the rows, and the fillfactor
+        how = sql.SQL("PARTITION BY RANGE ({})").format(sql.Identifier(next(iter(mapping.rule.time_types))))
+    return sql.SQL("CREATE TABLE {} ({}) {}").format(relation(part), sql.SQL(", ").join(fields), how)
 
 
 def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:

@@ -14,6 +14,7 @@ import psycopg
 from sink import quarantine
 from sink.mapping import Mapping
 from sink.merge import Merger
+from sink.partitions import for_all_parts
 from sink.registry import Registry, Retyped
 from sink.rows import PartRows, WideKey, spread
 from sink.wide import ALL, OVERFLOW
@@ -57,6 +58,8 @@ class ChunkMerger:
             return self._merge(chunk, reading, began)
 
     def _merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
+        entities = self._registry.entities
+        self._registry.cover(self._target, lambda: for_all_parts(entities, reading.entities))
         self._merger.prepare(self._parts(reading.entities), self._registry.changes)
         connector, rows, cells = self._mapping.connector, 0, 0
         with self._target.transaction():

@@ -14,6 +14,7 @@ from cdc.lsn import Lsn
 from sink.dictionary import Dictionary
 from sink.interpret import Interpreters
 from sink.mapping import Mapping
+from sink.partitions import days_in
 from sink.route import Routes
 from sink.rule import Rule
 from sink.wide import Need
@@ -42,9 +43,12 @@ class Stopped(Exception):
 
 
 class Reading(NamedTuple):
-    """A chunk as it was read: the identities of all entities in it, and its folded pieces."""
+    """A chunk as it was read: the identities of all entities in it, and its folded pieces.
 
-    entities: set[str]
+    Where wide tables are partitioned by time, `entities` has the days of their rows, too; else nothing.
+    """
+
+    entities: dict[str, set[str]]
     pieces: Iterator[ChunkFold]
 
 
@@ -83,17 +87,24 @@ class ChunkReader:
         """
         with ExitStack() as open_snapshot:
             open_snapshot.enter_context(self._snapshot())
-            entities, fold, whole = set[str](), self._fold(chunk), True
+            fold, whole = self._fold(chunk), True
+            entities: dict[str, set[str]] = {}
             self._meet(fold, chunk, stop)
             for lines, size in self._lines(chunk, stop):
                 self._take(fold, lines, size)
                 if fold.weight > most_bytes and not self._crowded:  # what may meet has to stay together
-                    entities.update(fold.tables)
+                    self._note(fold, entities)
                     fold, whole = self._fold(chunk), False
-            entities.update(fold.tables)
+            self._note(fold, entities)
             if whole:
                 open_snapshot.close()
             yield Reading(entities, iter([fold]) if whole else self._again(chunk, stop, most_bytes))
+
+    def _note(self, fold: ChunkFold, entities: dict[str, set[str]]) -> None:
+        """Who is in the fold, and when."""
+        for entity, rows in fold.tables.items():
+            days = days_in(self._mapping, rows) if self._mapping.partition_by is not None else set[str]()
+            entities.setdefault(entity, set()).update(days)
 
     def _again(self, chunk: Chunk, stop: Event, most_bytes: int) -> Iterator[ChunkFold]:
         fold = self._fold(chunk)

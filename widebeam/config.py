@@ -150,6 +150,7 @@ class Connector:
                 Group(each.name, frozenset(each.keys), None if each.pattern is None else re.compile(each.pattern))
                 for each in target.groups
             ),
+            partition_by=target.partition_by,
         )
 
     @property
@@ -263,6 +264,10 @@ def _contradictions(made: Connector, environment: Dict[str, str]) -> list[str]:
         missing.append(
             f'{made.file}, section [sink]: `on_truncate` = "apply" with several narrow tables: '
             "the wide rows of one cannot be told from those of another"
+        )
+    if made.options.target.partition_by is not None and not source.time:
+        missing.append(
+            f"{made.file}, section [target]: `partition_by` needs a time, and `time` in [source] is empty: leave it out"
         )
     missing += _groups_of_one_name(made, environment)
     return missing + [

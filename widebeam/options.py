@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdc.moment import TimeForm
+from sink.period import Unit
 from widebeam.select_list import select_list
 
 NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,46}")
@@ -290,6 +291,12 @@ class Target(Server):
     name: str | None = None
     groups: list[Group] = []
     readers: list[str] = []
+    partition_by: Unit | None = None
+
+    @field_validator("partition_by", mode="before")
+    @classmethod
+    def _empty_is_none(cls, given: Any) -> Any:
+        return given or None
 
     @model_validator(mode="after")
     def _distinct(self) -> Target:

@@ -136,6 +136,7 @@ def settings(connector: Connector) -> dict[str, Any]:
         "layout": connector.layout,
         "schema": connector.options.target.wide_schema,
         "name": connector.wide_name,
+        **({"partition_by": by} if (by := connector.options.target.partition_by) is not None else {}),
     }
 
 
@@ -162,7 +163,9 @@ def _changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
         if before != now and not (option == "partitions" and connector.transport == "direct"):
             yield f"{connector.file}: `{option}` was {before} and is {now}; {way_out}"
     given = settings(connector)
-    for option in dict.fromkeys([*given, *(name for name in recorded.settings if name in _MAPPING)]):
+    for option in dict.fromkeys(
+        [*given, *(name for name in recorded.settings if name in _MAPPING or name == "partition_by")]
+    ):
         before, now = recorded.settings.get(option), given.get(option)
         if option == "choices" and _only_more(before, now):
             continue

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -29,6 +30,7 @@ from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
+from sink.partitions import days_in, for_all_parts
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import settle
@@ -151,6 +153,8 @@ class Retry:
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
                 continue
+            days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
+            self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
             self._merger.prepare(self._every_part(fold), self._registry.changes)
             try:
                 with self._target.transaction():
