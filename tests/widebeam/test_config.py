@@ -245,3 +245,12 @@ def test_a_name_that_cannot_name_a_slot_is_refused(tmp_path):
     file = tmp_path / "Große Schiffe.toml"
     file.write_text(GOOD)
     assert "lower-case letters" in mistakes(str(file))[0]
+
+
+def test_partitions_by_time_need_a_time(write):
+    text = GOOD + 'partition_by = "month"\n'
+    assert load(write(text), {}).mapping({}).partition_by == "month"
+    (said,) = mistakes(write(text.replace('time = "t"', "time = []")))
+    assert "[target]: `partition_by` needs a time" in said
+    (said,) = mistakes(write(text.replace('"month"', '"hour"')))
+    assert "`partition_by`: expected 'year', 'month', 'week' or 'day'" in said

@@ -256,3 +256,39 @@ def test_the_command_shows_a_plan_as_text_as_json_and_as_sql(database, make_conn
         session.execute("DROP SCHEMA wide CASCADE")
     said("--apply")
     assert said().rstrip().endswith("all of it is made")
+
+
+LAYOUT = "SELECT relname::text, relkind::text, pg_get_partkeydef(oid), pg_get_viewdef(oid) FROM pg_class c"
+
+
+@pytest.mark.parametrize("layout", ["per_entity", "single"])
+def test_a_plan_shows_groups_and_partitions_and_its_statements_make_them(database, make_connector, layout):
+    before = make_connector("ships")
+    groups = [{"name": "engine", "pattern": "me01"}, {"name": "states", "pattern": "String$"}]
+    environment = {
+        "WIDEBEAM_SOURCE__DSN": database,
+        "WIDEBEAM_TARGET__DSN": database,
+        "WIDEBEAM_TARGET__LAYOUT": layout,
+        "WIDEBEAM_TARGET__GROUPS": json.dumps(groups),
+        "WIDEBEAM_TARGET__PARTITION_BY": "month",
+    }
+    loaded = load(str(before.file), environment)
+    connector = Connector("ships", loaded.file, loaded.options.model_copy(update={"kafka": None}))
+    drawn, statements = make(connector)
+    assert {table.group for table in drawn.plan.tables} == {"", "engine", "states"}
+    shown = drawn.plan.as_dict()
+    assert (shown["partition_by"], shown["tables"][0].keys() >= {"group", "group_view"}) == ("month", True)
+    assert "group engine in the view " in text(drawn.plan) and "partitioned by month" in text(drawn.plan)
+    apply(connector, drawn)
+    assert planned(connector).changed == []
+    query = f"{LAYOUT} WHERE relnamespace = 'wide'::regnamespace AND relkind IN ('p', 'v') ORDER BY 1"
+    with psycopg.connect(database, autocommit=True) as session:
+        made = session.execute(query).fetchall()
+        session.execute("DROP SCHEMA wide CASCADE")
+        for statement in statements:
+            session.execute(statement.encode())
+        assert session.execute(query).fetchall() == made
+    assert {kind for _, kind, _, _ in made} == {"p", "v"}
+    regrouped = loaded.options.target.model_copy(update={"groups": []})
+    again = Connector("ships", loaded.file, connector.options.model_copy(update={"target": regrouped}))
+    assert any("stay in the group in which they were made" in line for line in planned(again).changed)

@@ -291,3 +291,18 @@ def test_a_topic_with_records_of_somebody_else_is_refused(make, kafka, topic):
     section = f'[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\ntopic = "{topic}"\npartitions = 1\n'
     with pytest.raises(ConfigError, match="holds records"):
         prepare(make(section))
+
+
+GROUP = '[[target.groups]]\nname = "engine"\npattern = "^ME"\n'
+
+
+def test_other_groups_of_keys_are_taken_and_said_once(make, ask, caplog):
+    said = "the groups of keys are others than before"
+    prepare(make(GROUP))
+    prepare(make(GROUP))
+    assert said not in caplog.text
+    prepare(make(GROUP.replace("^ME", "^AE")))
+    assert caplog.text.count(said) == 1
+    prepare(make(GROUP.replace("^ME", "^AE")))
+    assert caplog.text.count(said) == 1
+    assert ask("SELECT settings -> 'groups' -> 0 ->> 'pattern' FROM widebeam.connectors") == ("^AE",)

@@ -91,6 +91,8 @@ class Plan:
     """All that a run would make, and what it would take. Sizes in bytes, all estimates."""
 
     connector: str
+    partition_by: str | None
+    """The unit of time by which every wide table is partitioned."""
     sources: list[Source]
     entities: int
     keys: int
@@ -162,6 +164,7 @@ def draw(
     wide_rows, disk = _size(evidence, sources, entities)
     made = Plan(
         connector=mapping.connector,
+        partition_by=mapping.partition_by,
         sources=list(sources),
         entities=len(evidence.entities) or len(entities),
         keys=len({need.key for need in needs}),

@@ -29,6 +29,8 @@ def _tables(plan: Plan) -> Iterator[str]:
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(plan.types.items(), key=lambda each: -each[1]))
     yield f"wide tables: {len(plan.tables):,} for {plan.entities:,} entities and {plan.keys:,} keys"
     yield f"columns: {types or 'none'}; judged by {plan.readings:,} readings (--json has those of each key)"
+    if plan.partition_by is not None:
+        yield f"each is partitioned by {plan.partition_by}; a partition is made before its first reading comes"
     for table in plan.tables[:_SHOWN]:
         state = f"{table.new_columns} new" if table.made else "new"
         bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
