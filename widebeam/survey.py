@@ -76,17 +76,26 @@ class Survey:
         if connector.growing and not _there(source, recorded.oid):
             self._forget(target, recorded)
             return False
-        now, before = facts.look(source, connector.publication, table), sources.facts(target, connector.name, table)
-        if before is not None:
-            facts.compare(table, before, now)
-        found = publication.inspect(source, connector.publication, table)
-        publication.check(connector.publication, found, table)
-        publication.check_covers(source, connector.publication, table)
+        before = sources.facts(target, connector.name, table)
+        now = self._checked(source, table, before)
         if before is None:
             sources.note_facts(target, connector.name, table, now)
             return False
-        facts.check_entry(table, before, now)
         return self._partitions(source, target, table, before, now)
+
+    def _checked(self, source: Session, table: NarrowTable, before: Facts | None) -> Facts:
+        """The facts of one moment, if they are none to halt at."""
+        name = self._connector.publication
+        with source.transaction():
+            source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            now = facts.look(source, name, table)
+            if before is not None:
+                facts.compare(table, before, now)
+            publication.check(name, publication.inspect(source, name, table), table)
+            publication.check_covers(source, name, table)
+            if before is not None:
+                facts.check_entry(table, before, now)
+        return now
 
     def _partitions(self, source: Session, target: Session, table: NarrowTable, before: Facts, now: Facts) -> bool:
         """Take in what became of the tables that hold the rows; True while attached ones wait for their barrier."""
