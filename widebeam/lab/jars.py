@@ -21,12 +21,14 @@ _ATTEMPTS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One line of the lock file: `sha256 group:artifact:version`."""
+    """One line of the lock file: `sha256 group:artifact:version`, and `:classifier:extension` if it is not the jar."""
 
     sha256: str
     group: str
     artifact: str
     version: str
+    classifier: str = ""
+    extension: str = "jar"
 
     @classmethod
     def parse(cls, line: str) -> Jar:
@@ -37,7 +39,8 @@ class Jar:
     @property
     def name(self) -> str:
         """The file's name."""
-        return f"{self.artifact}-{self.version}.jar"
+        tail = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.artifact}-{self.version}{tail}.{self.extension}"
 
     @property
     def url(self) -> str:
@@ -59,14 +62,14 @@ def cache() -> Path:
     return root / ".lab" if (root / "pyproject.toml").exists() else Path.home() / ".cache" / "widebeam"
 
 
-def fetched_jars() -> Path:
-    """The directory with all jars of the lock file and no others; fetches those that are missing."""
-    release = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    directory = cache() / "kafka" / release
+def fetched_jars(lock: Path = LOCK) -> Path:
+    """The directory with all that the lock file names and nothing else; fetches what is missing."""
+    release = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    directory = cache() / lock.stem / release
     directory.mkdir(parents=True, exist_ok=True)
-    missing = [jar for jar in locked_jars() if not (directory / jar.name).exists()]
+    missing = [jar for jar in locked_jars(lock) if not (directory / jar.name).exists()]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda jar: fetch(jar, directory), missing))
+        list(pool.map(lambda jar: fetch(jar, directory, lock), missing))
     return directory
 
 

@@ -1,0 +1,24 @@
+"""An application that writes at an even pace."""
+
+from __future__ import annotations
+
+import time
+
+from cdc.session import connect
+from tests.bench.reference import INSERT
+
+TRANSACTIONS_S = 100
+
+
+def steady(dsn: str, low: int, per_second: int, seconds: float) -> int:
+    """Insert rows from number `low` on, in 100 transactions a second; how many there were."""
+    each = max(1, per_second // TRANSACTIONS_S)
+    count, done = round(seconds * TRANSACTIONS_S), 0
+    with connect(dsn, autocommit=True) as session:
+        began = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, began + number / TRANSACTIONS_S - time.monotonic()))
+            start = low + number * each
+            session.execute(INSERT, {"low": start, "high": start + each - 1})
+            done += each
+    return done
