@@ -28,6 +28,7 @@ from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
 from widebeam import catalog, halts, recorded, survey
 from widebeam.config import ConfigError, Connector
+from widebeam.plan.ahead import make_ahead
 from widebeam.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -71,6 +72,7 @@ def prepare(connector: Connector) -> Prepared:
             _publication(source, target, connector, found)
             if found.cutoff is None:
                 survey.baseline(source, target, connector)  # before the slot: what comes after it is looked for
+            _columns(source, target, connector, found)
             _slot(source, target, connector, found)
             _plan(source, target, connector, found)
             return _prepared(target, connector, found)
@@ -299,6 +301,12 @@ def _publication(source: Session, target: Session, connector: Connector, found: 
         return
     for table in tables:
         publication.check(connector.publication, publication.inspect(source, connector.publication, table), table)
+
+
+def _columns(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
+    """Wide tables and columns for the keys that are there; only before the slot, which holds WAL from then on."""
+    if found.cutoff is None:
+        make_ahead(source, target, connector.mapping(sources.load(target, connector.name)))
 
 
 def _slot(source: Session, target: Session, connector: Connector, found: Recorded) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from cdc.narrow import NarrowTable
 from widebeam.init.facts import Index, Table
@@ -19,12 +19,18 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Row: TypeAlias = "tuple[str | None, ...]"
 """A narrow row: the values of NarrowTable.columns as the server prints them."""
 
-MOST_PAIRS: Final = 200_000
 SAMPLE_ROWS: Final = 100_000
-EACH: Final = 10
-"""Readings that are looked at for each key: so many of the oldest, and of the newest where the index has the time."""
 
-_SECONDS: Final = 120
+
+class Reach(NamedTuple):
+    """How far a look goes: seconds for one query, pairs of entity and key, and how many readings of each.
+
+    So many of the oldest readings are looked at, and of the newest where the index has the time.
+    """
+
+    seconds: float = 120
+    pairs: int = 200_000
+    each: int = 10
 
 
 class Looked(NamedTuple):
@@ -35,22 +41,37 @@ class Looked(NamedTuple):
     whole: bool
 
 
-def look(source: Session, table: NarrowTable, facts: Table | None, *, single: bool, full: bool = False) -> Looked:
-    """Readings of every key, or of a sample. `single`: keys count whatever the entity. `full`: read the whole table."""
+def look(
+    source: Session,
+    table: NarrowTable,
+    facts: Table | None,
+    *,
+    single: bool,
+    full: bool = False,
+    reach: Reach = Reach(),  # noqa: B008  immutable
+) -> Looked:
+    """Readings of every key, or of a sample. `single`: keys count whatever the entity. `full`: read the whole table.
+
+    Raises psycopg.errors.QueryCanceled if not even a sample is read within the reach.
+    """
     with source.transaction():
-        source.execute(
-            sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(_SECONDS * 1000 if not full else 0))
-        )
+        limit = 0 if full else max(1, int(reach.seconds * 1000))
+        source.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(limit)))
         if full:
             return Looked(_rows(source, _distinct(table)), "by reading all of it", whole=True)
-        found = None if facts is None else _by_index(source, table, facts, single=single)
+        try:
+            with source.transaction():
+                found = None if facts is None else _by_index(source, table, facts, reach, single=single)
+        except errors.QueryCanceled:
+            found = None
         return found or _sampled(source, table, 0 if facts is None else facts.rows)
 
 
-def _by_index(source: Session, table: NarrowTable, facts: Table, *, single: bool) -> Looked | None:
+def _by_index(source: Session, table: NarrowTable, facts: Table, reach: Reach, *, single: bool) -> Looked | None:
     """By a loose scan; None without an index for it, or if there are too many pairs for it to pay."""
     if not table.entity and not table.key:
-        return Looked(_once(source, _ends(table, facts)), "its oldest and newest rows: it is one key", whole=True)
+        query = _ends(table, facts, reach.each * 10)
+        return Looked(_once(source, query), "its oldest and newest rows: it is one key", whole=True)
     ways = [table.key] if single and table.key else []
     for columns in [*ways, table.entity + table.key]:
         index = _leading(facts, columns)
@@ -58,11 +79,11 @@ def _by_index(source: Session, table: NarrowTable, facts: Table, *, single: bool
             continue
         source.execute("SET LOCAL enable_seqscan = off")
         ordered = index.columns[: len(columns)]
-        rows = _once(source, _loose(table, ordered, newest=_then_time(index, table, len(columns))))
+        rows = _once(source, _loose(table, ordered, reach, newest=_then_time(index, table, len(columns))))
         places = [table.columns.index(name) for name in ordered]
         pairs = len({tuple(row[place] for place in places) for row in rows})
         source.execute("SET LOCAL enable_seqscan = on")
-        if pairs <= MOST_PAIRS:
+        if pairs <= reach.pairs:
             return Looked(rows, f"by its index on ({', '.join(index.columns)}): {pairs:,} different ones", whole=True)
     return None
 
@@ -93,7 +114,7 @@ def _sampled(source: Session, table: NarrowTable, rows: int) -> Looked:
     )
 
 
-def _loose(table: NarrowTable, columns: tuple[str, ...], *, newest: bool) -> sql.Composed:
+def _loose(table: NarrowTable, columns: tuple[str, ...], reach: Reach, *, newest: bool) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     there = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns)
     before = sql.SQL(", ").join(sql.Identifier("p", name) for name in columns)
@@ -102,7 +123,7 @@ def _loose(table: NarrowTable, columns: tuple[str, ...], *, newest: bool) -> sql
         sql.SQL("t.{} DESC").format(sql.Identifier(name)) for name in (*columns, *table.time[:1])
     )
     orders = [None, backwards] if newest else [None]
-    union = sql.SQL(" UNION ALL ").join(_reading(table, same, order) for order in orders)
+    union = sql.SQL(" UNION ALL ").join(_reading(table, same, order, reach.each) for order in orders)
     return sql.SQL(
         "WITH RECURSIVE pairs AS ("
         "(SELECT {names} FROM {table} WHERE {there} ORDER BY {names} LIMIT 1) UNION ALL "
@@ -110,14 +131,14 @@ def _loose(table: NarrowTable, columns: tuple[str, ...], *, newest: bool) -> sql
         "WHERE ROW({names}) > ROW({before}) AND {there} ORDER BY {names} LIMIT 1) n"
         ") SELECT r.* FROM (SELECT * FROM pairs LIMIT {most}) p CROSS JOIN LATERAL ({union}) r"
     ).format(
-        names=names, table=_relation(table), there=there, before=before, most=sql.Literal(MOST_PAIRS + 1), union=union
+        names=names, table=_relation(table), there=there, before=before, most=sql.Literal(reach.pairs + 1), union=union
     )
 
 
-def _reading(table: NarrowTable, same: sql.Composable, backwards: sql.Composable | None) -> sql.Composed:
+def _reading(table: NarrowTable, same: sql.Composable, backwards: sql.Composable | None, each: int) -> sql.Composed:
     order = sql.SQL("") if backwards is None else sql.SQL(" ORDER BY {}").format(backwards)
     return sql.SQL("(SELECT {} FROM {} t WHERE {}{} LIMIT {})").format(
-        _columns(table, "t"), _relation(table), same, order, sql.Literal(EACH)
+        _columns(table, "t"), _relation(table), same, order, sql.Literal(each)
     )
 
 
@@ -132,14 +153,14 @@ def _distinct(table: NarrowTable) -> sql.Composed:
     )
 
 
-def _ends(table: NarrowTable, facts: Table) -> sql.Composed:
+def _ends(table: NarrowTable, facts: Table, most: int) -> sql.Composed:
     indexed = table.time and any(index.columns[:1] == table.time[:1] for index in facts.indexes)
     part = sql.SQL("(SELECT {} FROM {} {} LIMIT {})")
     orders: list[sql.Composable] = [sql.SQL("")]
     if indexed:
         orders.append(sql.SQL("ORDER BY {} DESC").format(sql.Identifier(table.time[0])))
     return sql.SQL(" UNION ALL ").join(
-        part.format(_columns(table), _relation(table), order, sql.Literal(EACH * 10)) for order in orders
+        part.format(_columns(table), _relation(table), order, sql.Literal(most)) for order in orders
     )
 
 

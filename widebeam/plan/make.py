@@ -55,7 +55,7 @@ def make(connector: Connector, *, full: bool = False) -> tuple[Drawn, list[str]]
 
 def _evidence(source: Session, connector: Connector, mapping: Mapping, *, full: bool) -> tuple[Evidence, list[Source]]:
     evidence, sources = Evidence(mapping.layout == "single"), []
-    facts, dictionary = database.catalog(source), _dictionary(source, mapping.rule)
+    facts, dictionary = database.catalog(source), entries(source, mapping.rule)
     backfill = connector.options.backfill
     for rule in mapping.rules:
         table = rule.table
@@ -72,7 +72,8 @@ def _rows(facts: Catalog, rule: Rule) -> int:
     return 0 if found is None else found.rows
 
 
-def _dictionary(source: Session, rule: Rule) -> Dictionary:
+def entries(source: Session, rule: Rule) -> Dictionary:
+    """The dictionary as it is now; one that knows nothing where the connector has none."""
     return Dictionary(dict(lookup.entries(source, rule.dictionary)) if rule.dictionary is not None else None)
 
 
