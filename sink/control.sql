@@ -1,6 +1,14 @@
 -- The control schema: all durable state of a connector, in the target database, so that it changes in the same
--- transaction as the wide rows. Idempotent; run under an advisory lock by widebeam.prepare.
+-- transaction as the wide rows. Run under an advisory lock by widebeam/control.py, at first and whenever it has changed:
+-- every statement may find what it makes. A new column of a table stands in its CREATE TABLE, and below it, for
+-- schemas that are there: ALTER TABLE ... ADD COLUMN IF NOT EXISTS (tests/widebeam/test_control.py compares the two).
 CREATE SCHEMA IF NOT EXISTS widebeam;
+
+-- Which script made the schema last. One row; none in schemas from before.
+CREATE TABLE IF NOT EXISTS widebeam.version (
+    version int NOT NULL,                 -- a program that knows a lower one only must not work with it
+    script  text NOT NULL                 -- its SHA-256: with another one, it is run again
+);
 
 -- One row a connector.
 CREATE TABLE IF NOT EXISTS widebeam.connectors (
@@ -63,6 +71,22 @@ CREATE TABLE IF NOT EXISTS widebeam.notices (
     PRIMARY KEY (connector, source, kind, subject)
 );
 
+-- Version 1 had a single narrow table, written down in the connector's row.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'widebeam.connectors'::regclass AND attname = 'source_oid' AND NOT attisdropped) THEN
+        INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, joined_at, gate_lsn)
+        SELECT connector, split_part(settings ->> 'table', '.', 1),
+            substr(settings ->> 'table', strpos(settings ->> 'table', '.') + 1), source_oid, column_types, created_at,
+            '0/0'
+        FROM widebeam.connectors;
+        UPDATE widebeam.connectors SET settings = settings || jsonb_build_object(
+            'time', jsonb_build_array(settings -> 'time'), 'key', jsonb_build_array(settings -> 'key'));
+        ALTER TABLE widebeam.connectors DROP COLUMN source_oid, DROP COLUMN column_types;
+    END IF;
+END $$;
+
 -- The dictionary's entries as they were last read. One that was known is never forgotten.
 CREATE TABLE IF NOT EXISTS widebeam.dictionary (
     connector text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
@@ -85,6 +109,8 @@ CREATE TABLE IF NOT EXISTS widebeam.tables (
     PRIMARY KEY (connector, entity, part),
     UNIQUE (schema_name, table_name)
 );
+ALTER TABLE widebeam.tables ADD COLUMN IF NOT EXISTS group_name text NOT NULL DEFAULT '';
+ALTER TABLE widebeam.tables ADD COLUMN IF NOT EXISTS group_view text;
 
 -- The registry of columns: which key of which entity is which column.
 CREATE TABLE IF NOT EXISTS widebeam.columns (
@@ -104,6 +130,7 @@ CREATE TABLE IF NOT EXISTS widebeam.columns (
     FOREIGN KEY (connector, entity, part) REFERENCES widebeam.tables ON DELETE CASCADE
 );
 
+ALTER TABLE widebeam.columns ADD COLUMN IF NOT EXISTS widened int NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS columns_widened ON widebeam.columns (connector) INCLUDE (widened) WHERE widened > 0;
 
 -- The ledger: chunks of the backfill and their states. Ranges are half-open; those of a table cover all of its axis,
@@ -127,6 +154,11 @@ CREATE TABLE IF NOT EXISTS widebeam.chunks (
 );
 -- A partition that was attached with rows in it, from which a chunk reads; empty: from the narrow table.
 ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS reads text NOT NULL DEFAULT '';
+-- Version 1 had a single narrow table.
+ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS source text;
+UPDATE widebeam.chunks c SET source = s.schema_name || '.' || s.table_name
+FROM widebeam.sources s WHERE s.connector = c.connector AND c.source IS NULL;
+ALTER TABLE widebeam.chunks ALTER COLUMN source SET NOT NULL;
 CREATE INDEX IF NOT EXISTS chunks_open ON widebeam.chunks (connector, chunk) WHERE state IN ('planned', 'failed');
 
 -- Cells that the stream cleared in a chunk that is not merged yet: the chunk must not bring them back.

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from widebeam import control
 from widebeam.check_server import encoding, version
 from widebeam.config import Connector
 from widebeam.finding import Finding, statement
@@ -27,6 +28,17 @@ def writable(session: Session, _: Connector) -> Iterator[Finding]:
     elif read_only:
         remedy = statement(session, "ALTER DATABASE {} SET default_transaction_read_only = off;", session.info.dbname)
         yield Finding("transactions are read-only by default", "", remedy)
+
+
+def known(session: Session, _: Connector) -> Iterator[Finding]:
+    """A control schema that this program knows."""
+    found = control.made(session)
+    if found is not None and found.version > control.VERSION:
+        yield Finding(
+            f"the schema widebeam is of version {found.version}, and this Widebeam knows version {control.VERSION}",
+            "",
+            "install the Widebeam that made it, or a newer one",
+        )
 
 
 def may_create(session: Session, connector: Connector) -> Iterator[Finding]:
@@ -88,4 +100,4 @@ def connections(session: Session, connector: Connector) -> Iterator[Finding]:
         )
 
 
-CHECKS: Final = (version, encoding, writable, may_create, may_stage, readers, connections)
+CHECKS: Final = (version, encoding, writable, known, may_create, may_stage, readers, connections)

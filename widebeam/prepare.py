@@ -26,7 +26,7 @@ from sink import lookup, sources
 from sink.mapping import Mapping
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
-from widebeam import catalog, halts, recorded, survey
+from widebeam import catalog, control, halts, recorded, survey
 from widebeam.config import ConfigError, Connector
 from widebeam.plan.ahead import make_ahead
 from widebeam.recorded import Recorded
@@ -64,7 +64,7 @@ def prepare(connector: Connector) -> Prepared:
         connect(target_dsn, autocommit=True, application_name=name) as target,
         connect(source_dsn, autocommit=True, application_name=name) as source,
     ):
-        recorded.install(target)
+        control.install(target)
         with alone(target, connector.name):
             found = _row(source, target, connector)
             _wide_schema(target, connector)
@@ -85,7 +85,7 @@ def enrol(connector: Connector) -> Mapping:
     """
     source_dsn, target_dsn = connector.options.source.conninfo(), connector.options.target.conninfo()
     with connect(target_dsn, autocommit=True) as target, connect(source_dsn, autocommit=True) as source:
-        recorded.install(target)
+        control.install(target)
         with alone(target, connector.name):
             _row(source, target, connector)
             _wide_schema(target, connector)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -16,6 +15,7 @@ from cdc.lsn import Lsn
 from cdc.slot import Incarnation
 from sink import sources
 from sink.family import Source
+from widebeam import control
 from widebeam.config import ConfigError, Connector
 from widebeam.options import Source as SourceOptions
 from widebeam.options import Value
@@ -27,7 +27,13 @@ _ALWAYS: Final = frozenset(("entity", "time", "key"))
 _MAPPING: Final = frozenset((*SourceOptions.model_fields, *Value.model_fields)) - _NO_MAPPING
 """What of [source] and [source.value] decides where a value goes: all but how to connect."""
 
-_CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS widebeam;"
+_DEFAULTS: Final = {
+    name: field.default
+    for section in (SourceOptions, Value)
+    for name, field in section.model_fields.items()
+    if not field.is_required() and field.default
+}
+"""What holds for an option that was not there yet when a connector was written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +64,12 @@ class Recorded:
         return Lsn.parse(self.acknowledged or self.cutoff or "0/0")
 
 
-def install(session: Session) -> None:
-    """Make the control schema, if it is not there whole. One at a time, whatever the connector."""
-    with session.transaction():
-        session.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
-        schema, last = session.execute(
-            "SELECT to_regnamespace('widebeam'), to_regclass('widebeam.audit')"
-        ).fetchone() or (None, None)
-        if last is not None:
-            return
-        script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
-        # Even with IF NOT EXISTS it takes CREATE on the database, which a role need not have for a schema made for it.
-        session.execute((script if schema is None else script.replace(_CREATE_SCHEMA, "")).encode())
-
-
 def load(session: Session, connector: str) -> Recorded | None:
-    """What is recorded; None for a connector that was never prepared, or in a database without control schema."""
+    """What is recorded; None for a connector that was never prepared, or in a database without control schema.
+
+    Raises ConfigError where a newer Widebeam has made the control schema.
+    """
+    control.refuse_newer(control.made(session))
     if session.execute("SELECT to_regclass('widebeam.connectors')").fetchone() == (None,):
         return None
     with session.cursor(row_factory=class_row(Recorded)) as cursor:
@@ -166,7 +162,7 @@ def _changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
     for option in dict.fromkeys(
         [*given, *(name for name in recorded.settings if name in _MAPPING or name == "partition_by")]
     ):
-        before, now = recorded.settings.get(option), given.get(option)
+        before, now = recorded.settings.get(option, _DEFAULTS.get(option)), given.get(option)
         if option == "choices" and _only_more(before, now):
             continue
         if before != now:

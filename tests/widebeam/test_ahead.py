@@ -116,7 +116,7 @@ def test_a_crash_half_way_goes_on_at_the_next_run(when, connect_it, ask, monkeyp
             prepare(connect_it())
     assert len(ask(COLUMNS)) == (8 if when == "before the slot" else 0)
     prepare(connect_it())
-    assert dict((key, kind) for _, key, _, kind in ask(COLUMNS)) == TYPES
+    assert {key: kind for _, key, _, kind in ask(COLUMNS)} == TYPES
     assert ask("SELECT cutoff IS NOT NULL FROM widebeam.connectors") == [(True,)]
 
 

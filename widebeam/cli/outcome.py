@@ -16,6 +16,7 @@ from cdc.transport import DeliveryFailed
 from snapshot.gate import GateClosed
 from widebeam.check import Preconditions
 from widebeam.config import ConfigError
+from widebeam.control import InUse
 from widebeam.drop import StillRunning
 from widebeam.log import struck_out
 from widebeam.prepare import Busy
@@ -30,6 +31,7 @@ HALTED: Final = 3
 
 _EXPECTED: Final = (
     Busy,
+    InUse,
     StillRunning,
     NothingApplied,
     SlotInUse,
