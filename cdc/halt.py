@@ -6,6 +6,15 @@ A halt leaves everything in place. It names what was found, where, and the comma
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+CONNECTOR: Final = "CONNECTOR"
+"""Stands for the connector's name in remedies that are made where it is not known; see `Halt.name`."""
+
+OVER_THE_GAP: Final = (
+    f"`widebeam resume {CONNECTOR} --backfill-gap` begins a new stream, and mends by comparing what was not brought."
+)
+"""What to do where the stream has a gap."""
 
 
 class Cause(StrEnum):
@@ -31,11 +40,25 @@ class Cause(StrEnum):
     REPEATED_FAILURE = "repeated_failure"
 
 
+LASTING: Final = frozenset(
+    (Cause.NOT_PUBLISHED, Cause.TOPIC_RECREATED, Cause.RETENTION_GAP, Cause.COMPACTION, Cause.LOG_INCOMPLETE)
+)
+"""Causes that can vanish while what was missed stays missing: such a halt stands until the gap is gone over."""
+
+
 class Halt(Exception):
     """The connector must stop: `cause`, what was found (with LSN, offset or table), and what to do."""
 
     def __init__(self, cause: Cause, what: str, remedy: str) -> None:
-        super().__init__(f"{what} ({cause.value}). {remedy}")
+        super().__init__(cause, what, remedy)
         self.cause = cause
         self.what = what
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.cause.value}). {self.remedy}"
+
+    def name(self, connector: str) -> Halt:
+        """Put the connector's name into the remedy, so that its commands can be run as they stand."""
+        self.remedy = self.remedy.replace(CONNECTOR, connector)
+        return self

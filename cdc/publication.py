@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.halt import Cause, Halt
+from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.identity import identities
 from cdc.narrow import NarrowTable
 
@@ -157,5 +157,5 @@ def check(publication: str, found: Published | None, table: NarrowTable) -> None
     raise Halt(
         Cause.NOT_PUBLISHED,
         what,
-        "Changes made meanwhile may not have been published: drop the connector and prepare it anew.",
+        f"Changes made meanwhile were not published: {OVER_THE_GAP}",
     )

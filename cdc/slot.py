@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.halt import Cause, Halt
+from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
 
@@ -122,20 +122,19 @@ def incarnation(dsn: str) -> Incarnation:
 
 def check(slot: str, state: SlotState | None, recorded: Lsn) -> SlotState:
     """The slot can go on from `recorded`, the position that we last acknowledged (or the cutoff); else a Halt."""
-    anew = "Drop the connector and prepare it anew: the history is then filled again beside the stream."
     if state is None:
-        raise Halt(Cause.SLOT_GONE, f"replication slot {slot} is gone", anew)
+        raise Halt(Cause.SLOT_GONE, f"replication slot {slot} is gone", OVER_THE_GAP)
     if state.invalidation is not None or state.wal_status == "lost":
         why = state.invalidation or "its WAL was removed"
-        raise Halt(Cause.SLOT_INVALIDATED, f"replication slot {slot} was invalidated: {why}", anew)
+        raise Halt(Cause.SLOT_INVALIDATED, f"replication slot {slot} was invalidated: {why}", OVER_THE_GAP)
     if state.plugin != PLUGIN:
-        raise Halt(Cause.OTHER_INCARNATION, f"replication slot {slot} is of plugin {state.plugin} now", anew)
+        raise Halt(Cause.OTHER_INCARNATION, f"replication slot {slot} is of plugin {state.plugin} now", OVER_THE_GAP)
     if state.confirmed_flush > recorded:
         raise Halt(
             Cause.SLOT_AHEAD,
             f"replication slot {slot} was acknowledged up to {state.confirmed_flush}, beyond our record {recorded}: "
             "somebody else read from it, or the target was restored from a backup",
-            anew,
+            OVER_THE_GAP,
         )
     return state
 
@@ -147,5 +146,5 @@ def check_incarnation(recorded: Incarnation, found: Incarnation) -> None:
             Cause.OTHER_INCARNATION,
             f"the source is system {found.system_id} timeline {found.timeline}, "
             f"and positions are of system {recorded.system_id} timeline {recorded.timeline}",
-            "Point source.dsn at the right server; after a restore or failover drop the connector and prepare it anew.",
+            f"Point `dsn` of [source] at the right server; after a restore or a failover, {OVER_THE_GAP}",
         )

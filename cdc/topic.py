@@ -15,7 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """How long a record may be. The assembler cuts at 2 MB of frames, so only one row alone can come near."""
@@ -85,7 +85,7 @@ def delete(client: Mapping[str, Any], name: str) -> bool:
 
 def check(name: str, state: TopicState | None, topic_id: str, partitions: int) -> TopicState:
     """The topic is the one that was recorded, with its partitions, and keeps every record; else a Halt."""
-    anew = "Drop the connector and prepare it anew: its positions are offsets of a log that is no more."
+    anew = f"Its positions are offsets of a log that is no more. {OVER_THE_GAP}"
     if state is None:
         raise Halt(Cause.TOPIC_RECREATED, f"topic {name} is gone", anew)
     if state.topic_id != topic_id:
@@ -96,13 +96,14 @@ def check(name: str, state: TopicState | None, topic_id: str, partitions: int) -
         raise Halt(
             Cause.PARTITIONS_CHANGED,
             f"topic {name} has {state.partitions} partitions, it had {partitions}",
-            "Wide keys would change partitions and lose their order: drop the connector and prepare it anew.",
+            f"Wide keys would change partitions and lose their order. `widebeam drop {CONNECTOR} --yes`, set"
+            f" `partitions` in [kafka], then `widebeam run {CONNECTOR}`.",
         )
     if "compact" in state.cleanup_policy:
         raise Halt(
             Cause.COMPACTION,
             f"topic {name} is compacted (cleanup.policy={state.cleanup_policy}), which takes changes out of the log",
-            "Set cleanup.policy=delete, then drop the connector and prepare it anew.",
+            f"Set cleanup.policy=delete on it; then {OVER_THE_GAP}",
         )
     return state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from sink.progress import Progress
 
@@ -12,7 +12,8 @@ def truncated(table: str, position: Lsn) -> Halt:
     return Halt(
         Cause.TRUNCATE,
         f"the narrow table {table} was truncated at {position}",
-        "set on_truncate to ignore (keep the wide rows) or apply (truncate them too) and run it again",
+        "set on_truncate in [sink] to ignore (keep the wide rows) or apply (truncate them too);"
+        f" then `widebeam run {CONNECTOR}`",
     )
 
 
@@ -22,8 +23,8 @@ def log_incomplete(progress: Progress, seconds: float) -> Halt:
         Cause.LOG_INCOMPLETE,
         f"partition {progress.partition} lacks a record of generation {progress.generation} before offset"
         f" {progress.next_offset}, and no run of capture has sent it again in {seconds:.0f} s",
-        "run capture anew: it sends again what is not acknowledged. If the gap stays, the log has lost records that it"
-        " had confirmed: drop the connector and prepare it anew",
+        f"`widebeam run {CONNECTOR}` brings it again, unless the slot was acknowledged beyond it. Then the log has lost"
+        f" what it had confirmed: {OVER_THE_GAP}",
     )
 
 
@@ -41,7 +42,8 @@ def partitions_changed(connector: str, unknown: list[int]) -> Halt:
     return Halt(
         Cause.PARTITIONS_CHANGED,
         f"partitions {unknown} of connector {connector} have no row in widebeam.progress: they were added later",
-        "wide keys would change partitions and lose their order: drop the connector and prepare it anew",
+        f"wide keys would change partitions and lose their order. `widebeam drop {CONNECTOR} --yes`, set"
+        f" `partitions` in [kafka], then `widebeam run {CONNECTOR}`.",
     )
 
 
@@ -50,7 +52,7 @@ def retention_gap(where: str, wanted: int, first: int) -> Halt:
     return Halt(
         Cause.RETENTION_GAP,
         f"{where} is wanted from offset {wanted}, and the log begins at {first}: what lay between was never applied",
-        "drop the connector and prepare it anew; raise the topic's retention above the longest time that a sink rests",
+        f"raise the topic's retention above the longest time that a sink rests. {OVER_THE_GAP}",
     )
 
 
@@ -59,7 +61,7 @@ def log_ends_before(where: str, wanted: int, end: int) -> Halt:
     return Halt(
         Cause.TOPIC_RECREATED,
         f"{where} is wanted from offset {wanted}, and the log ends at {end}: it was recreated, or has lost records",
-        "drop the connector and prepare it anew: its positions are offsets of a log that is no more",
+        f"its positions are offsets of a log that is no more. {OVER_THE_GAP}",
     )
 
 
@@ -68,5 +70,5 @@ def log_gone(topic: str, said: str) -> Halt:
     return Halt(
         Cause.TOPIC_RECREATED,
         f"topic {topic} is gone: {said}",
-        "drop the connector and prepare it anew: its positions are offsets of a log that is no more",
+        f"its positions are offsets of a log that is no more. {OVER_THE_GAP}",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sink.mapping import Mapping
+from snapshot.repair import Repairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class BackfillSettings:
     `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
     first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
     join: where the mapping has a family, a worker looks for them, and does not end. It `stays`, too, where partitions
-    can be attached, whose chunks come later.
+    can be attached, whose chunks come later. `repairs` is for chunks that compare and set.
     """
 
     mapping: Mapping
@@ -28,3 +29,4 @@ class BackfillSettings:
     chunk_rows: int = 200_000
     chunk_hours: float = 24.0
     stays: bool = False
+    repairs: Repairs | None = None

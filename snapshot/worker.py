@@ -24,6 +24,7 @@ from snapshot.gate import await_replay
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
 from snapshot.reader import ChunkReader, Ensure, Reading, Stopped
+from snapshot.repair import EVERY_TABLE, Repair
 from snapshot.sessions import Sessions, connect
 from snapshot.settings import BackfillSettings
 
@@ -45,6 +46,7 @@ class Worker:
         self._cutoff = _cutoff(sessions.target, self._mapping.connector)
         self._reader = self._new_reader()
         self._merger = ChunkMerger(sessions.target, self._registry)
+        self._repair: Repair | None = None
 
     def _new_reader(self) -> ChunkReader:
         return self._reader_over(self._sessions.source, self._cutoff, self._ensure)
@@ -72,16 +74,20 @@ class Worker:
 
     def do(self, chunk: Chunk, stop: Event) -> bool:
         """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
-        connector, began = self._settings.mapping.connector, monotonic()
-        if self._mapping.family is not None and not self._joined(chunk, stop):
+        connector = self._settings.mapping.connector
+        if _cutoff(self._sessions.target, connector) != self._cutoff:  # a gap was gone over: the gate is another one
+            return False
+        repairs = chunk.source == EVERY_TABLE
+        if self._mapping.family is not None and not repairs and not self._joined(chunk, stop):
             return False
         try:
             self._lookup.follow(self._sessions.target, self._registry)
-            if chunk.reads:
-                attached.place(self._sessions.primary, self._merger, self._read_over(chunk, stop), chunk, began)
+            if repairs:
+                self._repair_range(chunk)
+            elif chunk.reads:
+                attached.place(self._sessions.primary, self._merger, self._read_over(chunk, stop), chunk, monotonic())
             else:
-                with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
-                    self._merger.merge(chunk, reading, began)
+                self._fill(chunk, stop)
         except Stopped:
             return False
         except StillWriting as busy:
@@ -104,6 +110,18 @@ class Worker:
             return reader.read(chunk, stop)
 
         return read
+
+    def _fill(self, chunk: Chunk, stop: Event) -> None:
+        began = monotonic()
+        with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
+            self._merger.merge(chunk, reading, began)
+
+    def _repair_range(self, chunk: Chunk) -> None:
+        if self._repair is None:
+            if self._settings.repairs is None:
+                raise LookupError(f"chunk {chunk.number} is to be compared, and nobody said how")
+            self._repair = self._settings.repairs(self._sessions.primary, self._sessions.target)
+        self._repair(chunk, monotonic())
 
     def _joined(self, chunk: Chunk, stop: Event) -> bool:
         """Know the chunk's table, which may have joined meanwhile; False when `stop` was set."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
-from cdc.halt import Cause, Halt
+from cdc.halt import LASTING, Cause, Halt
 from cdc.session import connect
 
 
@@ -47,3 +47,20 @@ def clear(session: psycopg.Connection[tuple[Any, ...]], connector: str, *, befor
         "AND (%(before)s::float8 IS NULL OR halted_at < to_timestamp(%(before)s::float8))",
         {"name": connector, "before": before},
     )
+
+
+def refuse_lasting(session: psycopg.Connection[tuple[Any, ...]], connector: str) -> None:
+    """Raise a halt that is written down and whose gap stays, even if its cause is not to be seen any more."""
+    halt = recorded(session, connector)
+    if halt is None or halt.cause not in LASTING:
+        return
+    if halt.cause is Cause.LOG_INCOMPLETE and session.execute(_COMES_AGAIN, [connector]).fetchone() == (True,):
+        return
+    raise halt
+
+
+# What a partition lacks stands behind its last position, so it was not acknowledged if nothing behind that was.
+_COMES_AGAIN: Final = """
+SELECT bool_and(coalesce(acknowledged, cutoff) <= high)
+FROM widebeam.progress JOIN widebeam.connectors USING (connector) WHERE connector = %s AND broken
+"""

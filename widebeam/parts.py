@@ -19,11 +19,13 @@ from cdc.run import Capture
 from cdc.session import connect
 from cdc.standby import CaptureSettings
 from cdc.transport import DeliveryFailed, Publisher
+from sink import sources
 from sink.reader import KafkaReader
 from sink.run import Sink, SinkSettings
 from snapshot.run import Backfill, BackfillSettings
 from widebeam.config import Connector
 from widebeam.crew import Crew
+from widebeam.gap.repair import RangeRepair
 from widebeam.prepare import Prepared
 from widebeam.survey import Survey
 
@@ -89,6 +91,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         chunk_rows=connector.options.backfill.chunk_rows,
         chunk_hours=connector.options.backfill.chunk_hours,
         stays=ready.partitioned,
+        repairs=lambda source, target: RangeRepair(source, target, sources.joined(target, ready.mapping)),
     )
     counts = Backfill(settings).run(stop)
     _LOG.info(

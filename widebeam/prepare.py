@@ -171,6 +171,14 @@ def _row(source: Session, target: Session, connector: Connector) -> Recorded:
         return made
     if found.settings.get("dropping"):
         raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
+    if found.settings.get("gap"):
+        raise ConfigError(
+            [
+                f"connector {connector.name} has a gap that is half crossed: "
+                f"`widebeam resume {connector.name} --backfill-gap` goes on"
+            ]
+        )
+    halts.refuse_lasting(target, connector.name)
     recorded.refuse_changes(found, connector)
     slot.check_incarnation(found.incarnation, history)
     _dictionary(source, connector)

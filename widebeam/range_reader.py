@@ -26,11 +26,15 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 @dataclass(slots=True)
 class Found:
-    """A range of the narrow tables: how many rows it has, its cells that are not NULL, and rows that have no place."""
+    """A range of the narrow tables: how many rows it has, its cells that are not NULL, and rows that have no place.
+
+    `rows_of` has the rows that hold in the cells, where they are to be kept.
+    """
 
     rows: int = 0
     cells: dict[Cell, Reading] = field(default_factory=dict)
     unplaced: list[tuple[SourceRow, Unplaced]] = field(default_factory=list)
+    rows_of: dict[Cell, SourceRow] = field(default_factory=dict)
 
 
 class RangeReader:
@@ -43,7 +47,7 @@ class RangeReader:
         self.interpreters = Interpreters(mapping, self._dictionary)
         self._look_up()
 
-    def read(self, chunk: Chunk) -> Found:
+    def read(self, chunk: Chunk, *, keep_rows: bool = False) -> Found:
         """All tables' rows between the chunk's bounds."""
         found, meeting = Found(), Meeting(self._mapping.rules)
         unknown: list[SourceRow] = []
@@ -60,6 +64,8 @@ class RangeReader:
                 if not self._take(row, found, meeting):
                     found.unplaced.append((row, Unplaced("unknown_id", "the dictionary does not know it")))
         found.cells = {cell: reading for cell, (_, reading) in meeting.held.items() if reading.value is not None}
+        if keep_rows:
+            found.rows_of = {cell: row for cell, (row, _) in meeting.held.items()}
         return found
 
     def _take(self, row: SourceRow, found: Found, meeting: Meeting) -> bool:

@@ -19,6 +19,7 @@ from widebeam.cli.outcome import explained, wants_debug
 from widebeam.cli.plan import plan
 from widebeam.cli.quarantine import quarantine
 from widebeam.cli.replay import replay
+from widebeam.cli.resume import resume
 from widebeam.cli.roles import roles
 from widebeam.cli.run import run
 from widebeam.cli.sink import sink
@@ -58,7 +59,7 @@ def _options(
     pass
 
 
-for _verb in (init, check, plan, roles, run, status, verify, replay, drop, demo):
+for _verb in (init, check, plan, roles, run, resume, status, verify, replay, drop, demo):
     app.command()(_verb)
 for _part in (capture, sink, backfill):
     app.command(rich_help_panel="Parts of `run`, one process each")(_part)

@@ -89,7 +89,8 @@ def stop_on_signals() -> threading.Event:
 
 
 def record_halt(connector: Connector, halt: Halt) -> None:
-    """Write a halt down; that it cannot be is said, and no reason to hide the halt."""
+    """Write a halt down, with the connector's name in its remedy; that it cannot be is no reason to hide it."""
+    halt.name(connector.name)
     try:
         halts.record(connector.options.target.conninfo(), connector.name, halt)
     except psycopg.Error as error:

@@ -1,0 +1,237 @@
+"""Crossing a gap: the old stream is over, a new one begins with a slot and a cutoff of its own.
+
+In this order, each step safe to be done again after a crash; until the last one nothing runs (`settings.gap` says so):
+1. All that belongs to the old stream is fenced, in one transaction: another generation (capture, and records in the
+   log), another epoch (sinks), other numbers of the chunks that are still to be merged (backfill workers).
+2. Topic, narrow tables and publication are taken as they are now, and mended where they can be.
+3. The slot is made anew. Its cutoff C' is above all commits that the old stream has not brought.
+4. Rows keep their values, and get a `_lsn` of C' at most: positions of another history may be higher.
+5. Ranges of all narrow tables are planned, to be compared and set by the backfill's workers (widebeam.gap.repair),
+   behind the gate of C'. The halt is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from cdc import publication, slot, topic
+from cdc.described import describe
+from cdc.lsn import Lsn
+from cdc.narrow import NarrowTable
+from cdc.session import connect
+from sink import sources, tables
+from sink.layout import LSN_COLUMN
+from sink.registry import Registry
+from snapshot import ledger
+from snapshot.repair import EVERY_TABLE
+from widebeam import halts, recorded, survey
+from widebeam.config import ConfigError, Connector
+from widebeam.drop import StillRunning
+from widebeam.prepare import alone
+from widebeam.range_reader import ranges
+from widebeam.recorded import Recorded
+from widebeam.replay.log import LogWindow
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOG: Final = logging.getLogger(__name__)
+_RANGE_ROWS: Final = 50_000
+"""Narrow rows in a range, about: the sinks stand still while one that differs is read and set."""
+
+
+class Crossed(NamedTuple):
+    """The new stream's cutoff, and how many ranges are to be compared."""
+
+    cutoff: Lsn
+    ranges: int
+
+
+def cross(connector: Connector) -> Crossed:
+    """Cross the gap. Raises Halt for what this cannot mend, ConfigError, StillRunning."""
+    options, name = connector.options, "widebeam-resume"
+    with (
+        connect(options.target.conninfo(), autocommit=True, application_name=name) as target,
+        connect(options.source.conninfo(), autocommit=True, application_name=name) as source,
+        alone(target, connector.name),
+    ):
+        found = _recorded(target, connector)
+        _refuse_running(source, connector)
+        _fence(target, connector)
+        _topic(target, connector, found)
+        _tables(source, target, connector)
+        _publication(source, target, connector, found)
+        survey.accept(source, target, connector)
+        cutoff = _slot(source, target, connector)
+        _rebase(target, connector, cutoff.lsn)
+        count = _plan(source, target, connector)
+        _LOG.info("the cutoff is %s; %d ranges are to be compared", cutoff.lsn, count)
+        return Crossed(cutoff.lsn, count)
+
+
+def _recorded(target: Session, connector: Connector) -> Recorded:
+    """The connector, set up or in the middle of this."""
+    found = recorded.load(target, connector.name)
+    if found is None or not ((found.cutoff and found.planned) or found.settings.get("gap")):
+        raise ConfigError([f"connector {connector.name} was never set up: `widebeam run {connector.name}` does that"])
+    if found.settings.get("dropping"):
+        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
+    recorded.refuse_changes(found, connector)
+    return found
+
+
+def _refuse_running(source: Session, connector: Connector) -> None:
+    state = slot.inspect(source, connector.slot)
+    if state is not None and state.active_pid is not None:
+        raise StillRunning(
+            f"{slot.holder(source, connector.slot, state.active_pid)}: stop `widebeam run` or `capture` first"
+        )
+
+
+def _fence(target: Session, connector: Connector) -> None:
+    """Nothing of the old stream is applied from here on. Doing it twice does no harm."""
+    name = [connector.name]
+    with target.transaction():
+        target.execute(_LOCK_PROGRESS, name)
+        target.execute(_LOCK_CHUNKS, name)
+        target.execute(_NEW_GENERATION, name)
+        target.execute(_NEW_EPOCH, name)
+        target.execute("DELETE FROM widebeam.chunks WHERE connector = %s AND source = %s", [*name, EVERY_TABLE])
+        target.execute(_RENUMBER, name)
+        # The old stream's clears are below the new cutoff: what is in the source now was put there later.
+        target.execute("DELETE FROM widebeam.tombstones WHERE connector = %s", name)
+        recorded.note(target, connector.name, gap=True)
+        _audit(target, connector, "resume --backfill-gap begins", {})
+
+
+def _topic(target: Session, connector: Connector, found: Recorded) -> None:
+    """The topic as it is now, or a new one. All that is in it is the old stream's."""
+    kafka = connector.options.kafka
+    if kafka is None or connector.topic is None:
+        return
+    client = connector.kafka_client()
+    state = topic.inspect(client, connector.topic)
+    if state is None:
+        plan = topic.TopicPlan(connector.topic, found.partitions, kafka.replication_factor, kafka.retention_hours)
+        state = topic.create(client, plan)
+    topic.check(connector.topic, state, state.topic_id, found.partitions)
+    with closing(LogWindow(client, connector.topic, connector.name)) as window:
+        ends = {number: window.bounds(number)[1] for number in range(found.partitions)}
+    with target.transaction(), target.cursor() as cursor:
+        cursor.execute(_LOCK_PROGRESS, [connector.name])
+        cursor.executemany(_SKIP_TO, [(end, connector.name, number) for number, end in ends.items()])
+        cursor.execute(_TOPIC_ID, [state.topic_id, connector.name])
+
+
+def _tables(source: Session, target: Session, connector: Connector) -> None:
+    """The narrow tables by their names: after a restore they are others. Their columns' types have to be the same."""
+    for each in sources.load(target, connector.name):
+        table = connector.family.narrow(each.schema, each.name)
+        if table is not None:
+            now = describe(source, table)
+            if now.types == each.types and now.oid != each.oid:
+                target.execute(_OID, [now.oid, connector.name, each.schema, each.name])
+
+
+def _published(target: Session, connector: Connector) -> list[NarrowTable]:
+    found = [connector.family.narrow(each.schema, each.name) for each in sources.load(target, connector.name)]
+    return [table for table in found if table is not None]
+
+
+def _publication(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
+    """All tables are published, before the slot is made: it decodes by the catalog as it was at each commit."""
+    wanted, name = _published(target, connector), connector.publication
+    if publication.inspect(source, name, wanted[0]) is None and found.settings.get("made_publication"):
+        publication.create(source, name, *wanted)
+    for table in wanted:
+        state = publication.inspect(source, name, table)
+        if state is not None and not state.covers:
+            publication.add(source, name, table)
+            state = publication.inspect(source, name, table)
+        publication.check(name, state, table)
+
+
+def _slot(source: Session, target: Session, connector: Connector) -> slot.Cutoff:
+    """Make the slot anew, and record it with its history. One that a crash left unrecorded goes with the old one."""
+    dsn = connector.options.source.conninfo()
+    slot.drop(source, connector.slot)
+    history = slot.incarnation(dsn)
+    _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
+    cutoff = slot.create(dsn, connector.slot)
+    target.execute(_CUTOFF, [str(cutoff.lsn), cutoff.snapshot, history.system_id, history.timeline, connector.name])
+    return cutoff
+
+
+def _rebase(target: Session, connector: Connector, cutoff: Lsn) -> None:
+    """Rows of the old stream count as from before every later truncate."""
+    registry = Registry(connector.mapping(sources.load(target, connector.name)))
+    registry.refresh(target)
+    registry.check(target)
+    for part in registry.parts:
+        target.execute(
+            sql.SQL("UPDATE {0} SET {1} = %(cutoff)s::pg_lsn WHERE {1} > %(cutoff)s::pg_lsn").format(
+                tables.relation(part), sql.Identifier(LSN_COLUMN)
+            ),
+            {"cutoff": str(cutoff)},
+        )
+
+
+def _plan(source: Session, target: Session, connector: Connector) -> int:
+    """Write the ranges down, and open the way."""
+    backfill = connector.options.backfill
+    mapping = connector.mapping(sources.load(target, connector.name))
+    rows = min(backfill.chunk_rows, _RANGE_ROWS)
+    chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, backfill.chunk_hours)]
+    with target.transaction():
+        ledger.add(target, connector.name, chunks)
+        target.execute(_OPEN, [connector.name])
+        target.execute(_GATES, [connector.name])
+        halts.clear(target, connector.name)
+        _audit(target, connector, "resume --backfill-gap", {"ranges": len(chunks)})
+    return len(chunks)
+
+
+def _audit(target: Session, connector: Connector, action: str, detail: dict[str, Any]) -> None:
+    target.execute(
+        "INSERT INTO widebeam.audit (connector, action, detail) VALUES (%s, %s, %s)",
+        [connector.name, action, Jsonb(detail)],
+    )
+
+
+_LOCK_PROGRESS: Final = (
+    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
+)
+_LOCK_CHUNKS: Final = (
+    "SELECT count(*) FROM (SELECT FROM widebeam.chunks WHERE connector = %s ORDER BY chunk FOR UPDATE) AS locked"
+)
+_NEW_GENERATION: Final = (
+    "UPDATE widebeam.connectors SET generation = generation + 1, cutoff = NULL, cutoff_snapshot = NULL,"
+    " gate_lsn = NULL, acknowledged = NULL, received = NULL, planned_at = NULL, converged_at = NULL"
+    " WHERE connector = %s"
+)
+# A record of the old stream has a lower generation than this one, which no capture has taken.
+_NEW_EPOCH: Final = (
+    "UPDATE widebeam.progress AS p SET epoch = epoch + 1, high = '0/0', barrier = '0/0', generation = c.generation,"
+    " next_sequence = 0, broken = false, broken_at = NULL FROM widebeam.connectors AS c"
+    " WHERE c.connector = p.connector AND p.connector = %s"
+)
+_RENUMBER: Final = (
+    "UPDATE widebeam.chunks AS c SET chunk = last.chunk + c.chunk, state = 'planned', attempts = 0, retry_at = NULL"
+    " FROM (SELECT connector, max(chunk) AS chunk FROM widebeam.chunks GROUP BY connector) AS last"
+    " WHERE last.connector = c.connector AND c.connector = %s AND c.state IN ('planned', 'failed')"
+)
+_SKIP_TO: Final = "UPDATE widebeam.progress SET next_offset = %s WHERE connector = %s AND partition = %s"
+_TOPIC_ID: Final = "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s"
+_OID: Final = "UPDATE widebeam.sources SET oid = %s WHERE connector = %s AND schema_name = %s AND table_name = %s"
+_CUTOFF: Final = (
+    "UPDATE widebeam.connectors SET cutoff = %s, cutoff_snapshot = %s, system_id = %s, timeline = %s"
+    " WHERE connector = %s"
+)
+# All tables were published before the slot was made: the connector's own gate holds for them.
+_GATES: Final = "UPDATE widebeam.sources SET gate_lsn = '0/0' WHERE connector = %s"
+_OPEN: Final = "UPDATE widebeam.connectors SET planned_at = now(), settings = settings - 'gap' WHERE connector = %s"

@@ -1,0 +1,202 @@
+"""Repairing a range: every cell gets what the source has now, and what the source has not is cleared.
+
+The rule is that of `widebeam quarantine retry`: all partitions' progress is locked, so that no sink advances; then the
+writers of the narrow tables are waited for; then the source is read. So what is written is at least as new as all that
+the new stream has brought, and all that is newer is still to come by it: a cell that the stream touched wins in both
+cases. Only ranges whose sums differ are locked for; where they are equal without a lock, every cell was what the
+source had at some moment after the gate, and all later changes of it are in the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+
+from cdc.event import Value
+from cdc.lsn import Lsn
+from cdc.record import Changes, Op, Stamp
+from cdc.writers import await_writers
+from sink import quarantine
+from sink.interpret import Reading, Unplaced
+from sink.mapping import Mapping
+from sink.merge import Merger
+from sink.misfit import Misfit, misfit
+from sink.partitions import days_in, for_all_parts
+from sink.pivot import Fold
+from sink.registry import Registry, Retyped
+from sink.route import Routes
+from sink.rows import PartRows, spread
+from sink.several import SourceRow
+from sink.wide import OVERFLOW, Refused
+from snapshot import ledger
+from snapshot.plan import Chunk
+from widebeam.cells import Narrow, Wide
+from widebeam.quarantine import truth
+from widebeam.quarantined import Shelved
+from widebeam.range_reader import Found, RangeReader
+from widebeam.staged import Differing, Staged
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_ATTEMPTS: Final = 6
+_PATIENCE: Final = 3.0
+"""Seconds that writers are waited for; the sinks stand still meanwhile. Then the range rests, and is tried again."""
+
+
+class _Again(Exception):
+    """Meanwhile a row came to need a column, or a table, that is not there or not staged."""
+
+
+class _Look(NamedTuple):
+    """What a range comes to in the source, and the cells of the wide tables that differ from it."""
+
+    found: Found
+    differing: Differing
+
+
+class RangeRepair:
+    """Repairs ranges over a session in the source (the primary) and one in the target, both in autocommit."""
+
+    def __init__(self, source: Session, target: Session, mapping: Mapping) -> None:
+        self._source, self._target, self._mapping = source, target, mapping
+        self._registry = Registry(mapping)
+        self._registry.refresh(target)
+        self._reader = RangeReader(source, target, mapping)
+        self._shelved = Shelved(target, mapping, self._reader.interpreters)
+        self._staged = Staged(target, self._registry)
+        self._merger = Merger(target, mapping)
+        self._sums = (Narrow(source, mapping), Wide(target, self._registry)) if mapping.plain else None
+        self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
+        # What a purge removed from the narrow table stays in the wide ones.
+        self._outlives = "ignore" in (mapping.on_delete, mapping.on_truncate)
+
+    def __call__(self, chunk: Chunk, began: float) -> None:
+        """Compare the range, and set what differs; in the ledger it is merged then. Raises StillWriting."""
+        self._registry.refresh(self._target)
+        if self._equal(chunk):
+            with self._target.transaction():
+                self._close(chunk, 0, 0, began)
+            return
+        refused: Refused = {}
+        for _ in range(_ATTEMPTS):
+            fold, _ = self._fold(chunk, self._look(chunk), Lsn(0), refused)
+            if fold.needs:
+                refused |= self._registry.ensure(self._target, fold.needs)
+                continue
+            days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
+            self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
+            self._merger.prepare(self._every_part(fold), self._registry.changes)
+            try:
+                with self._target.transaction():
+                    self._repair(chunk, refused, set(fold.tables), began)
+            except (_Again, Retyped):
+                self._registry.refresh(self._target)
+                continue
+            return
+        raise LookupError(f"the rows of range {chunk.number} change faster than columns can be made for them")
+
+    def _equal(self, chunk: Chunk) -> bool:
+        """The databases' own sums of the range agree; False, too, where they cannot be asked for them."""
+        if self._sums is None or self._outlives:
+            return False
+        narrow, wide = (side.by_range([chunk]).get(0, (0, 0, 0)) for side in self._sums)
+        return narrow[1:] == wide[1:]
+
+    def _repair(self, chunk: Chunk, refused: Refused, staged: set[str], began: float) -> None:
+        """In the open transaction: lock, read, write."""
+        self._registry.hold(self._target)
+        position = self._lock()
+        await_writers(self._source, self._names, _PATIENCE)
+        self._registry.refresh(self._target)
+        look = self._look(chunk)
+        fold, misfits = self._fold(chunk, look, position, refused)
+        if fold.needs or not fold.tables.keys() <= staged:
+            raise _Again
+        if not self._close(chunk, look.found.rows, len(look.differing), began):
+            return
+        for part_rows in self._spread(fold):
+            self._merger.upsert(part_rows)
+        quarantine.write(self._target, self._mapping.connector, misfits)
+
+    def _lock(self) -> Lsn:
+        """Stop the sinks. How far the furthest partition is becomes the rows' `_lsn`.
+
+        All that is applied anywhere is seen by what is read now. So a truncate up to there spares the rows, which are
+        from after it, and a later one removes them.
+        """
+        connector = self._mapping.connector
+        self._target.execute(_LOCK, [connector])
+        row = self._target.execute(_POSITION, [connector]).fetchone()
+        return Lsn.parse(row[0] if row is not None and row[0] is not None else "0/0")
+
+    def _close(self, chunk: Chunk, rows: int, cells: int, began: float) -> bool:
+        """Mark the range as merged; False when it is not open any more: a truncate made it void, or another gap."""
+        connector = self._mapping.connector
+        if not ledger.lock(self._target, connector, chunk.number):
+            return False
+        seconds = monotonic() - began
+        ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+        return True
+
+    def _look(self, chunk: Chunk) -> _Look:
+        self._staged.take_there(chunk)
+        found = self._reader.read(chunk, keep_rows=True)
+        self._staged.take_should(found.cells.items())
+        return _Look(found, self._staged.compare(outlives=self._outlives))
+
+    def _fold(self, chunk: Chunk, look: _Look, position: Lsn, refused: Refused) -> tuple[Fold, list[Misfit]]:
+        """The cells that differ, set or cleared; and the rows without a place that are not in quarantine yet."""
+        fold = Fold(
+            self._mapping, Routes(self._mapping, self._registry.entities, first=1), refused, self._reader.interpreters
+        )
+        unplaced = list[tuple[SourceRow, Unplaced]](look.found.unplaced)
+        for cell in look.differing:
+            reading = look.found.cells.get(cell) or Reading(*cell, "", "", None)
+            refusal = fold.put(reading, position, [])
+            if refusal is not None:
+                unplaced.append((look.found.rows_of[cell], Unplaced(*refusal)))
+        known = self._shelved.rows(row for row, _ in unplaced)
+        strange = [(row, why) for row, why in unplaced if row not in known]
+        return fold, [self._misfit(chunk, n, position, *each) for n, each in enumerate(strange)]
+
+    def _misfit(self, chunk: Chunk, n: int, position: Lsn, row: SourceRow, why: Unplaced) -> Misfit:
+        table = self._mapping.table
+        stamp = Stamp(self._mapping.connector, 0, 0, position, 0, 0)
+        wide = dict(zip(table.wide, row.head, strict=True))
+        values: list[Value] = [Op.UPDATE.value, *row.row]
+        changes = Changes(stamp, row.table, wide, list(table.carried), [values])
+        return misfit(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
+
+    def _every_part(self, fold: Fold) -> list[PartRows]:
+        """Every part table that may be written to, with all of its columns, to be staged and to be cleared."""
+        entities = [self._registry.entities[name] for name in fold.tables if name in self._registry.entities]
+        return [
+            PartRows(
+                part,
+                sets=each.of_part(number),
+                clears=each.of_part(number),
+                over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
+            )
+            for each in entities
+            for number, part in each.parts.items()
+        ]
+
+    def _spread(self, fold: Fold) -> Iterable[PartRows]:
+        entities = self._registry.entities
+        parts = [
+            rows for name, each in fold.tables.items() if name in entities for rows in spread(entities[name], each)
+        ]
+        return sorted(parts, key=lambda rows: rows.part.table)
+
+
+_LOCK: Final = (
+    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
+)
+_POSITION: Final = (
+    "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
+    " WHERE connector = %s"
+)
