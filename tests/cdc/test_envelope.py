@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.avro import AvroCodec
-from cdc.envelope import JSON, Codec, Undecodable, encode_key
+from cdc.envelope import JSON, Codec, Undecodable, _carefully, _quickly, encode_key
 from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
@@ -76,6 +76,21 @@ def test_broken_bytes_are_refused_or_read_as_some_record(
 def test_other_peoples_bytes_are_refused(codec: Codec, value: bytes) -> None:
     with pytest.raises(Undecodable):
         codec.decode(value)
+
+
+@given(record=changes(), place=st.integers(0, 400), byte=st.integers(0, 255))
+@settings(max_examples=400)
+def test_the_quick_reader_sees_what_the_careful_one_sees(record: Changes, place: int, byte: int) -> None:
+    value = bytearray(JSON.encode(record))
+    for changed in (value, value[: place % len(value)] + bytes([byte]) + value[place % len(value) + 1 :]):
+        quick = _quickly(bytes(changed))
+        if quick is not None:
+            assert quick == _carefully(bytes(changed), suspect_nul=b"\\u0000" in changed)
+
+
+def test_common_records_are_read_by_the_quick_reader() -> None:
+    assert _quickly(JSON.encode(CHANGES)) == CHANGES
+    assert _quickly(JSON.encode(CHANGES._replace(rows=[["u", "a", UNCHANGED]]))) is None
 
 
 def test_the_json_form_is_the_documented_one() -> None:
