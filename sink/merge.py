@@ -121,11 +121,10 @@ class Merger:
         """Delete the rows that end without a cell; clear the cells of the others."""
         self._empty(stage.clears_name)
         self._write(stage.copy_clears, rows.clear_lines)
-        here = [sql.SQL("wide.{0} = gone.{0}").format(sql.Identifier(column)) for column in self._mapping.key_columns]
         parts: dict[str, sql.Composable] = {
             "wide": tables.relation(rows.part),
             "gone": temporary(stage.clears_name),
-            "here": sql.SQL(" AND ").join(here),
+            "here": tables.here(self._mapping, temporary(stage.clears_name), "gone"),
             "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
             "lsn": sql.Identifier(LSN_COLUMN),
         }

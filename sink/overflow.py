@@ -32,7 +32,7 @@ class Overflow:
             "lsn": sql.Identifier(LSN_COLUMN),
             "key": tables.names(key),
             "order": sql.SQL(", ").join(sql.Identifier("wide", each) for each in key),
-            "here": sql.SQL(" AND ").join(sql.SQL("wide.{0} = stage.{0}").format(sql.Identifier(each)) for each in key),
+            "here": tables.here(mapping, temporary(name), "stage"),
         }
         fields = [
             *(tables.definition(*each) for each in mapping.key_types.items()),

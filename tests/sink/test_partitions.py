@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,12 +16,14 @@ from cdc.transport import Received
 from sink import account, partitions
 from sink.apply import Applier
 from sink.batch import Batch
+from sink.group import Group
 from sink.registry import Registry
 from sink.rule import Rule
 from sink.target import open_target
 
 TABLE = "tenant.tbl_data_timeseries"
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]
+FORMATS = {"Decimal": 1, "Integer": 2, "String": 3, "Boolean": 4}
 
 
 class Log:
@@ -32,11 +35,12 @@ class Log:
         self.registry = Registry(mapping)
         self.applier = Applier(self.connection, mapping, self.registry)
 
-    def put(self, time, key="a", value="1.5", op="i"):
+    def put(self, time, key="a", value="1.5", op="i", chosen="Decimal"):
         self.position += 8
         stamp = Stamp("ships", 1, self.offset, Lsn(self.position), 1, 0)
         wide = {"ship_id": "ship-1", "created_time": time}
-        rows = [[op, key, value, None, None, None, "Decimal"]]
+        rows = [[op, key, None, None, None, None, chosen]]
+        rows[0][FORMATS[chosen] + 1] = value
         batch = Batch(self.mapping, decode, {0: account.load(self.connection, "ships", [0])[0].progress})
         batch.take(Received(0, self.offset, None, encode(Changes(stamp, TABLE, wide, COLUMNS, rows)), -1))
         self.applier.apply(batch)
@@ -184,6 +188,57 @@ def test_beyond_so_many_partitions_one_fills_a_gap(log, mapping, monkeypatch):
         line.put(time)
     assert list(line.cells()) == times
     assert len(line.partitions()) <= 10
+
+
+def test_clearing_a_cell_reads_no_more_than_its_partition_has_for_it(log, monthly):
+    line = log(monthly)
+    for month in range(1, 7):
+        line.put(f"2024-{month:02}-01 00:00:00")
+    fill = (
+        "INSERT INTO wide.{} ({}, _lsn, a, b) SELECT {}, '0/1', 1, 2"
+        " FROM generate_series('2024-01-01 00:15'::timestamp, '2024-06-30', '15 min') time ON CONFLICT DO NOTHING"
+    )
+    values = sql.SQL("'ship-1', time" if monthly.layout == "single" else "time")
+    line.put("2024-01-01 00:00:00", "b")
+    names = sql.SQL(", ").join(map(sql.Identifier, monthly.key_columns))
+    line.connection.execute(sql.SQL(fill).format(sql.Identifier(f"{line.view}__1"), names, values))
+    line.connection.execute("VACUUM ANALYZE")
+    rows = len(line.cells())
+    before = rows_read(line.connection)
+    for key in ("a", "b"):
+        line.put("2024-03-10 00:00:00", key, None, op="d")
+    assert rows_read(line.connection) - before < 2000
+    assert len(line.cells()) == rows - 1
+
+
+def rows_read(connection):
+    connection.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
+    query = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables WHERE schemaname = 'wide'"
+    return connection.execute(query).fetchone()[0]
+
+
+def test_a_process_that_makes_a_partition_still_sees_that_a_column_was_widened(log, monthly):
+    widening = replace(monthly, type_conflict="widen")
+    mine, theirs = log(widening), log(widening)
+    mine.put("2024-01-01 00:00:00", "a", "t", chosen="Boolean")
+    theirs.offset, theirs.position = mine.offset, mine.position
+    theirs.put("2024-01-02 00:00:00", "a", "so", chosen="String")
+    mine.offset, mine.position = theirs.offset, theirs.position
+    mine.put("2029-01-01 00:00:00", "a", "t", chosen="Boolean")
+    assert set(mine.cells().values()) == {"t", "so"}, "a boolean's column would make `true` of it"
+
+
+def test_keys_of_the_overflow_are_in_the_tables_of_no_group(log, monthly):
+    groups = (Group("engine", pattern=re.compile("^ME")),)
+    line = log(replace(monthly, groups=groups, unknown_key="overflow"))
+    for time in ("2024-01-01 00:00:00", "infinity"):
+        line.put(time, "ME1", "1.50")
+        line.put(time, "b", "2")
+    assert list(line.partitions()) == ["2024_01", "2024_02", "late"]
+    line.put("infinity", "ME1", None, op="d")
+    line.put("2024-01-01 00:00:00", "b", None, op="d")
+    line.put("2024-01-01 00:00:00", "ME1", None, op="d")
+    assert line.cells("_overflow") == {"infinity": '{"b": "2"}'}
 
 
 def test_neither_readers_nor_writers_are_in_the_way_of_a_new_partition(log, database, monthly):
