@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
+
+from cdc.refusal import asking
 
 _REQUEST: Final = 30.0
 """Seconds for one request."""
@@ -20,9 +21,9 @@ _UNKNOWN: Final = (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.INVALID_GROUP_ID)
 
 def members(client: Mapping[str, Any], group: str) -> int:
     """How many members the group has; 0 if there is no such group. `client` is librdkafka's configuration."""
-    admin = AdminClient(dict(client))
     try:
-        described = admin.describe_consumer_groups([group], request_timeout=_REQUEST)[group].result()
+        with asking(client) as admin:
+            described = admin.describe_consumer_groups([group], request_timeout=_REQUEST)[group].result()
     except KafkaException as error:
         if error.args[0].code() in _UNKNOWN:
             return 0
@@ -43,9 +44,9 @@ def awaited_empty(client: Mapping[str, Any], group: str, seconds: float = _LAST_
 
 def delete(client: Mapping[str, Any], group: str) -> bool:
     """Delete the group, which has no members; False if there was none."""
-    admin = AdminClient(dict(client))
     try:
-        admin.delete_consumer_groups([group], request_timeout=_REQUEST)[group].result()
+        with asking(client) as admin:
+            admin.delete_consumer_groups([group], request_timeout=_REQUEST)[group].result()
     except KafkaException as error:
         if error.args[0].code() in _UNKNOWN:
             return False

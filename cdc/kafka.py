@@ -10,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from cdc.halt import Cause, Halt
+from cdc.refusal import refusal
 from cdc.topic import MAX_MESSAGE_BYTES
 from cdc.transport import DeliveryFailed
 
@@ -79,9 +80,9 @@ class KafkaPublisher:
             self._failure = self._failed(error, key)
 
     def _broke(self, error: KafkaError) -> None:
-        """librdkafka's own troubles: it goes on trying, unless the error is fatal."""
-        if error.fatal() and self._failure is None:
-            self._failure = self._failed(error, None)
+        """librdkafka's own troubles: it goes on trying, unless the error is fatal or the brokers refuse us."""
+        if self._failure is None:
+            self._failure = self._failed(error, None) if error.fatal() else refusal(error)
 
     def _failed(self, error: KafkaError, key: bytes | None) -> Exception:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:

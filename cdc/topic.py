@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
+from cdc.refusal import asking
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """How long a record may be. The assembler cuts at 2 MB of frames, so only one row alone can come near."""
@@ -51,15 +52,15 @@ def create(client: Mapping[str, Any], plan: TopicPlan) -> TopicState:
 
     A topic of this name that is there already is not ours: KafkaException TOPIC_ALREADY_EXISTS.
     """
-    admin = AdminClient(dict(client))
     config = {
         "cleanup.policy": "delete",
         "retention.ms": str(plan.retention_hours * 3_600_000),
         "max.message.bytes": str(plan.max_message_bytes),
     }
     new = NewTopic(plan.name, plan.partitions, plan.replication_factor, config=config)
-    admin.create_topics([new], operation_timeout=_REQUEST)[plan.name].result(timeout=_REQUEST)
-    state = _await(lambda: _described(admin, plan.name, led=True), lambda found: found is None)
+    with asking(client) as admin:
+        admin.create_topics([new], operation_timeout=_REQUEST)[plan.name].result(timeout=_REQUEST)
+        state = _await(lambda: _described(admin, plan.name, led=True), lambda found: found is None)
     if state is None:
         raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{plan.name} has no leaders yet"))
     return state
@@ -67,19 +68,20 @@ def create(client: Mapping[str, Any], plan: TopicPlan) -> TopicState:
 
 def inspect(client: Mapping[str, Any], name: str) -> TopicState | None:
     """The topic's state, None if there is no such topic."""
-    return _described(AdminClient(dict(client)), name, led=False)
+    with asking(client) as admin:
+        return _described(admin, name, led=False)
 
 
 def delete(client: Mapping[str, Any], name: str) -> bool:
     """Delete the topic and wait until it is gone; False if there was none."""
-    admin = AdminClient(dict(client))
-    try:
-        admin.delete_topics([name], operation_timeout=_REQUEST)[name].result(timeout=_REQUEST)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return False
-        raise
-    _await(lambda: _described(admin, name, led=False), lambda found: found is not None)
+    with asking(client) as admin:
+        try:
+            admin.delete_topics([name], operation_timeout=_REQUEST)[name].result(timeout=_REQUEST)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return False
+            raise
+        _await(lambda: _described(admin, name, led=False), lambda found: found is not None)
     return True
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from cdc.refusal import refusal
 from cdc.transport import Assignment, Received
 from sink import halts
 
@@ -173,9 +174,9 @@ class KafkaReader:
         return halts.log_ends_before(place, offset, end) if offset > end else halts.retention_gap(place, offset, first)
 
     def _broke(self, error: KafkaError) -> None:
-        """librdkafka's own troubles: it goes on trying, unless the error is fatal."""
-        if error.fatal() and self._failure is None:
-            self._failure = KafkaException(error)
+        """librdkafka's own troubles: it goes on trying, unless the error is fatal or the brokers refuse us."""
+        if self._failure is None:
+            self._failure = KafkaException(error) if error.fatal() else refusal(error)
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,6 +11,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
+from cdc.refusal import BrokerRefused, asking
 from widebeam.config import Connector
 from widebeam.finding import Finding
 from widebeam.options import Kafka
@@ -27,11 +27,11 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
         return
     where = f"Kafka ({kafka.bootstrap_servers})"
     try:
-        admin = AdminClient(dict(connector.kafka_client()), logger=logging.getLogger("widebeam.kafka"))
-        cluster = admin.list_topics(timeout=_SECONDS)
-        for finding in _cluster(admin, cluster, kafka, topic):
-            yield finding._replace(where=where)
-    except (KafkaException, ValueError) as error:
+        with asking(connector.kafka_client()) as admin:
+            cluster = admin.list_topics(timeout=_SECONDS)
+            found = list(_cluster(admin, cluster, kafka, topic))
+        yield from (finding._replace(where=where) for finding in found)
+    except (KafkaException, BrokerRefused, ValueError) as error:
         yield Finding(
             f"cannot be reached: {error.args[0] if error.args else error}",
             where,

@@ -7,10 +7,10 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from psycopg.rows import dict_row
 
+from cdc.refusal import Admin
 from cdc.session import connect
 from sink import notices
 from sink.latency import added, percentile
@@ -44,7 +44,7 @@ class Viewer:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._sessions: dict[str, Session] = {}
-        self._admin: AdminClient | None = None
+        self._admin: Admin | None = None
 
     def read(self) -> Status:
         """One look. What cannot be reached is named in `problems` and left out."""
@@ -154,14 +154,20 @@ class Viewer:
         if found["topic"] is None or self._connector.options.kafka is None:
             return {}
         try:
-            self._admin = self._admin or AdminClient(dict(self._connector.kafka_client()))
-            topics = self._admin.list_topics(found["topic"], timeout=_SECONDS).topics[found["topic"]]
+            admin = self._asked().client
+            topics = admin.list_topics(found["topic"], timeout=_SECONDS).topics[found["topic"]]
             asked = {TopicPartition(found["topic"], number): _LATEST for number in topics.partitions}
-            answers = self._admin.list_offsets(asked, request_timeout=_SECONDS)
+            answers = admin.list_offsets(asked, request_timeout=_SECONDS)
             return {where.partition: answer.result().offset for where, answer in answers.items()}
         except KafkaException as error:
-            problems.append(f"Kafka: {error.args[0]}")
+            why = self._asked().why(error)
+            problems.append(f"Kafka: {why.args[0]}" if why is error else str(why))
             return {}
+
+    def _asked(self) -> Admin:
+        if self._admin is None:
+            self._admin = Admin(self._connector.kafka_client())
+        return self._admin
 
     def _session(self, name: str, server: Server) -> Session:
         session = self._sessions.get(name)

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from cdc.halt import Halt
 from cdc.journal import Superseded
+from cdc.refusal import BrokerRefused
 from cdc.standby import SlotInUse
 from cdc.transport import DeliveryFailed
 from snapshot.gate import GateClosed
@@ -37,6 +38,7 @@ _EXPECTED: Final = (
     SlotInUse,
     Superseded,
     DeliveryFailed,
+    BrokerRefused,
     GateClosed,
     psycopg.Error,
     KafkaException,

@@ -49,25 +49,37 @@ _ATTEMPTS: Final = 5
 
 @dataclass(slots=True)
 class KafkaBroker:
-    """A running broker without authentication. Start and stop it from the main thread."""
+    """A running broker without authentication, but at `secure_port`, if there is one: SASL_SSL there.
+
+    Start and stop it from the main thread.
+    """
 
     directory: Path
     port: int
     process: ServerProcess
     leashed: bool
+    secure_port: int | None = None
 
     @classmethod
-    def start(cls, directory: Path, *, settings: Mapping[str, str] | None = None, leashed: bool = True) -> KafkaBroker:
+    def start(
+        cls,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        leashed: bool = True,
+        secured: bool = False,
+    ) -> KafkaBroker:
         """Start a broker on `directory`, which must hold no other broker's data.
 
         Its jars come over the network the first time. With `leashed=False` it goes on after us.
+        `secured` adds a listener for SASL_SSL, whose keys and mechanisms are in `settings`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):
-            port, controller = free_port(), free_port()
-            _format(directory, {**SETTINGS, **_listeners(directory, port, controller), **(settings or {})})
+            port, controller, secure = free_port(), free_port(), free_port() if secured else None
+            _format(directory, {**SETTINGS, **_listeners(directory, port, controller, secure), **(settings or {})})
             try:
-                return cls(directory, port, _run(directory, port, leashed=leashed), leashed)
+                return cls(directory, port, _run(directory, port, leashed=leashed), leashed, secure)
             except ServerFailed as error:
                 if attempt == _ATTEMPTS - 1 or "Address already in use" not in str(error):
                     raise
@@ -108,10 +120,12 @@ def tool(main_class: str, *arguments: str) -> list[str]:
     return [*_java("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"), main_class, *arguments]
 
 
-def _listeners(directory: Path, port: int, controller: int) -> dict[str, str]:
+def _listeners(directory: Path, port: int, controller: int, secure: int | None) -> dict[str, str]:
+    clients = f"PLAINTEXT://127.0.0.1:{port}" + ("" if secure is None else f",SASL_SSL://127.0.0.1:{secure}")
     return {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{clients},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": clients,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
         "log.dirs": str(directory / "data"),
     }
