@@ -53,7 +53,7 @@ def create(connection: Connection, publication: str, *tables: NarrowTable) -> No
     A column list has to hold the columns of the replica identity of the table and of each partition, and none of
     them may be FULL: else the server refuses the application's own UPDATE and DELETE.
     """
-    entries = sql.SQL(", ").join(_entry(connection, table) for table in tables)
+    entries = sql.SQL(", ").join(entry(connection, table) for table in tables)
     connection.execute(
         sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true)").format(
             sql.Identifier(publication), entries, sql.Literal(", ".join(_OPS))
@@ -72,12 +72,12 @@ def add(connection: Connection, publication: str, table: NarrowTable) -> None:
         name = sql.Identifier(table.schema, table.name)
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
         connection.execute(
-            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), _entry(connection, table))
+            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
         )
 
 
-def _entry(connection: Connection, table: NarrowTable) -> sql.Composed:
-    """A table in a publication, with its column list where that is possible."""
+def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
+    """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
     family = identities(connection, table)
     barren = [identity.table for identity in family if not identity.usable]
     if barren:
@@ -89,8 +89,8 @@ def _entry(connection: Connection, table: NarrowTable) -> sql.Composed:
     columns: sql.Composable = sql.SQL("")
     if connection.info.server_version >= _COLUMN_LISTS and not any(identity.full for identity in family):
         names = dict.fromkeys([*table.columns, *(name for identity in family for name in identity.columns)])
-        columns = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
-    return sql.SQL("{} {}").format(sql.Identifier(table.schema, table.name), columns)
+        columns = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+    return sql.SQL("{}{}").format(sql.Identifier(table.schema, table.name), columns)
 
 
 def drop(connection: Connection, publication: str) -> None:

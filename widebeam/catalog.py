@@ -15,7 +15,7 @@ from sink.family import Family, Source
 from sink.sources import load as recorded_sources
 from widebeam.config import Connector
 
-__all__ = ["Described", "alike", "check", "describe", "narrow_tables", "sources", "unjoined"]
+__all__ = ["Described", "alike", "check", "describe", "members", "narrow_tables", "sources", "unjoined"]
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -34,6 +34,19 @@ def narrow_tables(source: Session, connector: Connector) -> list[NarrowTable]:
     names = dict.fromkeys([*((schema, name) for schema, _, name in named), *found])
     tables = (connector.family.narrow(schema, name) for schema, name in names)
     return [table for table in tables if table is not None]
+
+
+def members(source: Session, connector: Connector) -> list[NarrowTable]:
+    """The narrow tables, without those that only match a pattern and lack a column: a run passes over them, too."""
+    found = []
+    for table in narrow_tables(source, connector):
+        try:
+            if connector.growing and table.qualified not in connector.patterns:
+                describe(source, table)
+        except Halt:
+            continue
+        found.append(table)
+    return found
 
 
 def sources(source: Session, connector: Connector) -> list[Source]:

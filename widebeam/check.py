@@ -7,10 +7,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from cdc.halt import Halt
 from cdc.narrow import NarrowTable
 from cdc.session import connect
-from widebeam.catalog import describe, narrow_tables
+from widebeam.catalog import members
 from widebeam.check_identity import CHECKS as IDENTITY
 from widebeam.check_kafka import broker_findings
 from widebeam.check_mapping import CHECKS as MAPPING
@@ -28,7 +27,7 @@ Check: TypeAlias = "Callable[[Session, Connector], Iterator[Finding]]"
 _CONNECT_SECONDS = 10
 
 
-PER_TABLE: Final = frozenset((*TABLE, *IDENTITY, *PUBLICATION))
+PER_TABLE: Final = frozenset((*TABLE, *IDENTITY))
 
 
 class Preconditions(Exception):
@@ -92,21 +91,8 @@ def _each(side: Side, session: Session, connector: Connector) -> Iterator[tuple[
         if check not in PER_TABLE:
             yield check, connector
             continue
-        tables = tables or _members(session, connector) or [connector.table]
+        tables = tables or members(session, connector) or [connector.table]
         yield from ((check, connector.at(table)) for table in tables)
-
-
-def _members(session: Session, connector: Connector) -> list[NarrowTable]:
-    """The narrow tables, without those that only match a pattern and lack a column: a run passes over them, too."""
-    found = []
-    for table in narrow_tables(session, connector):
-        try:
-            if connector.growing and table.qualified not in connector.patterns:
-                describe(session, table)
-        except Halt:
-            continue
-        found.append(table)
-    return found
 
 
 def first_line(error: BaseException) -> str:
