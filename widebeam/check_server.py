@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -79,8 +80,14 @@ def own_slot(session: Session, connector: Connector) -> Iterator[Finding]:
         yield Finding(
             f"the slot {connector.slot} is somebody else's (plugin {plugin}, database {database})",
             "",
-            f'set `slot = "..."` in [source] of {connector.file} to a name that is free',
+            f'set `slot = "{_free(session, connector.slot)}"` in [source] of {connector.file}',
         )
+
+
+def _free(session: Session, name: str) -> str:
+    """A name like this one, that no slot has."""
+    taken = {row[0] for row in session.execute("SELECT slot_name::text FROM pg_replication_slots")}
+    return next(other for number in count(2) if (other := f"{name[:60]}_{number}") not in taken)
 
 
 def replication_right(session: Session, _: Connector) -> Iterator[Finding]:

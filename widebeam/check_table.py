@@ -63,11 +63,13 @@ def table_exists(session: Session, connector: Connector) -> Iterator[Finding]:
     elif table.kind not in "rp":
         kind = _KINDS.get(table.kind, "no table")
         yield Finding(f"{place} is {kind}", "", f"set `table` in [source] of {connector.file} to a table")
-    elif table.kind == "r" and _children(session, table):
+    elif table.kind == "r" and (children := _children(session, table)):
+        template = "ALTER TABLE {} NO INHERIT {};"
         yield Finding(
-            f"{place} has inheritance children, whose changes come under their own names",
+            f"{place} has inheritance children, whose changes come under their own names: use declarative partitions, "
+            "or let the children stand alone",
             "",
-            f"ALTER TABLE child NO INHERIT {place}; for each child, or use declarative partitions",
+            " ".join(statement(session, template, child, pair(connector)) for child in children),
         )
 
 
@@ -138,8 +140,12 @@ def may_read(session: Session, connector: Connector) -> Iterator[Finding]:
         yield Finding(f"row security hides rows of {connector.table.qualified} from {role}", "", remedy)
 
 
-def _children(session: Session, table: Found) -> bool:
-    return session.execute("SELECT FROM pg_inherits WHERE inhparent = %s LIMIT 1", [table.oid]).fetchone() is not None
+def _children(session: Session, table: Found) -> list[tuple[str, str]]:
+    return session.execute(
+        "SELECT nspname::text, relname::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
+        "JOIN pg_namespace n ON n.oid = relnamespace WHERE inhparent = %s ORDER BY 1, 2",
+        [table.oid],
+    ).fetchall()
 
 
 def pair(connector: Connector) -> tuple[str, str]:

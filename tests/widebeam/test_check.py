@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,8 +16,6 @@ from widebeam import check_kafka
 from widebeam.check import findings
 from widebeam.config import Connector, load
 from widebeam.finding import Finding
-from widebeam.lab.account import new_directory
-from widebeam.lab.postgres import QUICK, PostgresServer
 
 NARROW = """
 CREATE SCHEMA tenant;
@@ -256,25 +253,6 @@ def test_a_database_in_another_encoding_is_found_on_both_sides(postgres, make):
         found = findings(make(postgres.dsn(name), postgres.dsn(name)))
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert [finding.what for finding in found] == ["the database's encoding is LATIN1"] * 2
-
-
-def test_a_server_that_is_not_set_up_says_all_at_once_and_its_remedies_mend_it(make):
-    settings = {"wal_level": "replica", "max_replication_slots": "0", "max_wal_senders": "0", "max_connections": "9"}
-    directory = new_directory("wb-check-")
-    server = PostgresServer.start(directory / "pg", settings={**QUICK, **settings})
-    try:
-        run(server.dsn(), NARROW)
-        connector = make(server.dsn(), server.dsn())
-        found = findings(connector)
-        for expected in ("wal_level is replica", "replication slots are taken", "walsenders are taken", "connections"):
-            assert expected in whats(found)
-        run(server.dsn(), *(finding.remedy.split(" and restart")[0] for finding in found))
-        server.restart()
-        after = make(server.dsn(), server.dsn())
-        assert findings(after) == [], whats(findings(after))
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(directory)
 
 
 def test_servers_that_do_not_answer_are_all_named(make, monkeypatch):
