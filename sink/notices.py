@@ -14,6 +14,7 @@ Kind: TypeAlias = Literal["gone", "doubt", "filling"]
 _SELECT: Final = (
     "SELECT source, kind, subject, what, at FROM widebeam.notices WHERE connector = %s ORDER BY at, source, subject"
 )
+_MAY_SETTLE: Final = "SELECT has_table_privilege(to_regclass('widebeam.notices'), 'DELETE')"
 _ADD: Final = (
     "INSERT INTO widebeam.notices (connector, source, kind, subject, what) VALUES (%s, %s, %s, %s, %s)"
     " ON CONFLICT (connector, source, kind, subject) DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at"
@@ -52,7 +53,10 @@ def filled(connection: Connection, connector: str, source: str, subjects: list[s
 
 
 def settle(connection: Connection, connector: str, before: datetime) -> None:
-    """Everything was compared, from `before` on, and nothing differs: older doubts are over."""
+    """Everything was compared, from `before` on, and nothing differs: older doubts are over. A role that may only look
+    leaves them."""
+    if connection.execute(_MAY_SETTLE).fetchone() != (True,):
+        return
     connection.execute(
         "DELETE FROM widebeam.notices WHERE connector = %s AND kind = 'doubt' AND at < %s", [connector, before]
     )

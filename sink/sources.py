@@ -58,12 +58,42 @@ def facts(connection: Connection, connector: str, table: NarrowTable) -> Facts |
     return None if row is None or row[0] is None else Facts.of_json(row[0])
 
 
-def note_facts(connection: Connection, connector: str, table: NarrowTable, found: Facts) -> None:
-    """Write down what the source's catalog says."""
-    connection.execute(
-        "UPDATE widebeam.sources SET facts = %s WHERE (connector, schema_name, table_name) = (%s, %s, %s)",
-        [Jsonb(found.as_json()), connector, table.schema, table.name],
+def note_facts(
+    connection: Connection, connector: str, table: NarrowTable, found: Facts, before: Facts | None = None
+) -> bool:
+    """Write down what the source's catalog says; False if that is not what was there `before` any more."""
+    expected = None if before is None else Jsonb(before.as_json())
+    done = connection.execute(
+        "UPDATE widebeam.sources SET facts = %s WHERE (connector, schema_name, table_name) = (%s, %s, %s)"
+        " AND (%s::jsonb IS NULL OR facts = %s::jsonb)",
+        [Jsonb(found.as_json()), connector, table.schema, table.name, expected, expected],
     )
+    return done.rowcount == 1
+
+
+def attach_again(connection: Connection, connector: str) -> int:
+    """Forget, in the open transaction, that partitions were attached: their rows are to be filled in once more.
+
+    For what goes back in the stream: it has no event of them, and older ones of their cells. How many there are.
+    """
+    connection.execute(
+        "UPDATE widebeam.chunks SET state = 'void', error = NULL, retry_at = NULL"
+        " WHERE connector = %s AND reads <> '' AND state IN ('planned', 'failed')",
+        [connector],
+    )
+    return connection.execute(_ATTACH_AGAIN, [connector]).rowcount
+
+
+# Where rows can meet in a cell, a chunk reads the table itself: it does not say which partition it was for.
+_ATTACH_AGAIN: Final = """
+UPDATE widebeam.sources AS s SET facts = jsonb_set(facts, '{leaves}', (
+    SELECT coalesce(jsonb_object_agg(leaf.key, leaf.value), '{}') FROM jsonb_each(facts -> 'leaves') AS leaf
+    WHERE NOT EXISTS (SELECT FROM widebeam.chunks AS c WHERE c.connector = s.connector
+                      AND c.source = s.schema_name || '.' || s.table_name AND c.reads IN (leaf.value ->> 0, c.source))))
+WHERE connector = %s AND EXISTS (
+    SELECT FROM widebeam.chunks AS c
+    WHERE c.connector = s.connector AND c.source = s.schema_name || '.' || s.table_name AND c.reads <> '')
+"""
 
 
 def partitioned(connection: Connection, connector: str) -> bool:

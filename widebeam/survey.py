@@ -100,13 +100,15 @@ class Survey:
     def _partitions(self, source: Session, target: Session, table: NarrowTable, before: Facts, now: Facts) -> bool:
         """Take in what became of the tables that hold the rows; True while attached ones wait for their barrier."""
         new = facts.come(before, now)
-        full = {oid: leaf for oid, leaf in new.items() if _holds_rows(source, leaf)}
+        full = {oid: leaf for oid, leaf in new.items() if _holds_rows(source, oid, leaf)}
         ready = self._ready(source, target, table, full)
         known = now if ready else replace(now, leaves={oid: now.leaves[oid] for oid in now.leaves if oid not in full})
-        anew = (_rewritten(source, table, now, leaf) for leaf in facts.rewritten(before, now).values())
+        anew = (_rewritten(source, table, now, *each) for each in facts.rewritten(before, now).items())
         told = [_gone(table, leaf) for leaf in facts.gone(before, now)] + [each for each in anew if each is not None]
         if known != before or told:
-            self._write_down(source, target, table, known, told, full if ready else {})
+            if full and ready:
+                source.execute("SET statement_timeout = 0")  # the ends of a partition may not be in an index
+            self._write_down(source, target, table, (before, known), told, full if ready else {})
         return not ready
 
     def _ready(self, source: Session, target: Session, table: NarrowTable, full: dict[int, Leaf]) -> bool:
@@ -130,7 +132,7 @@ class Survey:
         source: Session,
         target: Session,
         table: NarrowTable,
-        known: Facts,
+        change: tuple[Facts, Facts],
         told: list[Notice],
         full: dict[int, Leaf],
     ) -> None:
@@ -138,15 +140,19 @@ class Survey:
         name, backfill = self._connector.name, self._connector.options.backfill
         mapping = self._connector.mapping(sources.load(target, name))
         rule = next(rule for rule in mapping.rules if rule.table.qualified == table.qualified)
-        chunks = [
-            chunk
-            for leaf in full.values()
-            for chunk in plan_attached(source, rule, leaf.name, backfill.chunk_rows, backfill.chunk_hours)
-        ]
+        plans = {
+            chunks[0].reads: chunks  # where the whole table is to be read, once is enough
+            for chunks in (
+                plan_attached(source, rule, leaf.name, backfill.chunk_rows, backfill.chunk_hours)
+                for leaf in full.values()
+            )
+        }
+        before, known = change
         with target.transaction():
-            if chunks:
-                ledger.add(target, name, chunks)
-            sources.note_facts(target, name, table, known)
+            if not sources.note_facts(target, name, table, known, before):
+                return  # a replay has gone back meanwhile: look again
+            if plans:
+                ledger.add(target, name, [chunk for chunks in plans.values() for chunk in chunks])
             notices.filled(target, name, table.qualified, [leaf.name for leaf in full.values()])
             for notice in told:
                 _LOG.warning("%s", notice.what)
@@ -166,14 +172,14 @@ def _there(source: Session, oid: int) -> bool:
     return source.execute("SELECT FROM pg_class WHERE oid = %s", [oid]).fetchone() is not None
 
 
-def _holds_rows(source: Session, leaf: Leaf) -> bool:
-    """Whether there is a row; True where we may not look."""
+def _holds_rows(source: Session, oid: int, leaf: Leaf) -> bool:
+    """Whether there is a row; where we may not look, whether there is a page for one."""
     schema, _, name = leaf.name.partition(".")
     query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
     try:
         return source.execute(query).fetchone() == (True,)
     except errors.InsufficientPrivilege:
-        return True
+        return source.execute("SELECT pg_relation_size(%s) > 0", [oid]).fetchone() == (True,)
 
 
 def _gone(table: NarrowTable, leaf: Leaf) -> Notice:
@@ -184,9 +190,9 @@ def _gone(table: NarrowTable, leaf: Leaf) -> Notice:
     return Notice(table.qualified, "gone", leaf.name, what)
 
 
-def _rewritten(source: Session, table: NarrowTable, now: Facts, leaf: Leaf) -> Notice | None:
+def _rewritten(source: Session, table: NarrowTable, now: Facts, oid: int, leaf: Leaf) -> Notice | None:
     """What is to be said of a table whose rows are all gone or written anew. A TRUNCATE of the whole is an event."""
-    if not _holds_rows(source, leaf):
+    if not _holds_rows(source, oid, leaf):
         if not now.partitioned:
             return None
         what = f"the partition {leaf.name} was truncated by itself: what came from it stays in the wide tables"

@@ -383,3 +383,26 @@ def replay(found: Sequence[Draft], chance: random.Random) -> dict[Row, str]:
                 else:
                     cells[cell] = (position, v)
     return {cell: v for cell, (_, v) in cells.items()}
+
+
+def test_a_table_that_was_renamed_away_before_this_run_halts_when_it_is_written_to() -> None:
+    at = Assembler([TABLE], Numbering("c", 5, 3), Rows(), oids={TABLE.qualified: 1})
+    at.take(Begin(Lsn(800), 1800, 7))
+    with pytest.raises(Halt, match=r"tenant.readings \(OID 1\) is named tenant.others"):
+        at.take(relation(OTHER, oid=1))
+
+
+def test_another_table_of_the_name_that_was_written_down_halts_at_its_first_change() -> None:
+    at = Assembler([TABLE], Numbering("c", 5, 3), Rows(), oids={TABLE.qualified: 1})
+    at.take(Begin(Lsn(800), 1800, 7))
+    with pytest.raises(Halt, match=r"another table \(OID 2\)"):
+        at.take(relation(oid=2))
+
+
+def test_a_type_whose_precision_was_altered_halts() -> None:
+    at = assembler()
+    at.take(Begin(Lsn(800), 1800, 7))
+    at.take(READINGS)
+    shorter = tuple(each._replace(type_modifier=9) if each.name == "s" else each for each in READINGS.columns)
+    with pytest.raises(Halt, match=r"the type of s of tenant.readings was altered"):
+        at.take(READINGS._replace(columns=shorter))

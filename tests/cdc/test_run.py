@@ -314,3 +314,30 @@ def consumed(kafka: KafkaBroker, topic: str) -> list[Changes]:
     consumer.close()
     records = [decode(message.value()) for message in messages]
     return [record for record in records if isinstance(record, Changes)]
+
+
+def test_the_catalog_is_looked_at_before_a_change_is_read(connector: Any, log: Any) -> None:
+    insert(connector, 1, 10)
+
+    def look(_: object) -> bool:
+        raise Halt(Cause.RELATION_CHANGED, "as the test wished", "")
+
+    with pytest.raises(Halt, match="as the test wished"), connector.capturing(log, survey=look):
+        pass
+    assert not log.published
+
+
+def test_the_catalog_is_looked_at_when_the_stream_describes_a_table_anew(connector: Any, log: Any) -> None:
+    looks = threading.Semaphore(0)
+
+    def look(_: object) -> bool:
+        looks.release()
+        return False
+
+    with connector.capturing(log, survey=look, watch_seconds=3600.0):
+        assert looks.acquire(timeout=60), "the first look"
+        insert(connector, 1, 1)
+        assert looks.acquire(timeout=60), "it describes a table first"
+        connector.admin.execute("ALTER TABLE tenant.readings ADD COLUMN more int")
+        insert(connector, 2, 2)
+        assert looks.acquire(timeout=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +17,7 @@ from cdc import facts
 from cdc.halt import Cause, Halt
 from cdc.narrow import NarrowTable
 from cdc.session import connect
-from sink import notices
+from sink import notices, sources
 from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
@@ -325,3 +325,67 @@ def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
             writer.commit()
             running.result(60)
     assert source.wide()["2024-03-01"] == {"c": 33.00, "new": None}
+
+
+def test_a_replay_has_attached_rows_filled_in_once_more(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do(ATTACH)
+    source.look()
+    source.pass_barriers()
+    source.look()
+    source.backfill()
+    # What a replay does, and the stream: it brings an older change of a cell that no event has filled.
+    assert sources.attach_again(source.session, source.connector.name) == 1
+    source.do("UPDATE wide.\"s\" SET c = NULL WHERE at = '2024-03-01'", "UPDATE widebeam.progress SET barrier = '0/0'")
+    assert source.look(), "it waits until the replay is over"
+    source.backfill()
+    assert source.wide()["2024-03-01"]["c"] is None
+    source.pass_barriers()
+    assert not source.look()
+    source.backfill()
+    assert source.wide()["2024-03-01"]["c"] == 3.00
+    assert source.session.execute("SELECT sum(rows) FROM widebeam.chunks WHERE reads <> ''").fetchone() == (4,)
+
+
+def test_where_rows_can_meet_in_a_cell_the_whole_table_is_read_again(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    rule = replace(source.ready.mapping.rule, several="last", order_by=("at",))
+    for leaf in ("tenant.jan", "tenant.feb"):
+        chunks = attached.plan_attached(source.session, rule, leaf, 1000, 24.0)
+        assert {(chunk.source, chunk.reads) for chunk in chunks} == {("tenant.readings", "tenant.readings")}
+
+
+def test_a_table_of_a_growing_family_may_go_and_leaves_a_notice(make: Make, version: int) -> None:
+    source = make(PLAIN)
+    file = source.connector.file
+    file.write_text(file.read_text().replace('table = "tenant.readings"', 'tables = ["tenant.read%"]'))
+    grown = Source(load(str(file), {}), source.session, source.ready)
+    source.do("DROP TABLE tenant.readings")
+    assert not grown.look()
+    assert grown.notices() == {("gone", "tenant.readings")}
+
+
+def test_a_partition_that_may_only_be_read_through_its_table_is_filled_in_all_the_same(
+    make: Make, version: int, database: str
+) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    role = f"lean_{uuid4().hex[:8]}"
+    source.do(
+        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA tenant TO {role}; GRANT SELECT ON tenant.readings TO {role}",
+        "CREATE TABLE tenant.apr PARTITION OF tenant.readings FOR VALUES FROM ('2024-04-01') TO ('2024-05-01')",
+        f"SET ROLE {role}",
+    )
+    try:
+        assert not source.look(), "an empty one is no more than that"
+        source.do("RESET ROLE", ATTACH, f"SET ROLE {role}")
+        assert source.look()
+        source.do("RESET ROLE")
+        source.pass_barriers()
+        source.do(f"SET ROLE {role}")
+        assert not source.look()
+    finally:
+        source.do(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
+    source.backfill()
+    assert source.wide()["2024-03-02"] == {"c": None, "new": 4.00}

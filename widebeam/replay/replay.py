@@ -20,7 +20,7 @@ from cdc import topic
 from cdc.halt import Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
-from sink import account
+from sink import account, sources
 from sink.progress import Landmark
 from widebeam import halts, recorded
 from widebeam.config import ConfigError, Connector
@@ -82,6 +82,7 @@ def rewind(connector: Connector, planned: Plan) -> None:
             target.execute(
                 _REWIND, [epoch, offset, generation, sequence, broken, broken, connector.name, step.back.partition]
             )
+        sources.attach_again(target, connector.name)
         detail = {"point": str(planned.point), "partitions": [step.as_dict() for step in planned.steps]}
         target.execute(_AUDIT, [connector.name, Jsonb(detail)])
 
