@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from cdc.halt import Cause, Halt
+from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.narrow import NarrowTable
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -103,7 +103,10 @@ def look(connection: Connection, publication: str, table: NarrowTable) -> Facts:
         _TABLE, {"schema": table.schema, "name": table.name, "columns": list(table.columns)}
     ).fetchone()
     if row is None:
-        raise _changed(f"the table {table.qualified} is gone", f"Rename it back, if it was renamed, or: {_lower(ANEW)}")
+        raise _changed(
+            f"the table {table.qualified} is gone",
+            "Bring it back, if it was renamed, and run again; or drop the connector.",
+        )
     oid, kind, attributes = row
     leaves = connection.execute(_LEAVES, {"oid": oid}).fetchall()
     _check_leaves(table, kind, leaves)
@@ -127,7 +130,7 @@ def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) 
         if persistence != "p":
             raise _changed(
                 f"{name} is not logged: its changes are not in the WAL",
-                f"ALTER TABLE {name} SET LOGGED; then, since nobody knows what was changed meanwhile: {_lower(ANEW)}",
+                f"ALTER TABLE {name} SET LOGGED; then, for what was changed meanwhile: {OVER_THE_GAP}",
             )
         if kind == "r" and not is_partition and name != table.qualified:
             raise _changed(
@@ -142,15 +145,16 @@ def compare(table: NarrowTable, before: Facts, now: Facts) -> None:
     if now.oid != before.oid:
         raise _changed(
             f"{table.qualified} is another table than the one that was mapped (oid {now.oid}, it was {before.oid})",
-            f"Rename the old table back, or: {_lower(ANEW)}",
+            f"Rename the old table back and run again, or go on with this one: {OVER_THE_GAP}",
         )
     for name, was in before.attributes.items():
         found = now.attributes.get(name)
         if found is None:
-            raise _changed(f"{table.qualified} has no column {name} any more", f"Rename it back, or: {_lower(ANEW)}")
+            raise _changed(f"{table.qualified} has no column {name} any more", "Rename it back and run again.")
         if found != was:
-            raise _changed(f"{name} of {table.qualified} {_how(was, found)}: values may be others without an event",
-                           ANEW)  # fmt: skip
+            what = f"{name} of {table.qualified} {_how(was, found)}: values may be others without an event"
+            made_anew = found.type == was.type and not found.generated
+            raise _changed(what, OVER_THE_GAP if made_anew else ANEW)
 
 
 def check_entry(table: NarrowTable, before: Facts, now: Facts) -> None:
@@ -160,7 +164,7 @@ def check_entry(table: NarrowTable, before: Facts, now: Facts) -> None:
             Cause.NOT_PUBLISHED,
             f"the publication, or the place of {table.qualified} in it, was altered (oid/xmin {before.entry} before, "
             f"{now.entry} now)",
-            f"Changes made meanwhile may not have been published. {ANEW}",
+            f"Changes made meanwhile may not have been published. {OVER_THE_GAP}",
         )
 
 
@@ -174,10 +178,6 @@ def _how(was: Attribute, found: Attribute) -> str:
 
 def _changed(what: str, remedy: str) -> Halt:
     return Halt(Cause.RELATION_CHANGED, what, remedy)
-
-
-def _lower(text: str) -> str:
-    return f"{text[0].lower()}{text[1:]}"
 
 
 def gone(before: Facts, now: Facts) -> list[Leaf]:

@@ -52,6 +52,11 @@ def filled(connection: Connection, connector: str, source: str, subjects: list[s
     )
 
 
+def forget(connection: Connection, connector: str, kinds: list[Kind]) -> None:
+    """All of these kinds are over."""
+    connection.execute("DELETE FROM widebeam.notices WHERE connector = %s AND kind = ANY (%s)", [connector, kinds])
+
+
 def settle(connection: Connection, connector: str, before: datetime) -> None:
     """Everything was compared, from `before` on, and nothing differs: older doubts are over. A role that may only look
     leaves them."""

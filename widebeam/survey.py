@@ -24,7 +24,7 @@ from cdc.narrow import NarrowTable
 from cdc.session import connect
 from sink import notices, sources
 from sink.family import Source
-from sink.notices import Notice
+from sink.notices import Kind, Notice
 from snapshot import ledger
 from snapshot.attached import plan_attached
 from widebeam import barrier
@@ -44,7 +44,11 @@ def baseline(source: Session, target: Session, connector: Connector) -> None:
 
 
 def accept(source: Session, target: Session, connector: Connector) -> None:
-    """Take the catalog as it is now: somebody has seen to it that nothing is missing. Halts that were due are not."""
+    """Take the catalog as it is now, where everything is about to be compared and mended: nothing is left to be told,
+    but of what outlives its source."""
+    outlives = "ignore" in (connector.options.sink.on_delete, connector.options.sink.on_truncate)
+    over: list[Kind] = ["doubt", "filling"] if outlives else ["doubt", "filling", "gone"]
+    notices.forget(target, connector.name, over)
     for _, table in _tables(target, connector):
         sources.note_facts(target, connector.name, table, facts.look(source, connector.publication, table))
 
@@ -199,6 +203,7 @@ def _rewritten(source: Session, table: NarrowTable, now: Facts, oid: int, leaf: 
         return Notice(table.qualified, "gone", leaf.name, what)
     what = (
         f"{leaf.name} was written anew (VACUUM FULL, CLUSTER, an ALTER TABLE that rewrites, or TRUNCATE of it alone): "
-        "if that changed values, no event told of it. `widebeam verify` says whether anything differs"
+        "if that changed values, no event told of it. `widebeam verify` says whether anything differs, and "
+        "`widebeam resume --backfill-gap` mends it"
     )
     return Notice(table.qualified, "doubt", leaf.name, what)
