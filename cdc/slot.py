@@ -15,6 +15,9 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 PLUGIN: Final = "pgoutput"
 
+_FAILOVER: Final = 170_000
+"""The server version that brought slots that standbys can keep a copy of."""
+
 
 class Cutoff(NamedTuple):
     """Where the stream of a new slot begins: commits below `lsn` are what the exported snapshot sees.
@@ -45,16 +48,20 @@ class SlotState(NamedTuple):
     invalidation: str | None
 
 
-def create(dsn: str, slot: str) -> Cutoff:
+def create(dsn: str, slot: str, *, failover: bool = True) -> Cutoff:
     """Make the slot and answer its cutoff. Waits for the transactions that write just now.
+
+    With `failover`, standbys can keep a copy of it (where the server knows that, from 17 on): it takes nothing more.
 
     The exported snapshot lives until the next command on the connection that made the slot, so it is read by a
     second one. If that fails, the slot is dropped again: without the cutoff it is of no use.
     """
     with connect(dsn, autocommit=True, replication="database", application_name="widebeam-prepare") as maker:
-        made = maker.execute(
-            sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT").format(sql.Identifier(slot))
-        ).fetchone()
+        copied = failover and maker.info.server_version >= _FAILOVER
+        form = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput " + (
+            "(SNAPSHOT 'export', FAILOVER true)" if copied else "EXPORT_SNAPSHOT"
+        )
+        made = maker.execute(sql.SQL(form).format(sql.Identifier(slot))).fetchone()
         assert made is not None  # noqa: S101 - the command answers one row or raises
         try:
             return Cutoff(Lsn.parse(made[1]), _read_snapshot(dsn, made[2]))
@@ -148,3 +155,21 @@ def check_incarnation(recorded: Incarnation, found: Incarnation) -> None:
             f"and positions are of system {recorded.system_id} timeline {recorded.timeline}",
             f"Point `dsn` of [source] at the right server; after a restore or a failover, {OVER_THE_GAP}",
         )
+
+
+def switch_point(dsn: str, before: Incarnation, now: Incarnation) -> Lsn | None:
+    """Where timeline `before` ended and a later one began from which `now` comes; None if it does not come from it.
+
+    Source: PostgreSQL documentation, "Streaming Replication Protocol", TIMELINE_HISTORY: lines of a timeline's number,
+    the position at which the next one began, and why.
+    """
+    if before.system_id != now.system_id or now.timeline <= before.timeline:
+        return None
+    with connect(dsn, autocommit=True, replication="database") as connection:
+        row = connection.execute(
+            sql.SQL("TIMELINE_HISTORY {}").format(sql.SQL(str(int(now.timeline))))  # a number, never quoted
+        ).fetchone()
+    text = row[1] if row is not None else ""
+    lines = (text.decode() if isinstance(text, bytes) else str(text)).splitlines()
+    fields = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return next((Lsn.parse(each[1]) for each in fields if each[0] == str(before.timeline)), None)

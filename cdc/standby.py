@@ -38,7 +38,7 @@ class CaptureSettings:
     written to the target first). `drain_seconds` is how long a clean stop waits for deliveries. `slot_seconds` is how
     long to stand by for a slot in use; None: as long as it takes. `watch_seconds` lie between two looks at the
     source's catalog; `survey` looks at more there than whether everything is published still. `oids` are the tables'
-    as they were written down, by their qualified names.
+    as they were written down, by their qualified names. `follow` takes a failover for ours if it is, or raises a Halt.
     """
 
     connector: str
@@ -55,6 +55,7 @@ class CaptureSettings:
     watch_seconds: float = 10.0
     survey: Survey | None = None
     oids: Mapping[str, int] = field(default_factory=dict)
+    follow: Callable[[], None] | None = None
 
 
 class SlotInUse(Exception):
@@ -84,6 +85,8 @@ def take_over(settings: CaptureSettings, journal: Journal, stop: threading.Event
 
 
 def _attempt(settings: CaptureSettings, journal: Journal) -> Stream:
+    if settings.follow is not None:
+        settings.follow()
     slot.check_incarnation(journal.load().incarnation, slot.incarnation(settings.source_dsn))
     _check(settings, journal, ours=False)
     stream = Stream.start(settings.source_dsn, settings.slot, settings.publication, journal.load().acknowledged)

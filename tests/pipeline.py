@@ -206,3 +206,23 @@ def pipeline_over(dsn: str, directory: Path, *, kafka: str | None, topic: str, m
     file = directory / f"run_{transport}_{dsn.split('test_')[1][:8]}.toml"
     file.write_text(FILE.format(dsn=dsn, kafka=section) + more)
     return Pipeline(file, dsn, load(dsn, ROWS), kafka, topic)
+
+
+def command(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as remedies print it: with the connector's name, where its file is."""
+    return subprocess.run(
+        [sys.executable, "-m", "widebeam", *arguments], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "WIDEBEAM_CONNECTORS": str(pipeline.file.parent), **environment},
+    )  # fmt: skip
+
+
+def change_some(dsn: str) -> None:
+    """Updates, clears, deletes and moves, all over the history, in one transaction."""
+    with psycopg.connect(dsn) as session:
+        for statement in (
+            "UPDATE {} SET double_v = double_v + 1 WHERE hashtext(created_time::text) % 7 = 0",
+            "UPDATE {} SET double_v = NULL WHERE hashtext(created_time::text) % 11 = 0",
+            "DELETE FROM {} WHERE hashtext(created_time::text || data_channel_id) % 13 = 0",
+            "UPDATE {} SET created_time = created_time + interval '1 us' WHERE hashtext(created_time::text) % 17 = 0",
+        ):
+            session.execute(sql.SQL(statement).format(NARROW))

@@ -181,6 +181,7 @@ class Source(Server):
     value: Value
     slot: str | None = None
     publication: str | None = None
+    failover: bool = True
     watch_seconds: float = Field(default=10.0, gt=0, le=3600)
 
     @field_validator("table_pattern", "time_zone", "time_bucket", "labels", mode="before")

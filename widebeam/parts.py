@@ -23,6 +23,7 @@ from sink import sources
 from sink.reader import KafkaReader
 from sink.run import Sink, SinkSettings
 from snapshot.run import Backfill, BackfillSettings
+from widebeam import failover
 from widebeam.config import Connector
 from widebeam.crew import Crew
 from widebeam.gap.repair import RangeRepair
@@ -62,6 +63,7 @@ def capture_into(
     )
     target = connector.options.target.conninfo()
     with connect(target, autocommit=True, application_name="widebeam-capture") as session:
+        settings = replace(settings, follow=lambda: failover.follow(connector, session))
         Capture(settings, publisher, _Journal(session, connector.name, ours)).run(stop)
 
 

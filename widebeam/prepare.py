@@ -26,7 +26,7 @@ from sink import lookup, sources
 from sink.mapping import Mapping
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
-from widebeam import catalog, control, halts, recorded, survey
+from widebeam import catalog, control, failover, halts, recorded, survey
 from widebeam.config import ConfigError, Connector
 from widebeam.plan.ahead import make_ahead
 from widebeam.recorded import Recorded
@@ -180,7 +180,7 @@ def _row(source: Session, target: Session, connector: Connector) -> Recorded:
         )
     halts.refuse_lasting(target, connector.name)
     recorded.refuse_changes(found, connector)
-    slot.check_incarnation(found.incarnation, history)
+    failover.follow(connector, target)
     _dictionary(source, connector)
     _check_tables(source, target, connector)
     recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
@@ -329,7 +329,9 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
         _LOG.info("slot %s was made, but its cutoff was never recorded: made anew", connector.slot)
         slot.drop(source, connector.slot)
     _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
-    cutoff = slot.create(connector.options.source.conninfo(), connector.slot)
+    cutoff = slot.create(
+        connector.options.source.conninfo(), connector.slot, failover=connector.options.source.failover
+    )
     done = target.execute(
         "UPDATE widebeam.connectors SET cutoff = %s, cutoff_snapshot = %s WHERE connector = %s AND cutoff IS NULL",
         [str(cutoff.lsn), cutoff.snapshot, connector.name],

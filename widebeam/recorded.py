@@ -22,7 +22,7 @@ from widebeam.options import Value
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_NO_MAPPING: Final = {"dsn", "password", "password_file", "slot", "publication", "watch_seconds"}
+_NO_MAPPING: Final = {"dsn", "password", "password_file", "slot", "publication", "failover", "watch_seconds"}
 _ALWAYS: Final = frozenset(("entity", "time", "key"))
 _MAPPING: Final = frozenset((*SourceOptions.model_fields, *Value.model_fields)) - _NO_MAPPING
 """What of [source] and [source.value] decides where a value goes: all but how to connect."""

@@ -162,7 +162,7 @@ def _slot(source: Session, target: Session, connector: Connector) -> slot.Cutoff
     slot.drop(source, connector.slot)
     history = slot.incarnation(dsn)
     _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
-    cutoff = slot.create(dsn, connector.slot)
+    cutoff = slot.create(dsn, connector.slot, failover=connector.options.source.failover)
     target.execute(_CUTOFF, [str(cutoff.lsn), cutoff.snapshot, history.system_id, history.timeline, connector.name])
     return cutoff
 
