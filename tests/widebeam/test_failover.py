@@ -19,7 +19,7 @@ from widebeam.lab.account import grant, new_directory, server_account
 from widebeam.lab.postgres import QUICK, PostgresServer, available_binaries
 
 pytestmark = pytest.mark.skipif(
-    max(available_binaries(), default=0) < 17, reason="slots fail over from PostgreSQL 17 on"
+    max(available_binaries(), default=0) < 17, reason="slots fail over from PostgreSQL 17 on: install widebeam[lab]"
 )
 
 
@@ -128,8 +128,8 @@ def moved(target: str, directory: Path, *, synced: bool) -> Iterator[Moved]:
 
 def test_with_a_synchronised_slot_the_stream_goes_on_after_a_failover(database: str, tmp_path: Path) -> None:
     with moved(database, tmp_path, synced=True) as it:
-        it.converge()
         with it.pipeline.start("run", WIDEBEAM_SOURCE__DSN=it.servers.both) as run:
+            until(lambda: it.pipeline.merged() and it.pipeline.one("SELECT converged_at FROM widebeam.connectors"))
             change_some(it.servers.primary.dsn("test_narrow"))
             until(it.servers.copied, 90)
             change_some(it.servers.primary.dsn("test_narrow"))
@@ -144,8 +144,6 @@ def test_with_a_synchronised_slot_the_stream_goes_on_after_a_failover(database: 
 
 def test_without_the_slot_a_failover_halts_and_the_gap_is_mended(database: str, tmp_path: Path) -> None:
     with moved(database, tmp_path, synced=False) as it:
-        it.converge()
-        change_some(it.servers.primary.dsn("test_narrow"))
         it.converge()
         narrow = it.servers.fail_over()
         change_some(narrow)
