@@ -84,6 +84,12 @@ class Partitions:
                 found[part] = periods
             else:
                 self._known[part.table] |= periods
+            if there is None:
+                _LOG.warning(
+                    "%s has a DEFAULT partition, so none is made for %s: its rows go there",
+                    part.table,
+                    min(periods).name,
+                )
         return found
 
     def make(self, connection: Connection, part: Part, periods: set[Period], taken: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -226,6 +227,31 @@ def test_a_process_that_makes_a_partition_still_sees_that_a_column_was_widened(l
     mine.offset, mine.position = theirs.offset, theirs.position
     mine.put("2029-01-01 00:00:00", "a", "t", chosen="Boolean")
     assert set(mine.cells().values()) == {"t", "so"}, "a boolean's column would make `true` of it"
+
+
+def test_many_at_once_make_each_partition_once(log, database, monthly):
+    line = log(monthly)
+    line.put("2024-01-01 00:00:00")
+    days = {f"{year}-07-01" for year in range(2000, 2020)}
+    parts = line.registry.parts
+    failed = []
+
+    def make():
+        try:
+            with connect(database, autocommit=True) as connection:
+                registry = Registry(monthly)
+                for day in sorted(days):
+                    registry.cover(connection, lambda day=day: {part: {day} for part in parts})
+        except Exception as error:  # noqa: BLE001  asserted below, in the test's own thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert len(line.partitions()) == 22
 
 
 def test_keys_of_the_overflow_are_in_the_tables_of_no_group(log, monthly):
