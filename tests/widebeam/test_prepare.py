@@ -135,8 +135,8 @@ def test_a_crash_between_slot_and_record_makes_the_slot_anew(make, ask, monkeypa
     class Crash(BaseException):
         pass
 
-    def dies_after(dsn: str, name: str):
-        create(dsn, name)
+    def dies_after(dsn: str, name: str, **how: bool):
+        create(dsn, name, **how)
         raise Crash
 
     with monkeypatch.context() as patched:
