@@ -147,12 +147,13 @@ def refuse_changes(recorded: Recorded, connector: Connector) -> None:
     Safe, and not compared: what to do with deletes, truncates and unknown keys, workers, batches, how to connect.
     Safe, too: another value of the discriminator for a column that is carried already.
     """
-    mistakes = list(_changes(recorded, connector))
+    mistakes = list(changes(recorded, connector))
     if mistakes:
         raise ConfigError(mistakes)
 
 
-def _changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
+def changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
+    """Options that are not what they were, and may not change: what `refuse_changes` refuses."""
     way_out = f"set it back, or `widebeam drop {connector.name}` and run it anew"
     for option in ("transport", "partitions", "topic", "slot", "publication"):
         before, now = getattr(recorded, option), getattr(connector, option)

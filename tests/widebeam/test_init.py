@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -203,6 +204,41 @@ def test_every_option_has_its_reason_and_open_choices_are_asked(database):
     options = [at for at, line in enumerate(lines) if line and not line.startswith(("#", "["))]
     assert options and all(lines[at - 1].startswith("# ") for at in options)
     assert any(line.startswith(f"# {ASK}") for line in lines)
+
+
+@pytest.mark.parametrize("name", SOURCE)
+def test_what_is_asked_is_a_question_that_stands_above_the_choice_that_answers_it(database, name):
+    filled(database, name)
+    lines = looked(database).splitlines()
+    for at, line in enumerate(lines):
+        if not line.startswith(f"# {ASK}"):
+            continue
+        asked = [line]
+        while not re.match(r"(# )?[a-z_]+ = ", lines[at + len(asked)]):
+            asked.append(lines[at + len(asked)])
+            assert asked[-1].startswith("# "), asked
+        assert "?" in " ".join(asked), asked
+
+
+def test_columns_of_any_name_beside_a_key_are_its_readings_where_one_of_them_is_set(database):
+    with connect(database, autocommit=True) as session:
+        session.execute(
+            "CREATE TABLE public.logged (house text, sensor text, measured_at timestamptz, num float8, txt text, "
+            "PRIMARY KEY (house, sensor, measured_at))"
+        )
+        session.execute(
+            "INSERT INTO public.logged SELECT h, s, now() + n * interval '1 min', CASE WHEN s <> 'door' THEN n END, "
+            "CASE WHEN s = 'door' THEN 'open' END FROM unnest('{a,b}'::text[]) h, unnest('{t,u,door}'::text[]) s, "
+            "generate_series(1, 50) n"
+        )
+        session.execute("CREATE TABLE public.wide_already (sensor text, at timestamptz, t float8, u float8, "
+                        "PRIMARY KEY (sensor, at))")  # fmt: skip
+        session.execute("INSERT INTO public.wide_already SELECT 's', now() + n * interval '1 s', n, n FROM "
+                        "generate_series(1, 500) n; ANALYZE")  # fmt: skip
+    said = looked(database)
+    for expected in ('table = "public.logged"', 'entity = ["house"]', 'key = "sensor"', 'columns = ["num", "txt"]'):
+        assert expected in said
+    assert "wide_already" not in said
 
 
 def test_looking_changes_nothing(database):

@@ -15,7 +15,7 @@ import pytest
 
 from cdc.session import connect
 from sink.width import ROW_BYTES
-from widebeam.config import Connector, load
+from widebeam.config import ConfigError, Connector, load
 from widebeam.drop import drop
 from widebeam.plan.apply import apply
 from widebeam.plan.evidence import Evidence, Kind, Pair, settled
@@ -124,6 +124,65 @@ def test_a_new_key_is_shown_as_the_difference(database, make_connector):
     plan = planned(connector)
     assert len(plan.changed) == 1 and plan.changed[0].endswith("columns are to be made: brand new")
     assert "brand new" in text(plan)
+
+
+def test_what_differs_from_what_is_made_is_told_by_kind_as_text_and_as_json(database, make_connector):
+    connector = make_connector("ships")
+    apply(connector, make(connector)[0])
+    with psycopg.connect(database, autocommit=True) as session:
+        (ship,) = session.execute("SELECT min(ship_id) FROM tenant.tbl_data_timeseries").fetchone() or ("",)
+        keys = session.execute(
+            "SELECT data_channel_id FROM tenant.tbl_data_timeseries WHERE ship_id = %s AND value_format = 'Decimal' "
+            "GROUP BY 1 ORDER BY 1 LIMIT 8",
+            [ship],
+        ).fetchall()
+        (retyped,), *gone = keys
+        session.execute(
+            "UPDATE tenant.tbl_data_timeseries SET value_format = 'String', str_v = 'x', double_v = NULL "
+            "WHERE ship_id = %s AND data_channel_id = %s",
+            [ship, retyped],
+        )
+        session.execute(
+            "DELETE FROM tenant.tbl_data_timeseries WHERE ship_id = %s AND data_channel_id = ANY(%s)",
+            [ship, [key for (key,) in gone]],
+        )
+        session.execute(
+            "INSERT INTO tenant.tbl_data_timeseries (ship_id, data_channel_id, created_time, double_v, value_format) "
+            "VALUES (%s, 'brand new', '2031-01-01', 1, 'Decimal')",
+            [ship],
+        )
+    plan = planned(connector)
+    entity = json.dumps([ship])
+    told = plan.as_dict()["difference"]
+    assert told["new"] == [{"entity": entity, "key": "brand new"}]
+    (other,) = told["types"]
+    assert other["key"] == retyped and (other["made"], other["now"]) == ("double precision", "text")
+    assert [each["key"] for each in told["silent"]] == [key for (key,) in gone]  # all seven, not the first five
+    assert plan.as_dict()["changed"] == plan.changed and len(plan.changed) == 3
+    for expected in ("1 columns are to be made: brand new", f"{retyped} is double precision and would be", "7 columns"):
+        assert expected in text(plan)
+
+
+def test_options_that_a_run_would_refuse_are_part_of_the_difference(database, make_connector):
+    connector = make_connector("ships")
+    first = make(connector)
+    apply(connector, first[0])
+    target = connector.options.target.model_copy(update={"layout": "single", "wide_schema": "other"})
+    changed = Connector("ships", connector.file, connector.options.model_copy(update={"target": target}))
+    drawn, statements = make(changed)
+    said = "\n".join(drawn.plan.difference.options)
+    assert "`layout` was per_entity when the connector was made and is single" in said
+    assert "`schema` was wide when the connector was made and is other" in said and "widebeam drop ships" in said
+    assert "a connector that is made anew" in text(drawn.plan) and "`layout` was per_entity" in text(drawn.plan)
+    assert drawn.plan.as_dict()["difference"]["options"] == drawn.plan.difference.options
+    assert statements[0] == 'CREATE SCHEMA "other";'
+    with pytest.raises(ConfigError, match="`layout` was"):
+        apply(changed, drawn)
+    renamed = connector.options.target.model_copy(update={"name": "{entity}"})
+    assert (
+        planned(Connector("ships", connector.file, connector.options.model_copy(update={"target": renamed}))).changed
+        == []
+    )
 
 
 def test_a_plan_changes_nothing(database, make_connector):

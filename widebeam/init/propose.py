@@ -43,9 +43,8 @@ def _dictionary(seen: Seen) -> list[Section]:
 def _value(seen: Seen) -> Section:
     shape, made = seen.shape, Section("source.value")
     found = shape.readings
-    left = (
-        f" Not taken, because they only say something about it: {', '.join(found.left_out)}." if found.left_out else ""
-    )
+    beside = [name for name in found.left_out if name != found.discriminator]
+    left = f" Not taken, because they only say something about it: {', '.join(beside)}." if beside else ""
     if found.discriminator is not None:
         made.set("discriminator", found.discriminator, f"Which column holds the reading: {found.why}.{left}")
         made.set(
@@ -85,8 +84,12 @@ def _texts(made: Section, family: Family, shape: Shape) -> None:
 
 def _target(seen: Seen) -> Section:
     made = Section("target")
-    made.set("dsn", seen.dsn, "Where the wide tables go: the schema `wide` here; Widebeam's own state is beside it.",
-             "the same database is the simplest; another one takes the load of the readers off it.")  # fmt: skip
+    made.set(
+        "dsn",
+        seen.dsn,
+        "Where the wide tables go: the schema `wide` here; Widebeam's own state is beside it.",
+        "into the same database? That is the simplest; another one takes the load of the readers off it.",
+    )
     layout, why, ask = _layout(seen)
     made.set("layout", layout, why, ask)
     return made
@@ -102,15 +105,31 @@ def _layout(seen: Seen) -> tuple[str, str, str]:
     if seen.dictionary is not None and not set(entity) <= real:
         few, said = 0 < seen.dictionary.owners <= FEW, f"there are {seen.dictionary.owners} of them"
         if few and seen.dictionary.owner is not None and entity == (seen.dictionary.owner.name,):
-            return "per_entity", f"A table for each entity: {said}, with names.", '"single" puts all into one.'
-        return "single", f"One table for all entities: {said}.", '"per_entity" gives each a table of its own.'
+            return (
+                "per_entity",
+                f"A table for each entity: {said}, with names.",
+                'would one table for all serve you better? Then "single".',
+            )
+        return (
+            "single",
+            f"One table for all entities: {said}.",
+            'would a table for each serve you better? Then "per_entity".',
+        )
     count = len(set(zip(*map(seen.shape.sample.values, entity), strict=True)))
     said = f"the sample has {count} different ones"
     numbered = any(table.column(name).type.partition("(")[0] in _NUMBERED for name in entity)
     if not numbered and 0 < count <= FEW:
-        return "per_entity", f"A table for each entity: {said}.", '"single" puts all into one.'
+        return (
+            "per_entity",
+            f"A table for each entity: {said}.",
+            'would one table for all serve you better? Then "single".',
+        )
     reason = f"{said}, and they are numbers: poor names for tables" if numbered else said
-    return "single", f"One table for all entities: {reason}.", '"per_entity" gives each a table of its own.'
+    return (
+        "single",
+        f"One table for all entities: {reason}.",
+        'would a table for each serve you better? Then "per_entity".',
+    )
 
 
 def _kafka() -> Section:

@@ -100,7 +100,14 @@ def convincing(found: Shape) -> bool:
     if found.cell.key is None:
         return readings_named and len(found.table.columns) <= 5
     part = about(found.cell.key, KEY) or any(about(name, KEY | ENTITY) for name in found.cell.entity)
-    return (readings_named or found.readings.discriminator is not None) and (found.cell.unique or part)
+    told = readings_named or found.readings.discriminator is not None or _alternatives(found)
+    return told and (found.cell.unique or part)
+
+
+def _alternatives(found: Shape) -> bool:
+    """A column for each type beside a key that is called so: whatever they are called, they are its readings."""
+    several = len(found.readings.columns) > 1 and not found.readings.measures
+    return several and found.cell.unique and found.cell.key is not None and about(found.cell.key, KEY)
 
 
 def families(shapes: Iterable[Shape]) -> list[Family]:

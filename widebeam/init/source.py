@@ -77,7 +77,7 @@ def _entity(source: Section, seen: Seen) -> None:
         ask = (
             ""
             if seen.entity == (owner.name,)
-            else f"{owner.table.qualified}.{owner.name} is not unique, so the id stands for it: no two can be confused."
+            else f"will the id do? {owner.table.qualified}.{owner.name} is not unique, so that two could be confused."
         )
         source.set(
             "entity",
@@ -125,7 +125,7 @@ def _key(source: Section, seen: Seen) -> None:
         )
     elif cell.key is not None:
         ask = (
-            "these are numbers, and no table was found that names them; with one, see [source.dictionary]."
+            "is there a table that names these numbers? None was found; with one, see [source.dictionary]."
             if seen.shape.table.column(cell.key).type in ("smallint", "integer", "bigint", "uuid")
             else ""
         )
@@ -136,7 +136,7 @@ def _key(source: Section, seen: Seen) -> None:
             "key",
             "labels.*",
             f"Of what: {cell.why_key}. The safe choice: two series can never meet in one column.",
-            'fewer fields make shorter names: key = ["__name__", "device"], joined by key_separator.',
+            'are fewer fields enough? They make shorter names: key = ["__name__", "device"], joined by key_separator.',
         )
     else:
         source.set(
@@ -182,7 +182,7 @@ def _several(source: Section, seen: Seen) -> None:
         "several",
         "last",
         f"Several rows can be one cell: {', and '.join(reasons)}.",
-        '"first" takes the earliest of them, "refuse" does not run; "last" shows the latest, as a correction wants it.',
+        'which of them holds? "last": the latest, as a correction wants it; "first": the earliest; "refuse": no run.',
     )
     order = _order(seen)
     if order:

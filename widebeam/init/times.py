@@ -51,7 +51,7 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
     for name, unit, low, high in _FORMS:
         if low <= min(numbers) and max(numbers) < high:
             if kind in _FRACTIONS:
-                return ("epoch_float", "a fraction of seconds since 1970") if name == "epoch_s" else None
+                return ("epoch_float", "it is seconds since 1970, with a fraction") if name == "epoch_s" else None
             return name, f"its numbers are {unit} since 1970 (from {min(numbers):.0f} to {max(numbers):.0f})"
     return None
 

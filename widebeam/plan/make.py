@@ -41,16 +41,15 @@ def make(connector: Connector, *, full: bool = False) -> tuple[Drawn, list[str]]
             session.execute("SET default_transaction_read_only = on")
         mapping = connector.mapping(catalog.sources(source, connector))
         evidence, sources = _evidence(source, connector, mapping, full=full)
-        drawn = draw(
-            mapping,
-            evidence,
-            _there(target, mapping),
-            _taken(target, mapping.schema),
-            sources,
-            options.backfill.workers,
-        )
-        there = target.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", [mapping.schema]).fetchone()
-        return drawn, list(statements(target, mapping, drawn.planned, schema_there=there == (True,)))
+        there, taken = _there(target, mapping), _taken(target, mapping.schema)
+        changed = _refused(target, connector)
+        if changed:  # a run refuses that: shown is what it would make of a connector that is dropped and made anew
+            parts = [part for entity in there.values() for part in entity.parts.values()]
+            taken -= {name for part in parts for name in (part.table, part.view, part.group_view) if name is not None}
+            there = {}
+        drawn = draw(mapping, evidence, there, taken, sources, options.backfill.workers, changed)
+        schema = target.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", [mapping.schema]).fetchone()
+        return drawn, list(statements(target, mapping, drawn.planned, schema_there=schema == (True,)))
 
 
 def _evidence(source: Session, connector: Connector, mapping: Mapping, *, full: bool) -> tuple[Evidence, list[Source]]:
@@ -75,6 +74,12 @@ def _rows(facts: Catalog, rule: Rule) -> int:
 def entries(source: Session, rule: Rule) -> Dictionary:
     """The dictionary as it is now; one that knows nothing where the connector has none."""
     return Dictionary(dict(lookup.entries(source, rule.dictionary)) if rule.dictionary is not None else None)
+
+
+def _refused(target: Session, connector: Connector) -> list[str]:
+    """Options that were others when the connector was made, and may not change."""
+    found = recorded.load(target, connector.name)
+    return [] if found is None else list(recorded.changes(found, connector))
 
 
 def _there(target: Session, mapping: Mapping) -> dict[str, Entity]:

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from sink import caps
-from sink.group import group_of
-from sink.kinds import holds
 from sink.layout import NAME_BYTES, folded, reserved
 from sink.mapping import Mapping as Connector
 from sink.planned import Planned, plan
 from sink.wide import ALL, OVERFLOW, Column, Entity, Need, identity
 from sink.width import ROW_BYTES, width
+from widebeam.plan.difference import Difference, difference
 from widebeam.plan.evidence import Evidence, Pair
 
 ROWS_A_SECOND: Final = 200_000
@@ -108,8 +107,13 @@ class Plan:
     wide_rows: int
     disk_bytes: int
     seconds: float
-    changed: list[str]
-    """How it differs from what is made already; empty if nothing is made yet, or all is as planned."""
+    difference: Difference
+    """From what is made already."""
+
+    @property
+    def changed(self) -> list[str]:
+        """The difference in lines."""
+        return self.difference.lines
 
     @property
     def rows(self) -> int:
@@ -127,6 +131,7 @@ class Plan:
         return {
             **asdict(self),
             "columns": columns,
+            "changed": self.changed,
             "rows": self.rows,
             "chunks": self.chunks,
             "row_bytes_limit": ROW_BYTES,
@@ -149,8 +154,12 @@ def draw(
     taken: Iterable[str],
     sources: Sequence[Source],
     workers: int,
+    options: Sequence[str] = (),
 ) -> Drawn:
-    """Lay the needs out beside what is `there`. `taken` are names in use in the wide tables' schema."""
+    """Lay the needs out beside what is `there`. `taken` are names in use in the wide tables' schema.
+
+    `options` says which ones were others when the connector was made.
+    """
     widen = mapping.type_conflict == "widen"
     needs, refused = evidence.needs(widen=widen), dict[str, list[str]]()
     missing = [need for need in needs if need.key not in _columns(there, mapping, need)]
@@ -179,7 +188,7 @@ def draw(
         wide_rows=wide_rows,
         disk_bytes=disk,
         seconds=round(sum(source.rows for source in sources) / ROWS_A_SECOND / max(workers, 1), 1),
-        changed=_changed(mapping, there, needs, missing),
+        difference=replace(difference(mapping, there, needs, missing), options=list(options)),
     )
     return Drawn(made, planned, needs)
 
@@ -252,42 +261,3 @@ def _size(evidence: Evidence, sources: Sequence[Source], entities: Mapping[str, 
     parts = max((len(entity.parts) for entity in entities.values()), default=1)
     heap = wide * parts * (_FIXED_BYTES + bitmap) + rows * cell
     return wide, int(heap * _LOOSE + wide * parts * _INDEX_BYTES)
-
-
-def _changed(
-    mapping: Connector, there: Mapping[str, Entity], needs: Sequence[Need], missing: Sequence[Need]
-) -> list[str]:
-    """The difference to what is made, a line for each kind of it."""
-    if not there:
-        return []
-    lines = []
-    fresh = sorted({need.key for need in missing})
-    if fresh:
-        lines.append(f"{len(missing)} columns are to be made: {_some(fresh)}")
-    other = [
-        f"{need.key} is {column.type} and would be {need.type}"
-        for need in needs
-        if (column := _columns(there, mapping, need).get(need.key)) is not None and not holds(column.type, need.type)
-    ]
-    if other:
-        lines.append(f"{len(other)} columns have another type than their readings now: {_some(other)}")
-    moved = [
-        key
-        for entity in there.values()
-        for key, column in entity.columns.items()
-        if entity.parts[column.part].group != group_of(mapping.groups, key)
-    ]
-    if moved:
-        lines.append(
-            f"{len(moved)} columns stay in the group in which they were made, since groups are for new keys:"
-            f" {_some(sorted(moved))}"
-        )
-    wanted = {(_identity(mapping, need), need.key) for need in needs} | {(name, OVERFLOW) for name in there}
-    silent = [key for entity in there.values() for key in entity.columns if (entity.identity, key) not in wanted]
-    if silent:
-        lines.append(f"{len(silent)} columns have no readings among those that were looked at: {_some(sorted(silent))}")
-    return lines
-
-
-def _some(items: Sequence[str]) -> str:
-    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")
