@@ -17,13 +17,15 @@ from cdc import facts
 from cdc.halt import Cause, Halt
 from cdc.narrow import NarrowTable
 from cdc.session import connect
-from sink import notices, sources
+from sink import notices
 from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
 from widebeam import survey
 from widebeam.config import Connector, load
 from widebeam.prepare import Prepared, prepare
+from widebeam.replay.point import Offsets
+from widebeam.replay.replay import Plan, rewind
 from widebeam.survey import Survey
 from widebeam.viewer import Viewer
 
@@ -336,7 +338,7 @@ def test_a_replay_has_attached_rows_filled_in_once_more(make: Make, version: int
     source.look()
     source.backfill()
     # What a replay does, and the stream: it brings an older change of a cell that no event has filled.
-    assert sources.attach_again(source.session, source.connector.name) == 1
+    rewind(source.connector, Plan(Offsets({}), []))
     source.do("UPDATE wide.\"s\" SET c = NULL WHERE at = '2024-03-01'", "UPDATE widebeam.progress SET barrier = '0/0'")
     assert source.look(), "it waits until the replay is over"
     source.backfill()
@@ -389,3 +391,44 @@ def test_a_partition_that_may_only_be_read_through_its_table_is_filled_in_all_th
         source.do(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
     source.backfill()
     assert source.wide()["2024-03-02"] == {"c": None, "new": 4.00}
+
+
+def test_a_look_is_of_one_moment(make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(FULL)
+    look = facts.look
+
+    def look_while_it_is_replaced(*given: Any) -> facts.Facts:
+        found = look(*given)
+        with connect(database, autocommit=True) as other:
+            other.execute("ALTER TABLE tenant.readings RENAME TO old; CREATE TABLE tenant.readings (LIKE tenant.old)")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(facts, "look", look_while_it_is_replaced)
+        source.look()  # and does not say that tenant.readings was taken out of the publication
+    source.halts(Cause.RELATION_CHANGED, "another table")
+
+
+def test_no_sink_can_advance_while_attached_rows_are_read_and_written(
+    make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make(PARTITIONED)
+    source.backfill()
+    source.do(ATTACH)
+    source.look()
+    source.pass_barriers()
+    source.look()
+    refused = []
+
+    def advance(*_: object) -> None:
+        with connect(database, autocommit=True) as sink:
+            sink.execute("SET lock_timeout = '10ms'")
+            try:
+                sink.execute("UPDATE widebeam.progress SET next_offset = next_offset + 1")
+            except psycopg.errors.LockNotAvailable as error:
+                refused.append(error)
+
+    monkeypatch.setattr(attached, "await_writers", advance)
+    source.backfill()
+    assert refused
+    assert source.wide()["2024-03-01"]["c"] == 3.00
