@@ -341,3 +341,10 @@ def test_the_catalog_is_looked_at_when_the_stream_describes_a_table_anew(connect
         connector.admin.execute("ALTER TABLE tenant.readings ADD COLUMN more int")
         insert(connector, 2, 2)
         assert looks.acquire(timeout=60)
+
+
+def test_a_change_of_another_table_than_the_one_written_down_halts(connector: Any, log: Any) -> None:
+    insert(connector, 1, 1)
+    with pytest.raises(Halt, match="another table"), connector.capturing(log, oids={"tenant.readings": 1}):
+        log.wait(lambda it: it.closed)
+    assert not log.published

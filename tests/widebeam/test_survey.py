@@ -179,7 +179,8 @@ def test_a_publication_that_was_altered_halts_even_when_it_was_put_right_before_
         survey.accept(source.session, source.session, source.connector)
         source.look()
     source.do(f"CREATE TABLE tenant.other (x int); ALTER PUBLICATION {name} ADD TABLE tenant.other")
-    source.look()  # what else is in it is nobody's business
+    source.do("VACUUM FULL FREEZE pg_publication", "VACUUM FULL FREEZE pg_publication_rel")
+    source.look()  # what else is in it is nobody's business, nor where its entries lie
     source.do(f"DROP PUBLICATION {name}")
     source.halts(Cause.NOT_PUBLISHED, "is gone")
 
@@ -240,6 +241,33 @@ def test_rows_that_are_written_anew_are_a_doubt(make: Make, version: int) -> Non
     source.look()
     notices.settle(source.session, source.connector.name, source.session.execute("SELECT now()").fetchone()[0])
     assert source.notices() == set()
+
+
+def test_values_that_are_rewritten_within_their_type_are_a_doubt(make: Make, version: int) -> None:
+    source = make(FULL)
+    source.do("ALTER TABLE tenant.readings ALTER f TYPE numeric(10, 2) USING f * 2")
+    source.look()
+    assert source.notices() == {("doubt", "tenant.readings")}
+
+
+def test_an_attached_partition_that_would_make_updates_fail_halts(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    source.do("ALTER TABLE tenant.mar REPLICA IDENTITY FULL", ATTACH)
+    source.halts(Cause.REPLICA_IDENTITY, r"full of tenant\.mar, as it is published, makes the application's own UPDATE")
+
+
+def test_a_partition_that_is_being_detached_is_gone_with_the_first_half(
+    make: Make, version: int, database: str
+) -> None:
+    source = make(PARTITIONED)
+    with connect(database) as reader:
+        reader.execute("SELECT FROM tenant.readings")
+        source.do("SET statement_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            source.do("ALTER TABLE tenant.readings DETACH PARTITION tenant.jan CONCURRENTLY")
+        source.do("RESET statement_timeout")
+        source.look()
+    assert source.notices() == {("gone", "tenant.jan")}
 
 
 def test_a_partition_that_is_no_plain_table_halts(make: Make, version: int) -> None:
