@@ -189,8 +189,11 @@ CREATE TABLE IF NOT EXISTS widebeam.progress (
     cells         bigint NOT NULL DEFAULT 0,      -- cells set or cleared
     skipped       bigint NOT NULL DEFAULT 0,      -- records dropped by the skip rule or the generation rule
     latency       bigint[] NOT NULL DEFAULT '{}', -- histogram of commit -> visible; bounds in sink/latency.py
+    -- No replay from below it: something was mended there that no record of the log brings (a gap, rows without events).
+    floor         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (connector, partition)
 );
+ALTER TABLE widebeam.progress ADD COLUMN IF NOT EXISTS floor bigint NOT NULL DEFAULT 0;
 
 -- Where each generation began and broke in each partition, so that a replay from the middle knows.
 CREATE TABLE IF NOT EXISTS widebeam.generations (

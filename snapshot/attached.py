@@ -42,6 +42,8 @@ _LOCK: Final = (
     " JOIN widebeam.connectors USING (connector)"
 )
 
+_FLOOR: Final = "UPDATE widebeam.progress SET floor = next_offset WHERE connector = %s"
+
 
 class NewKey(Exception):
     """A key came to be between two reads: it needs a column first."""
@@ -71,6 +73,8 @@ def place(primary: Connection, merger: ChunkMerger, read: Read, chunk: Chunk, be
 
     def held(target: Connection) -> AbstractContextManager[Reading]:
         row = target.execute(_LOCK, [merger.connector]).fetchone()
+        # What lies in the log by now is older than these rows, which no record brings: a replay would undo them.
+        target.execute(_FLOOR, [merger.connector])
         await_writers(primary, names, _PATIENCE)
         return read(Lsn.parse(row[0]) if row is not None else Lsn(0), True)
 

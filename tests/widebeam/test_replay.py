@@ -6,19 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from threading import Event
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
+from cdc.envelope import encode
 from cdc.lsn import Lsn
-from tests.pipeline import NARROW, Pipeline, part, until
+from cdc.record import Barrier, Stamp
+from tests.pipeline import NARROW, Pipeline, part, pipeline_over, until
 from widebeam import barrier
 from widebeam.cli.outcome import explained
 from widebeam.config import load
+from widebeam.gap.cross import cross
+from widebeam.lab.kafka import KafkaBroker
 from widebeam.prepare import prepare
 from widebeam.replay.plan import ReplayRefused
 from widebeam.replay.point import BadPoint, Offsets, parse
@@ -185,3 +190,30 @@ def test_without_a_log_it_is_refused_with_what_to_do_instead(pipeline: Pipeline)
     assert done.returncode == 1
     assert "the direct transport keeps no log" in done.stderr
     assert "widebeam verify" in done.stderr
+
+
+def test_nothing_is_replayed_from_before_a_gap_that_was_mended(
+    database: str, tmp_path: Path, kafka: KafkaBroker, topic: str
+) -> None:
+    pipeline = pipeline_over(database, tmp_path, kafka=kafka.bootstrap, topic=topic)
+    connector = load(str(pipeline.file), {})
+    prepare(connector)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for number in range(8):
+        stamp = Stamp(connector.name, 1, number // 4, Lsn(8 * (number + 1)), 1, 1_000_000)
+        producer.produce(topic, encode(Barrier(stamp, "old")), partition=number % 4)
+    producer.flush(30)
+    cross(connector)
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("UPDATE widebeam.progress SET next_offset = 5")  # as if new ones had been applied
+    with pytest.raises(ReplayRefused, match="would undo it: 2 is the earliest"):
+        plan(connector, parse(["0"], None, None, 4))
+    with pytest.raises(ReplayRefused, match="Kafka"):
+        plan(connector, parse((), "0/8", None, 4))
+    generation = pipeline.one("SELECT generation FROM widebeam.connectors")
+    for number in range(8):  # a zombie of the old stream, still sending
+        stamp = Stamp(connector.name, 1, 2 + number // 4, Lsn(800 + number), 1, 1_000_000)
+        producer.produce(topic, encode(Barrier(stamp, "zombie")), partition=number % 4)
+    producer.flush(30)
+    steps = plan(connector, parse(["2"], None, None, 4)).steps
+    assert [(step.back.next_offset, step.back.generation) for step in steps] == [(2, generation)] * 4

@@ -124,7 +124,10 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
         ends = {number: window.bounds(number)[1] for number in range(found.partitions)}
     with target.transaction(), target.cursor() as cursor:
         cursor.execute(_LOCK_PROGRESS, [connector.name])
-        cursor.executemany(_SKIP_TO, [(end, connector.name, number) for number, end in ends.items()])
+        cursor.executemany(_SKIP_TO, [(end, end, connector.name, number) for number, end in ends.items()])
+        # The old stream's landmarks are of no use: a replay never goes back to it.
+        cursor.execute("DELETE FROM widebeam.generations WHERE connector = %s", [connector.name])
+        cursor.execute(_LANDMARK, [connector.name])
         cursor.execute(_TOPIC_ID, [state.topic_id, connector.name])
 
 
@@ -225,7 +228,12 @@ _RENUMBER: Final = (
     " FROM (SELECT connector, max(chunk) AS chunk FROM widebeam.chunks GROUP BY connector) AS last"
     " WHERE last.connector = c.connector AND c.connector = %s AND c.state IN ('planned', 'failed')"
 )
-_SKIP_TO: Final = "UPDATE widebeam.progress SET next_offset = %s WHERE connector = %s AND partition = %s"
+_SKIP_TO: Final = "UPDATE widebeam.progress SET next_offset = %s, floor = %s WHERE connector = %s AND partition = %s"
+# Whoever begins there drops what a zombie of the old stream still sends.
+_LANDMARK: Final = (
+    "INSERT INTO widebeam.generations (connector, partition, generation, began_offset)"
+    " SELECT connector, partition, generation, floor - 1 FROM widebeam.progress WHERE connector = %s"
+)
 _TOPIC_ID: Final = "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s"
 _OID: Final = "UPDATE widebeam.sources SET oid = %s WHERE connector = %s AND schema_name = %s AND table_name = %s"
 _CUTOFF: Final = (

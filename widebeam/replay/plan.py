@@ -31,6 +31,7 @@ class Known(NamedTuple):
     progress: Progress
     commit_time: datetime | None
     landmarks: list[Landmark]
+    floor: int = 0
 
 
 class Origin(NamedTuple):
@@ -95,11 +96,11 @@ class _Planner:
     def step(self, known: Known, point: Point) -> Step | None:
         """How this partition goes back; None if nothing of it is to be applied again, or it is refused."""
         now = known.progress
-        first, _ = self._log.bounds(now.partition)
+        first = max(self._log.bounds(now.partition)[0], known.floor)
         match point:
             case Offsets(by_partition):
                 offset = by_partition.get(now.partition, now.next_offset)
-                if not self._kept(now, first, offset):
+                if not self._kept(known, first, offset):
                     return None
             case FromLsn() | FromTime():
                 place = self._sought(known, first, point)
@@ -108,8 +109,15 @@ class _Planner:
                 offset = place.offset
         return None if offset == now.next_offset else self._step(known, first, offset)
 
-    def _kept(self, now: Progress, first: int, offset: int) -> bool:
+    def _kept(self, known: Known, first: int, offset: int) -> bool:
+        now = known.progress
         where = f"partition {now.partition}: offset {offset} is"
+        if offset < known.floor:
+            self.refused.append(
+                f"{where} before something was mended that no record brings (a gap, rows that came without an event)"
+                f", and would undo it: {first} is the earliest"
+            )
+            return False
         if offset < first and offset != now.next_offset:
             self.refused.append(f"{where} no longer in Kafka, whose retention has left {first} as the earliest")
             return False

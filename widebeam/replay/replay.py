@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -149,12 +148,15 @@ def _known(target: Session, connector: str) -> tuple[list[Known], Origin]:
         row = target.execute(_ORIGIN, [connector]).fetchone()
         if row is None:
             raise LookupError(f"connector {connector} vanished from widebeam.connectors")
-        commits: dict[int, datetime | None] = dict(target.execute(_COMMITS, [connector]).fetchall())
-        recorded_progress = account.load(target, connector, commits)
+        rows = {row[0]: row[1:] for row in target.execute(_COMMITS, [connector])}
+        recorded_progress = account.load(target, connector, rows)
         marks: dict[int, list[Landmark]] = {}
         for mark in (Landmark(*each) for each in target.execute(_LANDMARKS, [connector])):
             marks.setdefault(mark.partition, []).append(mark)
-    known = [Known(each.progress, commits[number], marks.get(number, [])) for number, each in recorded_progress.items()]
+    known = [
+        Known(each.progress, rows[number][0], marks.get(number, []), rows[number][1])
+        for number, each in recorded_progress.items()
+    ]
     return sorted(known, key=lambda each: each.progress.partition), Origin(Lsn.parse(row[0]), row[1])
 
 
@@ -165,8 +167,12 @@ def _refuse_moved(now: dict[int, int], planned: list[Step]) -> None:
         raise ReplayRefused([f"partitions {moved} were rewound or dropped by somebody else just now: look again"])
 
 
-_ORIGIN: Final = "SELECT cutoff::text, created_at FROM widebeam.connectors WHERE connector = %s"
-_COMMITS: Final = "SELECT partition, commit_time FROM widebeam.progress WHERE connector = %s"
+_ORIGIN: Final = """
+SELECT cutoff::text, greatest(created_at, (
+    SELECT max(at) FROM widebeam.audit AS a WHERE a.connector = c.connector AND action = 'resume --backfill-gap begins'
+)) FROM widebeam.connectors AS c WHERE connector = %s
+"""
+_COMMITS: Final = "SELECT partition, commit_time, floor FROM widebeam.progress WHERE connector = %s"
 _LANDMARKS: Final = (
     "SELECT partition, generation, began_offset, broke_offset FROM widebeam.generations WHERE connector = %s"
 )
