@@ -44,18 +44,21 @@ class Admin:
     """An admin client that remembers why the brokers refuse us."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._refused: BrokerRefused | None = None
-        settings: dict[str, Any] = {**client, "error_cb": self._hear}
+        heard: list[BrokerRefused] = []
+
+        def hear(error: KafkaError) -> None:  # it knows nothing of the client, which else would never be let go
+            if (refused := refusal(error)) is not None:
+                heard[:] = [refused]
+
+        settings: dict[str, Any] = {**client, "error_cb": hear}
         self.client = AdminClient(settings, logger=_QUIET)
+        self._heard = heard
 
     def why(self, error: Exception) -> Exception:
         """The reason for which a request has failed: the error itself, unless the brokers refuse us."""
-        self._refused = None
+        self._heard.clear()
         self.client.poll(0)  # serves error_cb
-        return self._refused or error
-
-    def _hear(self, error: KafkaError) -> None:
-        self._refused = refusal(error) or self._refused
+        return self._heard[0] if self._heard else error
 
 
 @contextmanager

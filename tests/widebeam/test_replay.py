@@ -117,7 +117,7 @@ def test_a_damaged_wide_table_is_mended_from_a_point_in_the_middle(
         assert action == "replay"
         assert detail["partitions"] == report["partitions"]
         run.terminate()
-        assert run.wait(60) == 0
+        assert run.wait(90) == 0, pipeline.said()
 
         damage(session)
         before = session.execute("SELECT epoch, next_offset FROM widebeam.progress ORDER BY partition").fetchall()
