@@ -165,6 +165,23 @@ def test_a_partitioned_table_is_followed_through_all_kinds_of_changes(pipeline: 
     halt = said_by(pipeline, "status", 3)["halt"]
     assert halt["cause"] == "relation_changed", halt
     assert "another table" in halt["what"]
+    if version == VERSIONS[-1]:
+        goes_on_with_the_other_table(pipeline)
+
+
+def goes_on_with_the_other_table(pipeline: Pipeline) -> None:
+    """The command that the halt names, and what it leads to."""
+    do(
+        pipeline.dsn,
+        INSERT.replace("VALUES", "SELECT ship, channel, at, f, n, s, kind FROM plant.old"),
+        INSERT + "('s0', 'x', now(), 1, 1, '', 'N')",
+    )
+    with pipeline.start("resume", "--backfill-gap") as resume:
+        assert resume.wait(60) == 0, pipeline.said()
+    pipeline.converge()
+    told = said_by(pipeline, "verify", 0)
+    assert (told["differences"], told["notices"]) == (0, [])
+    assert cells(pipeline)[0] == cells(pipeline)[1]
 
 
 def test_at_least_two_versions_can_be_had(request: pytest.FixtureRequest) -> None:
