@@ -19,7 +19,21 @@ from sink import tables
 from sink.copytext import NULL
 from sink.layout import fitted, folded, partition_name
 from sink.mapping import Mapping
-from sink.period import LATE, Period, Span, Unit, bound_text, day_of, following, gaps, period_of, span_of
+from sink.period import (
+    FIRST,
+    LAST,
+    LATE,
+    Period,
+    Span,
+    Unit,
+    bound_text,
+    day_of,
+    following,
+    gaps,
+    period_of,
+    span_of,
+    with_years,
+)
 from sink.rows import PartRows, WideKey
 from sink.wide import Entity, Part
 
@@ -27,9 +41,10 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Days: TypeAlias = "dict[Part, set[str]]"
 """Part table -> days of which it gets rows."""
 
-MOST: Final = 2_000
-"""Partitions of one table. Beyond them a new one fills all of the gap that it is in: times may be anything that
-somebody writes, and every query pays for each partition."""
+MOST: Final = 4_000
+"""Partitions of one table: eleven years of days. Beyond them a new one is for all of its year that has none, and beyond
+twice as many for all of the gap that it is in: times may be anything that somebody writes, and every query pays for
+each partition."""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -103,11 +118,13 @@ class Partitions:
         if there is None:
             return
         for period in self._wanted(periods, there):
-            crowded = len(there) >= MOST
-            for span in gaps(period.span, there, whole=crowded):
-                if crowded:
-                    _LOG.warning("%s has %d partitions: a further one is for a gap between them", part.table, MOST)
-                self._attach(connection, part, period.name, span, taken)
+            wider = _wider(period, len(there))
+            for span in gaps(period.span, there, wider.span):
+                if wider != period:
+                    _LOG.warning(
+                        "%s has %d partitions: a further one is for more than a %s", part.table, MOST, self._unit
+                    )
+                self._attach(connection, part, wider.name, span, taken)
                 there.append(span)
 
     def made(self, part: Part, periods: set[Period]) -> None:
@@ -144,6 +161,13 @@ class Partitions:
                 lower=lower, upper=upper, **names
             )
         )
+
+
+def _wider(period: Period, there: int) -> Period:
+    """What a partition is for where there are so many already."""
+    if there < MOST:
+        return period
+    return with_years(period) if there < 2 * MOST else Period(period.name, Span(FIRST, LAST))
 
 
 def _spans(connection: Connection, part: Part) -> list[Span] | None:

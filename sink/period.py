@@ -89,14 +89,24 @@ def following(period: Period, unit: Unit) -> Period | None:
     return period_of(date.fromordinal(period.span.upper // _DAY + _EPOCH).isoformat(), unit)
 
 
-def gaps(span: Span, there: Iterable[Span], *, whole: bool = False) -> list[Span]:
-    """What of a range no partition covers that is there; with `whole`, all of each gap that is partly in the range."""
+def with_years(period: Period) -> Period:
+    """The years in which a period lies, as one; the ends have none."""
+    if period in (EARLY, LATE):
+        return period
+    days = (date.fromordinal(moment // _DAY + _EPOCH) for moment in (period.span.lower, period.span.upper - 1))
+    first, last = (_period(f"{day.year:04}", day.replace(month=1, day=1), _first_of(day.year + 1, 1)) for day in days)
+    return Period(first.name, Span(first.span.lower, last.span.upper))
+
+
+def gaps(span: Span, there: Iterable[Span], reach: Span | None = None) -> list[Span]:
+    """What of a range no partition covers that is there; of each gap as much as lies in `reach`, a wider one."""
+    reach = span if reach is None else reach
     found, begin = [], FIRST
     for each in [*sorted(there), Span(LAST, LAST)]:
         gap = Span(begin, each.lower)
         within = Span(max(gap.lower, span.lower), min(gap.upper, span.upper))
         if within.lower < within.upper:
-            found.append(gap if whole else within)
+            found.append(Span(max(gap.lower, reach.lower), min(gap.upper, reach.upper)))
         begin = max(begin, each.upper)
     return found
 

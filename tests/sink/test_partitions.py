@@ -188,7 +188,17 @@ def test_beyond_so_many_partitions_one_fills_a_gap(log, mapping, monkeypatch):
     for time in times:
         line.put(time)
     assert list(line.cells()) == times
-    assert len(line.partitions()) <= 10
+    assert len(line.partitions()) <= 12
+
+
+def test_when_there_are_many_partitions_further_ones_are_for_years(log, mapping, monkeypatch):
+    monkeypatch.setattr(partitions, "MOST", 4)
+    line = log(replace(mapping, partition_by="day"))
+    times = [f"2024-01-{day:02} 00:00:00" for day in range(1, 12)] + ["2024-07-01 00:00:00", "2025-07-01 00:00:00"]
+    for time in times:
+        line.put(time)
+    assert list(line.cells()) == times
+    assert list(line.partitions()) == ["2024", "2024_01_01", "2024_01_02", "2024_01_03", "2024_01_04", "2025"]
 
 
 def test_clearing_a_cell_reads_no_more_than_its_partition_has_for_it(log, monthly):

@@ -22,6 +22,7 @@ from sink.period import (
     gaps,
     period_of,
     span_of,
+    with_years,
 )
 
 UNITS = ("year", "month", "week", "day")
@@ -97,6 +98,15 @@ def test_the_ends_are_open():
     ]
 
 
+@pytest.mark.parametrize("unit", UNITS)
+@given(st.dates())
+def test_the_years_of_a_period_have_all_of_it(unit, day):
+    period = period_of(day.isoformat(), unit)
+    years = with_years(period)
+    assert years.span.lower <= period.span.lower < period.span.upper <= years.span.upper
+    assert years.name <= f"{day.year:04}"
+
+
 def test_bounds_are_read_as_the_catalog_prints_them():
     text = "FOR VALUES FROM ('2024-05-01 00:00:00+00') TO ('infinity')"
     assert span_of(text) == Span(parsed("2024-05-01"), 2**63)
@@ -108,15 +118,18 @@ def test_gaps_are_what_nothing_covers():
     assert gaps(Span(12, 20), there) == []
     assert gaps(Span(15, 35), there) == [Span(20, 30)]
     assert gaps(Span(0, 50), there) == [Span(0, 10), Span(20, 30), Span(40, 50)]
-    assert gaps(Span(22, 24), there, whole=True) == [Span(20, 30)]
-    assert gaps(Span(45, 50), there, whole=True) == [Span(40, LAST)]
+    assert gaps(Span(22, 24), there, Span(FIRST, LAST)) == [Span(20, 30)]
+    assert gaps(Span(45, 50), there, Span(FIRST, LAST)) == [Span(40, LAST)]
+    assert gaps(Span(22, 24), there, Span(21, 35)) == [Span(21, 30)]
 
 
-@given(st.lists(st.integers(0, 60), unique=True, max_size=12), st.integers(0, 50), st.integers(1, 10), st.booleans())
-def test_gaps_and_what_is_there_cover_a_range_once(cuts, lower, size, whole):
+@given(
+    st.lists(st.integers(0, 60), unique=True, max_size=12), st.integers(0, 50), st.integers(1, 10), st.integers(0, 60)
+)
+def test_gaps_and_what_is_there_cover_a_range_once(cuts, lower, size, further):
     edges = sorted(cuts)[: len(cuts) // 2 * 2]
     there = [Span(*pair) for pair in zip(edges[::2], edges[1::2], strict=True)]
-    filled = [*there, *gaps(Span(lower, lower + size), there, whole=whole)]
+    filled = [*there, *gaps(Span(lower, lower + size), there, Span(lower - further, lower + size + further))]
     for moment in range(lower, lower + size):
         assert sum(span.lower <= moment < span.upper for span in filled) == 1
 
