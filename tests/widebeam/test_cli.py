@@ -49,7 +49,7 @@ def plant(tmp_path: Path, database: str) -> Path:
 def test_help_names_every_verb(how):
     done = widebeam(how)
     assert done.returncode == 0
-    for verb in ("run", "capture", "sink", "backfill", "check", "status", "verify", "drop", "demo"):
+    for verb in ("run", "capture", "sink", "backfill", "check", "status", "verify", "replay", "roles", "drop", "demo"):
         assert verb in done.stdout
     assert "stream " not in done.stdout.replace("live stream", "")
 
