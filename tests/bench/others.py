@@ -141,7 +141,7 @@ def quix(stack: Stack, rows: int) -> dict[str, Any]:
             if session.execute("SELECT to_regclass('public.quix')").fetchone() == (None,):
                 return 0
             row = session.execute(
-                "SELECT coalesce(sum((SELECT count(*) FROM jsonb_each(jsonb_strip_nulls(to_jsonb(q))))) - 2 * count(*), 0)"
+                "SELECT coalesce(sum((SELECT count(*) - 2 FROM jsonb_each(jsonb_strip_nulls(to_jsonb(q))))), 0)"
                 " FROM public.quix q"
             ).fetchone()
             return int(row[0]) if row else 0
