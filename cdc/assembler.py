@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, cast
 from cdc.change import RowSource, deleted, updated
 from cdc.envelope import encode_key
 from cdc.event import Begin, Commit, Delete, Event, Insert, Inserts, Message, Relation, Row, Truncate, Update, Value
-from cdc.halt import Cause, Halt
+from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.layout import Layout, layout
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
@@ -142,14 +142,14 @@ class Assembler:
             raise Halt(
                 Cause.RELATION_CHANGED,
                 f"{name} (OID {relation.oid}) is named {relation.schema}.{relation.name}, and was written to",
-                "Rename it back, or drop the connector and prepare it anew under the new name.",
+                f"Rename it back, and `widebeam run {CONNECTOR}` goes on; or name it so in [source]: {ANEW}",
             )
         if table is not None and self._oids.get(table.qualified, relation.oid) != relation.oid:
             raise Halt(
                 Cause.RELATION_CHANGED,
                 f"{table.qualified} is another table (OID {relation.oid}) than the one that was mapped "
                 f"({self._oids[table.qualified]})",
-                "Drop the connector and prepare it anew: what the other table held came without an event.",
+                f"What the other table held came without an event: {OVER_THE_GAP}",
             )
         made = None if table is None else layout(table, relation, self._latest.get(table))
         self._layouts[relation.oid] = made
@@ -204,7 +204,7 @@ class Assembler:
             raise Halt(
                 Cause.TRUNCATE,
                 f"more than {_TRUNCATES} truncates of {', '.join(tables)} in the transaction of {begin.final_lsn}",
-                "Drop the connector and prepare it anew: the wide tables are then filled from what is there now.",
+                OVER_THE_GAP,
             )
         return [*drafts, *self._everywhere(lambda stamp: Truncated(stamp, tables))]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cdc.event import UNCHANGED, Delete, Row, Update, Value
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.layout import Layout
 from cdc.narrow import NarrowTable
 from cdc.record import Op
@@ -60,6 +60,6 @@ def _filled(new: Row, event: Update, at: Layout) -> Row:
         raise Halt(
             Cause.REPLICA_IDENTITY,
             f"an update of {at.table.qualified} does not say {', '.join(at.table.cell)}, which are stored out of line",
-            f"ALTER TABLE {at.table.qualified} REPLICA IDENTITY FULL, then run again.",
+            f"ALTER TABLE {at.table.qualified} REPLICA IDENTITY FULL, then `widebeam run {CONNECTOR}`.",
         )
     return filled

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
-from cdc.halt import Cause, Halt
+from cdc.halt import ANEW, CONNECTOR, Cause, Halt
 from cdc.narrow import NarrowTable
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -28,7 +28,9 @@ def describe(source: Session, table: NarrowTable) -> Described:
     ).fetchone()
     if row is None:
         raise Halt(
-            Cause.RELATION_CHANGED, f"the table {table.qualified} is gone", "Bring it back, or drop the connector."
+            Cause.RELATION_CHANGED,
+            f"the table {table.qualified} is gone",
+            f"Bring it back, and `widebeam run {CONNECTOR}` goes on; or `widebeam drop {CONNECTOR}`.",
         )
     types: dict[str, str] = dict(
         source.execute(
@@ -42,6 +44,6 @@ def describe(source: Session, table: NarrowTable) -> Described:
         raise Halt(
             Cause.RELATION_CHANGED,
             f"{table.qualified} has no column {', '.join(missing)}",
-            "Bring it back, or drop the connector, mend the mapping and run it anew.",
+            f"Bring it back, and `widebeam run {CONNECTOR}` goes on; or mend the mapping: {ANEW}",
         )
     return Described(row[0], types)

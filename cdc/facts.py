@@ -11,12 +11,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from cdc.halt import OVER_THE_GAP, Cause, Halt
+from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.narrow import NarrowTable
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-
-ANEW: Final = "Drop the connector and run it anew: the history is then filled again beside the stream."
 
 _TABLE: Final = """
 SELECT c.oid, c.relkind::text, ARRAY(
@@ -105,7 +103,7 @@ def look(connection: Connection, publication: str, table: NarrowTable) -> Facts:
     if row is None:
         raise _changed(
             f"the table {table.qualified} is gone",
-            "Bring it back, if it was renamed, and run again; or drop the connector.",
+            f"Bring it back, if it was renamed, and `widebeam run {CONNECTOR}`; or drop the connector.",
         )
     oid, kind, attributes = row
     leaves = connection.execute(_LEAVES, {"oid": oid}).fetchall()
@@ -125,7 +123,7 @@ def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) 
         if leaf_kind != "r":
             raise _changed(
                 f"{name}, which is no plain table, is a partition of {table.qualified}: its changes are not in the WAL",
-                f"ALTER TABLE {table.qualified} DETACH PARTITION {name}; then run again.",
+                f"ALTER TABLE {table.qualified} DETACH PARTITION {name}; then `widebeam run {CONNECTOR}`.",
             )
         if persistence != "p":
             raise _changed(
@@ -136,7 +134,7 @@ def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) 
             raise _changed(
                 f"{name} inherits from {table.qualified}: its rows are read with those of {table.qualified}, and its "
                 "changes are not published under that name",
-                f"ALTER TABLE {name} NO INHERIT {table.qualified}; then run again.",
+                f"ALTER TABLE {name} NO INHERIT {table.qualified}; then `widebeam run {CONNECTOR}`.",
             )
 
 
@@ -145,12 +143,14 @@ def compare(table: NarrowTable, before: Facts, now: Facts) -> None:
     if now.oid != before.oid:
         raise _changed(
             f"{table.qualified} is another table than the one that was mapped (oid {now.oid}, it was {before.oid})",
-            f"Rename the old table back and run again, or go on with this one: {OVER_THE_GAP}",
+            f"Rename the old table back and `widebeam run {CONNECTOR}`, or go on with this one: {OVER_THE_GAP}",
         )
     for name, was in before.attributes.items():
         found = now.attributes.get(name)
         if found is None:
-            raise _changed(f"{table.qualified} has no column {name} any more", "Rename it back and run again.")
+            raise _changed(
+                f"{table.qualified} has no column {name} any more", f"Rename it back and `widebeam run {CONNECTOR}`."
+            )
         if found != was:
             what = f"{name} of {table.qualified} {_how(was, found)}: values may be others without an event"
             made_anew = found.type == was.type and not found.generated

@@ -16,6 +16,9 @@ OVER_THE_GAP: Final = (
 )
 """What to do where the stream has a gap."""
 
+ANEW: Final = f"`widebeam drop {CONNECTOR} --yes`, then `widebeam run {CONNECTOR}`, fills everything anew."
+"""What to do where nothing of what there is can be kept."""
+
 
 class Cause(StrEnum):
     """Why a connector halted; the values are stored and shown, so they never change."""
@@ -41,7 +44,14 @@ class Cause(StrEnum):
 
 
 LASTING: Final = frozenset(
-    (Cause.NOT_PUBLISHED, Cause.TOPIC_RECREATED, Cause.RETENTION_GAP, Cause.COMPACTION, Cause.LOG_INCOMPLETE)
+    (
+        Cause.NOT_PUBLISHED,
+        Cause.TOPIC_RECREATED,
+        Cause.RETENTION_GAP,
+        Cause.COMPACTION,
+        Cause.LOG_INCOMPLETE,
+        Cause.TARGET_CHANGED,
+    )
 )
 """Causes that can vanish while what was missed stays missing: such a halt stands until the gap is gone over."""
 

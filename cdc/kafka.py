@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.refusal import refusal
 from cdc.topic import MAX_MESSAGE_BYTES
 from cdc.transport import DeliveryFailed
@@ -90,7 +90,7 @@ class KafkaPublisher:
             return Halt(
                 Cause.RECORD_TOO_LARGE,
                 f"{named} is larger than topic {self._topic} takes: {error.str()}",
-                "Raise the topic's max.message.bytes, then run again.",
+                f"Raise the topic's max.message.bytes, then `widebeam run {CONNECTOR}`.",
             )
         return DeliveryFailed(f"topic {self._topic}: {error.name()}: {error.str()}")
 

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
 
 from cdc.event import Relation, Row
-from cdc.halt import Cause, Halt
+from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.narrow import NarrowTable
 
 Getter: TypeAlias = Callable[[Row], Row]
@@ -54,7 +54,7 @@ def _check_identity(table: NarrowTable, relation: Relation, places: dict[str, in
             f"the replica identity of {table.qualified} ({relation.replica_identity}) lacks {', '.join(lacking)}, "
             "so that an update or delete does not say which cell it means",
             f"ALTER TABLE {table.qualified} REPLICA IDENTITY USING INDEX a unique index over "
-            f"{', '.join(table.cell)}, or FULL; then run again.",
+            f"{', '.join(table.cell)}, or FULL; then `widebeam run {CONNECTOR}`.",
         )
 
 
@@ -64,7 +64,7 @@ def _check_same(table: NarrowTable, now: Relation, before: Relation) -> None:
         raise Halt(
             Cause.RELATION_CHANGED,
             f"{table.qualified} is another table now (OID {now.oid}, it was {before.oid})",
-            "Rename the tables back, or drop the connector and prepare it anew for the new table.",
+            f"Rename the tables back, and `widebeam run {CONNECTOR}` goes on; or {OVER_THE_GAP}",
         )
     types = {column.name: (column.type_oid, column.type_modifier) for column in before.columns}
     changed = [
@@ -77,7 +77,7 @@ def _check_same(table: NarrowTable, now: Relation, before: Relation) -> None:
         raise Halt(
             Cause.RELATION_CHANGED,
             f"the type of {', '.join(changed)} of {table.qualified} was altered",
-            "Alter it back, or prepare the connector anew.",
+            f"Alter it back, and `widebeam run {CONNECTOR}` goes on; or {ANEW}",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.halt import OVER_THE_GAP, Cause, Halt
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.identity import identities
 from cdc.narrow import NarrowTable
 
@@ -136,7 +136,8 @@ def check_covers(connection: Connection, publication: str, table: NarrowTable) -
             raise Halt(
                 Cause.REPLICA_IDENTITY,
                 f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",
-                f"ALTER TABLE {identity.table} REPLICA IDENTITY DEFAULT, as it was, or {remedy}; then run again.",
+                f"ALTER TABLE {identity.table} REPLICA IDENTITY DEFAULT, as it was, or {remedy};"
+                f" then `widebeam run {CONNECTOR}`.",
             )
 
 

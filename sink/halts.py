@@ -33,7 +33,7 @@ def target_unwritable(error: BaseException, seconds: float) -> Halt:
     return Halt(
         Cause.REPEATED_FAILURE,
         f"the target could not be written for {seconds:.0f} s: {error}",
-        "mend what the message says, and run it again: nothing is lost",
+        f"mend what the message says, and `widebeam run {CONNECTOR}`: nothing is lost",
     )
 
 

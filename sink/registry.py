@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from cdc.halt import Cause, Halt
+from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from sink import caps, overflow, tables
 from sink.kinds import holds
 from sink.layout import folded, misplaced
@@ -195,7 +195,7 @@ class Registry:
             raise Halt(
                 Cause.TARGET_CHANGED,
                 f"the {what} {state}",
-                "put it back as it was, or drop the connector's tables and run it again",
+                f"put it back as it was, empty will do; then {OVER_THE_GAP} Or {ANEW}",
             )
 
     def _entity(self, entity: str, view: str) -> Entity:
@@ -292,7 +292,7 @@ class Registry:
             Cause.REPEATED_FAILURE,
             f"no columns could be made for {len(missing)} keys, among them {missing[0]!r},"
             f" in {_GIVE_UP_AFTER:.0f} s: {error}",
-            "look for a session that holds a lock on the wide tables, and run it again",
+            f"look for a session that holds a lock on the wide tables, and `widebeam run {CONNECTOR}`",
         )
 
 

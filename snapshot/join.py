@@ -19,7 +19,7 @@ from psycopg import errors
 
 from cdc import facts, publication
 from cdc.described import describe
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.identity import identities
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
@@ -122,14 +122,15 @@ class Joiner:
                 return Halt(
                     Cause.REPLICA_IDENTITY,
                     f"the new table {each.table} has no replica identity over {', '.join(table.cell)}",
-                    f"ALTER TABLE {each.table} REPLICA IDENTITY FULL, or USING INDEX a unique index; then run again.",
+                    f"ALTER TABLE {each.table} REPLICA IDENTITY FULL, or USING INDEX a unique index;"
+                    f" then `widebeam run {CONNECTOR}`.",
                 )
         rule, first = self._family.rule(table, types), self._settings.mapping.rule
         if (rule.entity_types, rule.time_types) != (first.entity_types, first.time_types):
             return Halt(
                 Cause.RELATION_CHANGED,
                 f"the new table {table.qualified} has other types of entity or time than {first.table.qualified}",
-                "Alter it, or give it a name that does not match `tables`; then run again.",
+                f"Alter it, or give it a name that does not match `tables`; then `widebeam run {CONNECTOR}`.",
             )
         return None
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, Cause, Halt
 from snapshot import ledger
 from snapshot.gate import await_gate, await_replay
 from snapshot.join import Joiner
@@ -114,5 +114,5 @@ class Backfill:
             f"{counts.given_up} chunks of connector {self._connector} failed {first.attempts} times each: chunks "
             f"{', '.join(str(each.chunk) for each in failures)}; the first (from {first.lower or 'the beginning'} to "
             f"{first.upper or 'the end'}) with: {first.error}",
-            "Mend the cause and run it again: failed chunks get new attempts, merged ones stay.",
+            f"Mend the cause, then `widebeam run {CONNECTOR}`: failed chunks get new attempts, merged ones stay.",
         )

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.described import Described, describe
-from cdc.halt import Cause, Halt
+from cdc.halt import ANEW, OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from sink.family import Family, Source
@@ -90,12 +90,11 @@ def _whole(source: Session, table: NarrowTable) -> bool:
 
 def check(found: Described, recorded: Source, table: NarrowTable) -> None:
     """The table is the one that was recorded, with the same types; else a Halt."""
-    anew = "Drop the connector and run it anew: the history is then filled again beside the stream."
     if found.oid != recorded.oid:
         raise Halt(
             Cause.RELATION_CHANGED,
             f"{table.qualified} is another table than the one that was mapped (oid {found.oid}, it was {recorded.oid})",
-            f"Rename the old table back, or: {anew[0].lower()}{anew[1:]}",
+            f"Rename the old table back, or go on with this one: {OVER_THE_GAP}",
         )
     changed = [
         f"{column} was {recorded.types[column]} and is {found.types[column]}"
@@ -103,7 +102,7 @@ def check(found: Described, recorded: Source, table: NarrowTable) -> None:
         if column in recorded.types and recorded.types[column] != found.types[column]
     ]
     if changed:
-        raise Halt(Cause.RELATION_CHANGED, f"column types of {table.qualified} changed: {', '.join(changed)}", anew)
+        raise Halt(Cause.RELATION_CHANGED, f"column types of {table.qualified} changed: {', '.join(changed)}", ANEW)
 
 
 def alike(connector: Connector, family: Family, found: list[Source]) -> None:

@@ -24,6 +24,7 @@ from cdc.narrow import NarrowTable
 from cdc.session import connect
 from sink import lookup, sources
 from sink.mapping import Mapping
+from sink.registry import Registry
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
 from widebeam import catalog, control, failover, halts, recorded, survey
@@ -183,6 +184,7 @@ def _row(source: Session, target: Session, connector: Connector) -> Recorded:
     failover.follow(connector, target)
     _dictionary(source, connector)
     _check_tables(source, target, connector)
+    _check_wide(target, connector)
     recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
     _note_groups(target, connector, found)
     return found
@@ -209,6 +211,12 @@ def _check_tables(source: Session, target: Session, connector: Connector) -> Non
                 raise
             _LOG.warning("the table %s is gone; what came from it stays in the wide tables", each.qualified)
             sources.forget(target, connector.name, each)
+
+
+def _check_wide(target: Session, connector: Connector) -> None:
+    """The wide tables have all of their columns."""
+    registry = Registry(connector.mapping(sources.load(target, connector.name)))
+    registry.check(target)
 
 
 def _dictionary(source: Session, connector: Connector) -> None:

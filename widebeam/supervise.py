@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, Protocol
 
-from cdc.halt import Cause, Halt
+from cdc.halt import CONNECTOR, Cause, Halt
 from widebeam.child import Child, Ended, Line, Message, Part, Wake
 from widebeam.restarts import Record
 
@@ -108,7 +108,9 @@ class Supervisor:
                 _LOG.info("%s has done its work", end.part.name)
             case 3:
                 raise self._recorded() or Halt(
-                    Cause.REPEATED_FAILURE, f"{end.part.name} halted: {end.last}", "Mend that, then run again."
+                    Cause.REPEATED_FAILURE,
+                    f"{end.part.name} halted: {end.last}",
+                    f"Mend that, then `widebeam run {CONNECTOR}`.",
                 )
             case 2:
                 raise PartRefused(end.last)
@@ -123,7 +125,7 @@ class Supervisor:
             raise Halt(
                 Cause.REPEATED_FAILURE,
                 f"{end.part.name} failed {record.same} times in the same way: {how}",
-                "Mend that, then run again: it goes on from where it was.",
+                f"Mend that, then `widebeam run {CONNECTOR}`: it goes on from where it was.",
             )
         _LOG.warning("%s %s; it starts again in %.1f s", end.part.name, how, delay)
         self._due[end.part.name] = time.monotonic() + delay

@@ -175,6 +175,12 @@ def _rebase(target: Session, connector: Connector, cutoff: Lsn) -> None:
     registry = Registry(connector.mapping(sources.load(target, connector.name)))
     registry.refresh(target)
     registry.check(target)
+    for view, entity in {part.view: registry.entities[part.entity] for part in registry.parts}.items():
+        if target.execute(_THERE, [registry.parts[0].schema, view]).fetchone() is None:  # it went with a column
+            target.execute(tables.create_view(registry.mapping, entity, view))
+            readers = tables.open_view(registry.mapping, entity, view)
+            if readers is not None:
+                target.execute(readers)
     for part in registry.parts:
         target.execute(
             sql.SQL("UPDATE {0} SET {1} = %(cutoff)s::pg_lsn WHERE {1} > %(cutoff)s::pg_lsn").format(
@@ -234,6 +240,7 @@ _LANDMARK: Final = (
     "INSERT INTO widebeam.generations (connector, partition, generation, began_offset)"
     " SELECT connector, partition, generation, floor - 1 FROM widebeam.progress WHERE connector = %s"
 )
+_THERE: Final = "SELECT FROM pg_views WHERE schemaname = %s AND viewname = %s"
 _TOPIC_ID: Final = "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s"
 _OID: Final = "UPDATE widebeam.sources SET oid = %s WHERE connector = %s AND schema_name = %s AND table_name = %s"
 _CUTOFF: Final = (
