@@ -12,6 +12,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -307,7 +308,12 @@ def three_configured(scene: Scene) -> None:
 
 
 def admin(scene: Scene) -> AdminClient:
-    return AdminClient({"bootstrap.servers": str(scene.pipeline.kafka)})
+    return _client(str(scene.pipeline.kafka))
+
+
+@cache  # what it was asked for is lost with it
+def _client(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": "0"})
 
 
 ON_KAFKA: Final = [
