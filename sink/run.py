@@ -16,6 +16,7 @@ from cdc.transport import Assignment, Reader, Received
 from sink import account, halts
 from sink.batch import Batch, Place
 from sink.latencies import Latencies
+from sink.pace import rest
 from sink.progress import Progress
 from sink.session import Session, Stopped
 from sink.settings import SinkSettings
@@ -30,11 +31,6 @@ _log = logging.getLogger(__name__)
 _RECORDS_AT_ONCE: Final = 4_000
 _GC: Final = (100_000, 20, 20)
 """Decoding makes lists by the ten thousand, none of them in a cycle: the default takes half of the time to look."""
-
-_BREATH: Final = 0.008
-_LONGEST_BREATH: Final = 0.1
-"""Seconds of rest after a batch that was not full: as long as it took, within these bounds. Most of what a small batch
-costs a larger one costs too, so a sink that takes whatever is there at once would take the machine from capture."""
 
 _LOOK_UP: Final = 0.25
 """Seconds without a record until `stop` is looked at."""
@@ -119,8 +115,7 @@ class Sink:
             began = time.monotonic()
             rows = self._apply(self._next(), frozenset())
             if rows < self._settings.batch_rows and not self._pending:
-                took = time.monotonic() - began
-                self._stop.wait(min(max(took, _BREATH - took), _LONGEST_BREATH))
+                self._stop.wait(rest(time.monotonic() - began, self._latencies.age))
             self._latencies.write(self._session.target, self._connector, idle=False)
         else:
             self._latencies.write(self._session.target, self._connector, idle=True)
@@ -159,19 +154,19 @@ class Sink:
 
         How many narrow rows there were.
         """
-        rest, rows = received, 0
-        while rest:
-            batch, taken = self._batch(rest, poison)
+        left, rows = received, 0
+        while left:
+            batch, taken = self._batch(left, poison)
             if batch.admissions:
                 try:
                     self._commit(batch)
                 except _REFUSED:
                     if poison:
                         raise
-                    self._isolate(rest[:taken])
+                    self._isolate(left[:taken])
             if batch.halted_by is not None:
                 raise halts.truncated(", ".join(batch.halted_by.tables), batch.halted_by.stamp.position)
-            rest, rows = rest[taken:], rows + batch.rows
+            left, rows = left[taken:], rows + batch.rows
         return rows
 
     def _batch(self, received: list[Received], poison: frozenset[Place]) -> tuple[Batch, int]:
