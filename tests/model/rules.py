@@ -19,3 +19,5 @@ class Rule(StrEnum):
     PHASE = "phase"  # a truncate stands one above what it removes; else rows of its own transaction survive or vanish
     VOID = "void"  # a truncate voids the chunks that are not merged; else they bring back what it removed
     BUMP = "bump"  # a chunk leaves a row's position alone; else a truncate spares rows that it has to remove
+    HOLD = "hold"  # a range is read and set while no sink advances; else an older value overwrites the stream's
+    REBASE = "rebase"  # rows of the old stream lie at the new cutoff; else a truncate spares them

@@ -49,6 +49,7 @@ class Partition:
     landmarks: dict[int, Landmark] = field(default_factory=dict)
     written: dict[Cell, int] = field(default_factory=dict)
     saw_the_past: bool = False
+    furthest: int = 0  # the highest position that was ever applied
 
     @property
     def done(self) -> bool:
@@ -99,6 +100,7 @@ class Partition:
 
     def _apply(self, record: Record) -> None:
         position = record.stamp.position
+        self.furthest = max(self.furthest, position)
         match record:
             case Truncated():
                 self.target.truncate(position)

@@ -33,6 +33,7 @@ class Target:
     rows: dict[WideKey, WideRow] = field(default_factory=dict)
     chunks: dict[int, str] = field(default_factory=lambda: dict.fromkeys(CHUNKS, "planned"))
     tombstones: set[Cell] = field(default_factory=set)
+    repairs: set[int] = field(default_factory=set)  # ranges that are to be compared and set, after a gap
 
     def change(self, wide: WideKey, cells: list[tuple[str, str | None]], position: int) -> None:
         """The stream sets cells or clears them."""
@@ -48,6 +49,7 @@ class Target:
         """Remove the rows below the position, and void what is not merged: what stands after it comes by the stream."""
         self.rows = {wide: row for wide, row in self.rows.items() if row.lsn >= position}
         if Rule.VOID in self.rules:
+            self.repairs.clear()
             self.chunks = {chunk: "merged" if state == "merged" else "void" for chunk, state in self.chunks.items()}
 
     def merge(self, chunk: int, read: Table, tombstones: set[Cell]) -> None:

@@ -7,6 +7,7 @@ from random import Random
 
 from tests.model.backfill import Backfill
 from tests.model.capture import POSITION_STEP, log
+from tests.model.repair import Repair, leave_stale_cells
 from tests.model.rules import Rule
 from tests.model.sink import Partition
 from tests.model.source import History, Table
@@ -37,15 +38,17 @@ def live(seed: int, rules: frozenset[Rule] = ALL_RULES) -> Outcome:
     target = Target(rules, POSITION_STEP * history.cutoff + POSITION_STEP // 2)
     partitions = [Partition(target, each) for each in log(history, rules, random)]
     backfill = Backfill(target, history)
-    _interleave(partitions, backfill, random)
+    if random.random() < 0.5:
+        leave_stale_cells(target, random)
+    _interleave(partitions, backfill, Repair(target, history, partitions), random)
     narrow: Table = {cell: value for cell, value in history.snapshot(history.end).items() if value is not None}
     return Outcome(seed, narrow, target.cells(), any(each.saw_the_past for each in partitions))
 
 
-def _interleave(partitions: list[Partition], backfill: Backfill, random: Random) -> None:
+def _interleave(partitions: list[Partition], backfill: Backfill, repair: Repair, random: Random) -> None:
     """Let everybody take steps in any order until nothing is left to do."""
     replays = random.choice([0, 0, 1, 2])
-    while replays or not backfill.done or not all(each.done for each in partitions):
+    while replays or repair.target.repairs or not backfill.done or not all(each.done for each in partitions):
         dice, partition = random.random(), random.choice(partitions)
         if dice < 0.33:
             partition.poll(random)
@@ -55,6 +58,10 @@ def _interleave(partitions: list[Partition], backfill: Backfill, random: Random)
             backfill.read(random)
         elif dice < 0.94:
             backfill.merge(random)
+        elif dice < 0.96:
+            repair.look(random)
+        elif dice < 0.98:
+            repair.write(random)
         elif replays:
             replays -= 1
             partition.replay(random)
