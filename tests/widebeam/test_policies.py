@@ -29,6 +29,7 @@ table = "tenant.readings"
 entity = ["ship"]
 time = "at"
 key = "channel"
+{where}
 [source.value]
 discriminator = "kind"
 columns = {{ {kinds} }}
@@ -56,7 +57,7 @@ class Stage:
 
     def __init__(self, dsn: str, file: Path, **options: str) -> None:
         self.file, self.dsn = file, dsn
-        self.options = {"unknown_key": "add_column", "type_conflict": "quarantine", **options}
+        self.options = {"unknown_key": "add_column", "type_conflict": "quarantine", "where": "", **options}
         self.say('F = "f", I = "i", T = "t", B = "b", N = "n"')
         with connect(dsn, autocommit=True) as session:
             session.execute(TABLE)
@@ -97,6 +98,10 @@ class Stage:
 def stage(database: str, tmp_path: Path) -> Callable[..., Stage]:
     return lambda **options: Stage(database, tmp_path / "ships.toml", **options)
 
+
+WHERES = pytest.mark.parametrize(
+    "where", ["", 'where = { ship = ["a", "b"] }'], ids=["a plain rule", "a rule that is not plain"]
+)
 
 CHANGES = (
     "UPDATE tenant.readings SET f = f + 1 WHERE channel = 'speed' AND at < '2024-01-01 12:00'",
@@ -152,8 +157,23 @@ def test_columns_widen_under_chunk_and_stream(stage: Callable[..., Stage], backf
     assert types['["b"]speed'] == "double precision"
 
 
-def test_conflicts_that_are_null_are_no_differences(stage: Callable[..., Stage]) -> None:
-    made = stage(type_conflict="null")
+@WHERES
+def test_verify_names_a_wrong_cell_in_the_overflow_and_no_other(stage: Callable[..., Stage], where: str) -> None:
+    made = stage(unknown_key="overflow", where=where)
+    made.prepare()
+    assert made.ready.mapping.plain == (not where)
+    made.backfill()
+    with made.streaming():
+        report = made.verify()
+        assert (report.differing, report.cells) == ([], 250)
+        made.execute("""UPDATE wide.a__1 SET _overflow = _overflow || '{"state": "wrong"}' WHERE at = '2024-01-01'""")
+        made.execute("UPDATE wide.b__1 SET _overflow = _overflow - 'count' WHERE at = '2024-01-02'")
+        assert sorted(each.key for each in made.verify().differing) == ["count", "state"]
+
+
+@WHERES
+def test_conflicts_that_are_null_are_no_differences(stage: Callable[..., Stage], where: str) -> None:
+    made = stage(type_conflict="null", where=where)
     made.prepare()
     made.backfill()
     with made.streaming():
