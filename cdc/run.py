@@ -11,6 +11,7 @@ from typing import Final
 from cdc.ack import Acknowledger
 from cdc.assembler import Assembler
 from cdc.event import Begin, Commit, Event, Relation
+from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
@@ -55,6 +56,7 @@ class Capture:
             if stream is None:
                 return
             try:
+                hit(Failpoint.CAPTURE_SLOT_TAKEN)
                 with Watch(self._settings) as watch:
                     run = _Run(self._settings, self._publisher, self._journal, source=source, stream=stream, stop=stop)
                     run.go(watch)
@@ -92,6 +94,7 @@ class _Run:
         self._ack = Acknowledger(self._told)
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
+        hit(Failpoint.CAPTURE_GENERATION_TAKEN)
         self._assembler = Assembler(settings.tables, numbering, source, family=settings.family, oids=settings.oids)
         self._begin: Begin | None = None
         self._described = False
@@ -147,6 +150,7 @@ class _Run:
             self._records += 1
             if isinstance(record, Changes):
                 self._changes += len(record.rows)
+        hit(Failpoint.CAPTURE_HANDED_OVER)
 
     def _wait_for_room(self) -> None:
         """The log pushes back: nothing is read meanwhile, but the server hears from us."""
@@ -169,7 +173,9 @@ class _Run:
         acknowledged = self._ack.acknowledged
         if acknowledged > self._told or self._records:
             received = max(Lsn(self._stream.received), acknowledged)
+            hit(Failpoint.CAPTURE_CONFIRMED)
             if self._journal.acknowledge(Report(acknowledged, received, self._records, self._changes)):
+                hit(Failpoint.CAPTURE_JOURNALED)
                 self._told = acknowledged
                 self._records = self._changes = 0
             self._written = time.monotonic()
@@ -185,4 +191,5 @@ class _Run:
         while self._ack.in_flight and time.monotonic() < deadline:
             self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
             self._report_if_due()
+        hit(Failpoint.CAPTURE_DRAINED)
         self._report()

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
+from cdc.failpoint import Failpoint, hit
 from sink import account, quarantine, tombstones
 from sink.batch import Batch, Segment
 from sink.interpret import Interpreters
@@ -87,17 +88,22 @@ class Applier:
         with self._connection.transaction():
             self._registry.hold(self._connection)
             account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
+            hit(Failpoint.SINK_ADVANCED)
             self._before_rows(folded, misfits)
             for each in folded:
                 for rows in each.parts:
                     self._merger.upsert(rows)
                 if each.segment.truncate is not None:
                     self._merger.truncate(self._registry.parts, each.segment.truncate)
+                    hit(Failpoint.SINK_TRUNCATED)
+            hit(Failpoint.SINK_MERGED, self._connection)
+        hit(Failpoint.SINK_COMMITTED)
 
     def _before_rows(self, folded: list[_Folded], misfits: list[Misfit]) -> None:
         """What has to be done before the first wide row is touched, in the order of the locks."""
         if any(each.segment.truncate is not None for each in folded):
             tombstones.void(self._connection, self._mapping.connector)
+            hit(Failpoint.SINK_VOIDED)
             self._registry.refresh(self._connection)  # a chunk that was merged just before may have made a table
         else:
             cells = [
@@ -110,8 +116,11 @@ class Applier:
                     None if self._mapping.plain else each.fold.moments,
                 )
             ]
-            tombstones.bury(self._connection, self._mapping, cells)
+            if tombstones.bury(self._connection, self._mapping, cells):
+                hit(Failpoint.SINK_TOMBSTONED)
         quarantine.write(self._connection, self._mapping.connector, misfits)
+        if misfits:
+            hit(Failpoint.SINK_QUARANTINED)
 
     def _folded(self, segment: Segment) -> _Folded:
         refused: Refused = {}

@@ -12,6 +12,7 @@ from typing import Final
 
 from psycopg import sql
 
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from sink import tables
 from sink.layout import LSN_COLUMN
@@ -70,6 +71,7 @@ class Merger:
         stage = self._stages[rows.part.table]
         if rows.copies:
             self._stage(stage, rows)
+            hit(Failpoint.SINK_STAGED)
             self._connection.execute(stage.upsert)
         over = self._overflows[rows.part.table] if rows.over_lines else None
         if over is not None:
@@ -86,6 +88,7 @@ class Merger:
         if rows.copies:
             stage = self._stages[rows.part.table]
             self._stage(stage, rows)
+            hit(Failpoint.BACKFILL_STAGED)
             self._connection.execute(stage.fill)
         if rows.over_lines:
             over = self._overflows[rows.part.table]

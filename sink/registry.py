@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from cdc.failpoint import Failpoint, hit
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from sink import caps, overflow, tables
 from sink.kinds import holds
@@ -99,6 +100,7 @@ class Registry:
                     more = self._extend(connection, missing)
         except _CLASH as error:
             raise self._in_vain([need.key for need in missing], error) from error
+        hit(Failpoint.COLUMNS_MADE)
         self.refresh(connection)
         return refused | more
 
@@ -125,6 +127,7 @@ class Registry:
                     f" in {_GIVE_UP_AFTER:.0f} s: {error}",
                     "look for a session that holds a lock on it, or a partition that is half detached",
                 ) from error
+            hit(Failpoint.PARTITIONS_MADE)
             self._partitions.made(part, periods)
 
     def hold(self, connection: Connection) -> None:

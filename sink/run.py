@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import psycopg
 
+from cdc.failpoint import Failpoint, hit
 from cdc.transport import Assignment, Reader, Received
 from sink import account, halts
 from sink.batch import Batch, Place
@@ -83,6 +84,7 @@ class Sink:
         for partition, (progress, latency) in recorded.items():
             self._known[partition] = progress
             self._latencies.take_over(partition, latency)
+        hit(Failpoint.SINK_ASSIGNED)
         return {partition: progress.next_offset for partition, (progress, _) in recorded.items()}
 
     def revoked(self, partitions: list[int]) -> None:

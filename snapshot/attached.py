@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors, sql
 
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.writers import await_writers
 from sink.registry import Retyped
@@ -75,6 +76,7 @@ def place(primary: Connection, merger: ChunkMerger, read: Read, chunk: Chunk, be
         row = target.execute(_LOCK, [merger.connector]).fetchone()
         # What lies in the log by now is older than these rows, which no record brings: a replay would undo them.
         target.execute(_FLOOR, [merger.connector])
+        hit(Failpoint.ATTACHED_HELD)
         await_writers(primary, names, _PATIENCE)
         return read(Lsn.parse(row[0]) if row is not None else Lsn(0), True)
 

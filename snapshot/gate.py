@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -87,6 +88,7 @@ def await_gate(
         return passed
     if not _open(primary, cutoff_snapshot, stop, seconds):
         return None
+    hit(Failpoint.BACKFILL_GATE_OPEN)
     row = primary.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
     if row is None:
         raise LookupError("the source did not tell its WAL position")

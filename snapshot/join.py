@@ -19,6 +19,7 @@ from psycopg import errors
 
 from cdc import facts, publication
 from cdc.described import describe
+from cdc.failpoint import Failpoint, hit
 from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.identity import identities
 from cdc.lsn import Lsn
@@ -84,9 +85,11 @@ class Joiner:
             if source is None:
                 return False
             self._write_down(table, source)
+            hit(Failpoint.JOIN_WRITTEN_DOWN)
             state = publication.inspect(self._primary, self._settings.publication, table)
             if state is None or not state.covers:
                 publication.add(self._primary, self._settings.publication, table)
+            hit(Failpoint.JOIN_PUBLISHED)
         except (errors.LockNotAvailable, errors.UndefinedTable):
             return False
         row = self._primary.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()

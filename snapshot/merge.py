@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from cdc.failpoint import Failpoint, hit
 from sink import quarantine
 from sink.mapping import Mapping
 from sink.merge import Merger
@@ -65,7 +66,9 @@ class ChunkMerger:
         with self._target.transaction():
             self._registry.hold(self._target)
             if not ledger.lock(self._target, connector, chunk.number):
+                hit(Failpoint.BACKFILL_VOIDED)
                 return False
+            hit(Failpoint.BACKFILL_LOCKED)
             tombstones = self._tombstones(chunk)
             for piece in reading.pieces:
                 rows, cells = rows + piece.rows, cells + piece.cells
@@ -73,7 +76,10 @@ class ChunkMerger:
                 del piece  # before the next one is made: both would not fit
             self._forget_tombstones(chunk)
             seconds = monotonic() - began
+            hit(Failpoint.BACKFILL_MERGED)
             ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+            hit(Failpoint.BACKFILL_MARKED, self._target)
+        hit(Failpoint.BACKFILL_COMMITTED)
         return True
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from sink.dictionary import Dictionary
 from sink.interpret import Interpreters
@@ -90,6 +91,7 @@ class ChunkReader:
             fold, whole = self._fold(chunk), True
             entities: dict[str, set[str]] = {}
             self._meet(fold, chunk, stop)
+            hit(Failpoint.BACKFILL_SNAPSHOT_TAKEN)
             for lines, size in self._lines(chunk, stop):
                 self._take(fold, lines, size)
                 if fold.weight > most_bytes and not self._crowded:  # what may meet has to stay together
@@ -98,6 +100,7 @@ class ChunkReader:
             self._note(fold, entities)
             if whole:
                 open_snapshot.close()
+            hit(Failpoint.BACKFILL_READ)
             yield Reading(entities, iter([fold]) if whole else self._again(chunk, stop, most_bytes))
 
     def _note(self, fold: ChunkFold, entities: dict[str, set[str]]) -> None:

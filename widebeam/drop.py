@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from cdc import group, publication, slot, topic
+from cdc.failpoint import Failpoint, hit
 from cdc.session import connect
 from widebeam import recorded
 from widebeam.config import Connector
@@ -57,15 +58,22 @@ def drop(connector: Connector, *, keep_audit: bool = False) -> Dropped | None:
             return None
         _refuse_running(source, connector, found)
         _fence(target, connector.name)
+        hit(Failpoint.DROP_FENCED)
         done = Dropped(
             tables=_wide_tables(target, connector.name),
-            slot=slot.drop(source, found.slot),
-            publication=_publication(source, found),
-            topic=_topic(connector, found),
-            group=_group(connector),
+            slot=_after(Failpoint.DROP_SLOT_GONE, slot.drop(source, found.slot)),
+            publication=_after(Failpoint.DROP_PUBLICATION_GONE, _publication(source, found)),
+            topic=_after(Failpoint.DROP_TOPIC_GONE, _topic(connector, found)),
+            group=_after(Failpoint.DROP_GROUP_GONE, _group(connector)),
         )
         _wide_schema(target, found)
+        hit(Failpoint.DROP_SCHEMA_GONE)
         return _forget(target, connector.name, done, keep_audit=keep_audit)
+
+
+def _after(point: Failpoint, done: bool) -> bool:
+    hit(point)
+    return done
 
 
 def _refuse_running(source: Session, connector: Connector, found: Recorded) -> None:
@@ -114,6 +122,7 @@ def _wide_tables(target: Session, connector: str) -> int:
                 target.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(schema, table)))
             target.execute("DELETE FROM widebeam.tables WHERE connector = %s AND entity = %s", [connector, row[0]])
             dropped += len(parts)
+        hit(Failpoint.DROP_TABLES_GONE)
 
 
 def _publication(source: Session, found: Recorded) -> bool:
@@ -158,6 +167,7 @@ def _forget(target: Session, connector: str, done: Dropped, *, keep_audit: bool)
         target.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
         _audit(target, connector, "drop", done._asdict())
         target.execute("DELETE FROM widebeam.connectors WHERE connector = %s", [connector])
+        hit(Failpoint.DROP_FORGOTTEN)
         if keep_audit or target.execute("SELECT FROM widebeam.connectors LIMIT 1").fetchone() is not None:
             return done
         return done._replace(control=_control(target, connector))

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from cdc import publication, slot, topic
 from cdc.described import describe
+from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
 from cdc.narrow import NarrowTable
 from cdc.session import connect
@@ -68,14 +69,21 @@ def prepare(connector: Connector) -> Prepared:
         control.install(target)
         with alone(target, connector.name):
             found = _row(source, target, connector)
+            hit(Failpoint.PREPARE_ENROLLED)
             _wide_schema(target, connector)
+            hit(Failpoint.PREPARE_SCHEMA_MADE)
             _topic(target, connector, found)
             _publication(source, target, connector, found)
+            hit(Failpoint.PREPARE_PUBLISHED)
             if found.cutoff is None:
                 survey.baseline(source, target, connector)  # before the slot: what comes after it is looked for
+            hit(Failpoint.PREPARE_SURVEYED)
             _columns(source, target, connector, found)
+            hit(Failpoint.PREPARE_COLUMNS_MADE)
             _slot(source, target, connector, found)
+            hit(Failpoint.PREPARE_CUTOFF_NOTED)
             _plan(source, target, connector, found)
+            hit(Failpoint.PREPARE_PLANNED)
             return _prepared(target, connector, found)
 
 
@@ -302,6 +310,7 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
         state = topic.create(client, plan)
     elif "made_topic" not in found.settings:
         recorded.note(target, connector.name, made_topic=False)
+    hit(Failpoint.PREPARE_TOPIC_MADE)
     target.execute(
         "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s", [state.topic_id, connector.name]
     )
@@ -340,6 +349,7 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
     cutoff = slot.create(
         connector.options.source.conninfo(), connector.slot, failover=connector.options.source.failover
     )
+    hit(Failpoint.PREPARE_SLOT_MADE)
     done = target.execute(
         "UPDATE widebeam.connectors SET cutoff = %s, cutoff_snapshot = %s WHERE connector = %s AND cutoff IS NULL",
         [str(cutoff.lsn), cutoff.snapshot, connector.name],

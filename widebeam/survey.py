@@ -19,6 +19,7 @@ from psycopg import errors, sql
 
 from cdc import facts, publication
 from cdc.facts import Facts, Leaf
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.session import connect
@@ -157,6 +158,7 @@ class Survey:
                 return  # a replay has gone back meanwhile: look again
             if plans:
                 ledger.add(target, name, [chunk for chunks in plans.values() for chunk in chunks])
+                hit(Failpoint.ATTACHED_PLANNED)
             notices.filled(target, name, table.qualified, [leaf.name for leaf in full.values()])
             for notice in told:
                 _LOG.warning("%s", notice.what)

@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 
 from cdc import publication, slot, topic
 from cdc.described import describe
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.session import connect
@@ -63,12 +64,17 @@ def cross(connector: Connector) -> Crossed:
         found = _recorded(target, connector)
         _refuse_running(source, connector)
         _fence(target, connector)
+        hit(Failpoint.GAP_FENCED)
         _topic(target, connector, found)
+        hit(Failpoint.GAP_TOPIC_TAKEN)
         _tables(source, target, connector)
         _publication(source, target, connector, found)
+        hit(Failpoint.GAP_PUBLISHED)
         survey.accept(source, target, connector)
         cutoff = _slot(source, target, connector)
+        hit(Failpoint.GAP_CUTOFF_NOTED)
         _rebase(target, connector, cutoff.lsn)
+        hit(Failpoint.GAP_REBASED)
         count = _plan(source, target, connector)
         _LOG.info("the cutoff is %s; %d ranges are to be compared", cutoff.lsn, count)
         return Crossed(cutoff.lsn, count)
@@ -166,6 +172,7 @@ def _slot(source: Session, target: Session, connector: Connector) -> slot.Cutoff
     history = slot.incarnation(dsn)
     _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
     cutoff = slot.create(dsn, connector.slot, failover=connector.options.source.failover)
+    hit(Failpoint.GAP_SLOT_MADE)
     target.execute(_CUTOFF, [str(cutoff.lsn), cutoff.snapshot, history.system_id, history.timeline, connector.name])
     return cutoff
 
@@ -198,6 +205,7 @@ def _plan(source: Session, target: Session, connector: Connector) -> int:
     chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, backfill.chunk_hours)]
     with target.transaction():
         ledger.add(target, connector.name, chunks)
+        hit(Failpoint.GAP_PLANNED)
         target.execute(_OPEN, [connector.name])
         target.execute(_GATES, [connector.name])
         halts.clear(target, connector.name)

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.event import Value
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op, Stamp
 from cdc.writers import await_writers
@@ -110,6 +111,7 @@ class RangeRepair:
         """In the open transaction: lock, read, write."""
         self._registry.hold(self._target)
         position = self._lock()
+        hit(Failpoint.REPAIR_HELD)
         await_writers(self._source, self._names, _PATIENCE)
         self._registry.refresh(self._target)
         look = self._look(chunk)
@@ -121,6 +123,7 @@ class RangeRepair:
         for part_rows in self._spread(fold):
             self._merger.upsert(part_rows)
         quarantine.write(self._target, self._mapping.connector, misfits)
+        hit(Failpoint.REPAIR_MERGED)
 
     def _lock(self) -> Lsn:
         """Stop the sinks. How far the furthest partition is becomes the rows' `_lsn`.

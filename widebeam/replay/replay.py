@@ -16,6 +16,7 @@ from psycopg import IsolationLevel
 from psycopg.types.json import Jsonb
 
 from cdc import topic
+from cdc.failpoint import Failpoint, hit
 from cdc.halt import Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
@@ -81,9 +82,11 @@ def rewind(connector: Connector, planned: Plan) -> None:
             target.execute(
                 _REWIND, [epoch, offset, generation, sequence, broken, broken, connector.name, step.back.partition]
             )
+        hit(Failpoint.REPLAY_REWOUND)
         sources.attach_again(target, connector.name)
         detail = {"point": str(planned.point), "partitions": [step.as_dict() for step in planned.steps]}
         target.execute(_AUDIT, [connector.name, Jsonb(detail)])
+    hit(Failpoint.REPLAY_COMMITTED)
 
 
 def await_applied(connector: Connector, planned: Plan, patience: float, seen: Callable[[int], None]) -> None:
