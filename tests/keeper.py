@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import psycopg
+from tenacity import RetryError
 
 from cdc.failpoint import ENVIRONMENT, Failpoint
 from tests.pipeline import Pipeline, until
@@ -52,12 +53,12 @@ class Keeper:
         """The points that have not fired yet."""
         return {file.name for file in self.tokens.iterdir() if not file.name.startswith(".")}
 
-    def await_fired(self, seconds: float = 120) -> None:
-        """Until all that were armed have fired."""
-        with suppress(Exception):
-            until(lambda: not self.armed or self.ended_badly, seconds)
+    def await_fired(self, meanwhile: Callable[[], object] = lambda: None, seconds: float = 150) -> None:
+        """Until all that were armed have fired; `meanwhile` is done again and again."""
+        with suppress(RetryError):
+            until(lambda: not self.armed or self.ended_badly or (meanwhile() and False), seconds)
         assert not self.ended_badly, f"{self.ended_badly}\n{self._pipeline.said()}"
-        assert not self.armed, f"never reached: {self.armed}\n{self._pipeline.said()}"
+        assert not self.armed, f"never reached: {self.armed} after {self.deaths} deaths\n{self._pipeline.said()}"
 
     def pid(self, verb: str) -> int:
         """The process of a part, as soon as there is one."""

@@ -91,10 +91,7 @@ def test_killed_at_each_step_the_pipeline_loses_nothing(remembered: Pipeline, tm
     with pipeline.writing(), positions_only_grow(pipeline.dsn), kept(pipeline, tmp_path / "tokens") as parts:
         parts.arm(*SINK)
         parts.keep(*verbs)
-        until(
-            lambda: (poke(pipeline, f"new {len(parts.armed)}.{parts.deaths}") and not parts.armed) or parts.ended_badly
-        )
-        parts.await_fired()
+        parts.await_fired(lambda: poke(pipeline, f"new {len(parts.armed)} {parts.deaths}"))
         parts.arm(*CAPTURE, *BACKFILL, Failpoint.SINK_MERGED, Failpoint.SINK_COMMITTED)
         parts.keep("backfill")
         parts.await_fired()
