@@ -9,11 +9,15 @@ from psycopg import sql
 
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
+from cdc.patience import LockHeld, writers
 from cdc.session import connect
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 PLUGIN: Final = "pgoutput"
+
+PATIENCE: Final = 600.0
+"""Seconds that making a slot waits for one transaction: a batch that writes may take long, and is no mistake."""
 
 _FAILOVER: Final = 170_000
 """The server version that brought slots that standbys can keep a copy of."""
@@ -48,20 +52,25 @@ class SlotState(NamedTuple):
     invalidation: str | None
 
 
-def create(dsn: str, slot: str, *, failover: bool = True) -> Cutoff:
-    """Make the slot and answer its cutoff. Waits for the transactions that write just now.
+def create(dsn: str, slot: str, *, failover: bool = True, patience: float = PATIENCE) -> Cutoff:
+    """Make the slot and answer its cutoff. Waits for the transactions that write just now, for each so many seconds.
 
     With `failover`, standbys can keep a copy of it (where the server knows that, from 17 on): it takes nothing more.
 
     The exported snapshot lives until the next command on the connection that made the slot, so it is read by a
-    second one. If that fails, the slot is dropped again: without the cutoff it is of no use.
+    second one. If that fails, the slot is dropped again: without the cutoff it is of no use. Raises LockHeld.
     """
     with connect(dsn, autocommit=True, replication="database", application_name="widebeam-prepare") as maker:
         copied = failover and maker.info.server_version >= _FAILOVER
         form = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput " + (
             "(SNAPSHOT 'export', FAILOVER true)" if copied else "EXPORT_SNAPSHOT"
         )
-        made = maker.execute(sql.SQL(form).format(sql.Identifier(slot))).fetchone()
+        maker.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{patience * 1000:.0f}ms")))
+        try:
+            made = maker.execute(sql.SQL(form).format(sql.Identifier(slot))).fetchone()
+        except psycopg.errors.LockNotAvailable as error:
+            with connect(dsn, autocommit=True) as reader:
+                raise LockHeld(f"making the slot {slot}", writers(reader)) from error
         assert made is not None  # noqa: S101 - the command answers one row or raises
         try:
             return Cutoff(Lsn.parse(made[1]), _read_snapshot(dsn, made[2]))

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import errors
 
+from cdc.patience import bounded
 from widebeam.config import ConfigError
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -38,9 +39,9 @@ class Made(NamedTuple):
 def install(session: Session) -> None:
     """Make the control schema or bring it up to date. One at a time, whatever the connector.
 
-    Raises ConfigError where it is newer than this program, and InUse.
+    Raises ConfigError where it is newer than this program, InUse, and LockHeld.
     """
-    with session.transaction():
+    with bounded("bringing the schema widebeam up to date", session), session.transaction():
         session.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
         script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
         ours, found = Made(VERSION, sha256(script.encode()).hexdigest()), made(session)

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 
 from cdc import group, publication, slot, topic
 from cdc.failpoint import Failpoint, hit
+from cdc.patience import bounded
 from cdc.session import connect
 from widebeam import recorded
 from widebeam.config import Connector
@@ -44,7 +45,7 @@ class Dropped(NamedTuple):
 
 
 def drop(connector: Connector, *, keep_audit: bool = False) -> Dropped | None:
-    """Drop the connector; None if there is none. Raises StillRunning.
+    """Drop the connector; None if there is none. Raises StillRunning, LockHeld.
 
     With the last connector the control schema goes, if it is ours; with `keep_audit` the audit log keeps it.
     """
@@ -52,6 +53,7 @@ def drop(connector: Connector, *, keep_audit: bool = False) -> Dropped | None:
         connect(connector.options.target.conninfo(), autocommit=True, application_name="widebeam-drop") as target,
         connect(connector.options.source.conninfo(), autocommit=True, application_name="widebeam-drop") as source,
         alone(target, connector.name),
+        bounded(f"dropping {connector.name}", target, source),
     ):
         found = recorded.load(target, connector.name)
         if found is None:

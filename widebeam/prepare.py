@@ -22,6 +22,7 @@ from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
 from cdc.narrow import NarrowTable
+from cdc.patience import bounded
 from cdc.session import connect
 from sink import lookup, sources
 from sink.mapping import Mapping
@@ -59,7 +60,7 @@ class Busy(Exception):
 
 
 def prepare(connector: Connector) -> Prepared:
-    """Set the connector up or find that it is. Raises Halt, ConfigError (an unsafe change), Busy."""
+    """Set the connector up or find that it is. Raises Halt, ConfigError (an unsafe change), Busy, LockHeld."""
     source_dsn, target_dsn = connector.options.source.conninfo(), connector.options.target.conninfo()
     name = "widebeam-prepare"
     with (
@@ -67,7 +68,7 @@ def prepare(connector: Connector) -> Prepared:
         connect(source_dsn, autocommit=True, application_name=name) as source,
     ):
         control.install(target)
-        with alone(target, connector.name):
+        with alone(target, connector.name), bounded(f"setting {connector.name} up", target, source):
             found = _row(source, target, connector)
             hit(Failpoint.PREPARE_ENROLLED)
             _wide_schema(target, connector)
@@ -95,7 +96,7 @@ def enrol(connector: Connector) -> Mapping:
     source_dsn, target_dsn = connector.options.source.conninfo(), connector.options.target.conninfo()
     with connect(target_dsn, autocommit=True) as target, connect(source_dsn, autocommit=True) as source:
         control.install(target)
-        with alone(target, connector.name):
+        with alone(target, connector.name), bounded(f"setting {connector.name} up", target, source):
             _row(source, target, connector)
             _wide_schema(target, connector)
             return connector.mapping(sources.load(target, connector.name))
@@ -117,7 +118,7 @@ def start_anew(target_dsn: str, connector: str) -> int:
 
     Answers how many chunks there are to merge.
     """
-    with connect(target_dsn, autocommit=True) as target:
+    with connect(target_dsn, autocommit=True) as target, bounded(f"starting {connector}", target):
         halts.clear(target, connector)
         ledger.reopen(target, connector)
         return ledger.counts(target, connector).open

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from cdc.halt import Halt
 from cdc.journal import Superseded
+from cdc.patience import LockHeld
 from cdc.refusal import BrokerRefused
 from cdc.standby import SlotInUse
 from cdc.transport import DeliveryFailed
@@ -33,6 +34,7 @@ HALTED: Final = 3
 _EXPECTED: Final = (
     Busy,
     InUse,
+    LockHeld,
     StillRunning,
     NothingApplied,
     SlotInUse,

@@ -19,12 +19,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cdc import publication, slot, topic
 from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
+from cdc.patience import SECONDS, bounded
 from cdc.session import connect
 from sink import sources, tables
 from sink.layout import LSN_COLUMN
@@ -54,12 +56,13 @@ class Crossed(NamedTuple):
 
 
 def cross(connector: Connector) -> Crossed:
-    """Cross the gap. Raises Halt for what this cannot mend, ConfigError, StillRunning."""
+    """Cross the gap. Raises Halt for what this cannot mend, ConfigError, StillRunning, LockHeld."""
     options, name = connector.options, "widebeam-resume"
     with (
         connect(options.target.conninfo(), autocommit=True, application_name=name) as target,
         connect(options.source.conninfo(), autocommit=True, application_name=name) as source,
         alone(target, connector.name),
+        bounded(f"going over the gap of {connector.name}", target, source),
     ):
         found = _recorded(target, connector)
         _refuse_running(source, connector)
@@ -160,9 +163,18 @@ def _publication(source: Session, target: Session, connector: Connector, found: 
     for table in wanted:
         state = publication.inspect(source, name, table)
         if state is not None and not state.covers:
-            publication.add(source, name, table)
+            _retrying()(publication.add, source, name, table)  # by short waits: its writers queue behind each
             state = publication.inspect(source, name, table)
         publication.check(name, state, table)
+
+
+def _retrying() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(psycopg.errors.LockNotAvailable),
+        stop=stop_after_delay(SECONDS),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
 
 
 def _slot(source: Session, target: Session, connector: Connector) -> slot.Cutoff:

@@ -19,6 +19,7 @@ from cdc import topic
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Halt
 from cdc.lsn import Lsn
+from cdc.patience import bounded
 from cdc.session import connect
 from sink import account, sources
 from sink.progress import Landmark
@@ -73,7 +74,11 @@ def plan(connector: Connector, point: Point) -> Plan:
 
 def rewind(connector: Connector, planned: Plan) -> None:
     """Go back, in one transaction with its entry in the audit. Raises ReplayRefused if somebody else did meanwhile."""
-    with _target(connector) as target, target.transaction():
+    with (
+        _target(connector) as target,
+        bounded(f"going back with {connector.name}", target),
+        target.transaction(),
+    ):
         partitions = [step.back.partition for step in planned.steps]
         now = target.execute(_LOCK, [connector.name, partitions]).fetchall()
         _refuse_moved(dict(now), planned.steps)
