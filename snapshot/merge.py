@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Dict
 from contextlib import AbstractContextManager
 from itertools import islice
 from time import monotonic
@@ -94,15 +95,17 @@ class ChunkMerger:
     def overwrite(
         self,
         chunk: Chunk,
-        entities: Iterable[str],
+        entities: Dict[str, set[str]],
         held: Callable[[Connection], AbstractContextManager[Reading]],
         began: float,
     ) -> None:
         """Merge over what is there, in one transaction: `held` keeps the sinks where they are, and reads the chunk.
 
-        So what is read is newer than all that was applied, tombstones included. `entities` are those it may hold.
+        So what is read is newer than all that was applied, tombstones included. `entities` are those it may hold,
+        with the days of their rows where the wide tables are partitioned.
         Raises Retyped when columns changed meanwhile.
         """
+        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
         self._merger.prepare(self._parts(entities), self._registry.changes)
         rows = cells = 0
         with self._target.transaction():
