@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -137,14 +137,14 @@ class Session(Protocol):
 class Trap:
     """What is to happen at a point, and when."""
 
-    action: Action
+    action: Action | Callable[[], None]
     nth: int | None = None
     token: str | None = None
     chance: float | None = None
     random: random.Random = field(default_factory=random.Random)
     hits: int = 0
 
-    def sprung(self, point: Failpoint) -> Action | None:
+    def sprung(self, point: Failpoint) -> Action | Callable[[], None] | None:
         """Count a hit; what is to happen now, if anything."""
         self.hits += 1
         if self.nth is not None and (self.hits < self.nth if self.token else self.hits != self.nth):
@@ -153,7 +153,7 @@ class Trap:
             return None
         return self.action if self.token is None else self._taken(point, self.token)
 
-    def _taken(self, point: Failpoint, token: str) -> Action | None:
+    def _taken(self, point: Failpoint, token: str) -> Action | Callable[[], None] | None:
         """Whoever of several processes takes the file away is the one that fires."""
         file = Path(token, point) if token.endswith("/") else Path(token)
         try:
@@ -176,6 +176,8 @@ def hit(point: Failpoint, session: Session | None = None) -> None:
 def _act(point: Failpoint, session: Session | None) -> None:
     trap = _traps.get(point)
     match None if trap is None else trap.sprung(point):
+        case None:
+            pass
         case Action.CRASH:
             os.kill(os.getpid(), signal.SIGKILL)
         case Action.HANG:
@@ -188,6 +190,8 @@ def _act(point: Failpoint, session: Session | None) -> None:
             session.pgconn.send_query(b"COMMIT")
             session.pgconn.flush()
             session.close()  # the step's own COMMIT fails now, as it does when the answer is lost
+        case do:
+            do()
 
 
 def parse(text: str) -> dict[Failpoint, Trap]:
@@ -223,6 +227,18 @@ def _action(text: str) -> Action:
         return Action(text)
     except ValueError:
         raise ValueError(f"{ENVIRONMENT}: {text!r} is none of {', '.join(Action)}") from None
+
+
+@contextmanager
+def doing(point: Failpoint, do: Callable[[], None]) -> Iterator[None]:
+    """Within this process, for a test: at this point, in whichever thread reaches it, this is done."""
+    before = dict(_traps)
+    _traps[point] = Trap(do)
+    try:
+        yield
+    finally:
+        _traps.clear()
+        _traps.update(before)
 
 
 @contextmanager

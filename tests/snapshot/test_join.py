@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from cdc import publication
+from cdc.failpoint import Failpoint, Injected, armed
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
@@ -33,6 +34,9 @@ CREATE = (
     "CREATE TABLE tenant.{} (ship_id text, at timestamp, channel text, v float8, PRIMARY KEY (ship_id, at, channel));"
     " INSERT INTO tenant.{} VALUES ('a', '2024-01-01', 'k{}', 1)"
 )
+
+
+REACHED = {Failpoint.JOIN_WRITTEN_DOWN, Failpoint.JOIN_PUBLISHED}
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,18 @@ def test_a_crash_after_a_table_is_published_opens_its_gate_at_the_next_look(
         with pytest.raises(psycopg.OperationalError):
             joiner.look()
     assert gates(target) == {"data_1": True, "data_2": False}
+    assert joiner.look() == 1
+    assert target.execute("SELECT count(*) FROM widebeam.chunks").fetchone() == (1,)
+
+
+def test_after_a_failure_at_either_step_of_joining_the_next_look_goes_on_from_it(
+    source: Connection, target: Connection, joiner: Joiner
+) -> None:
+    make(source, "2")
+    for point in sorted(REACHED, reverse=True):
+        with armed(f"{point}=error"), pytest.raises(Injected):
+            joiner.look()
+        assert ledger.claim(target, "ships") is None, "its chunks are not to be read before its gate is open"
     assert joiner.look() == 1
     assert target.execute("SELECT count(*) FROM widebeam.chunks").fetchone() == (1,)
 
