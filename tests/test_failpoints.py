@@ -5,6 +5,7 @@ What the parts of a pipeline reach by themselves is here; what takes a case of i
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import psycopg
@@ -100,5 +101,36 @@ def test_killed_at_each_step_the_pipeline_loses_nothing(remembered: Pipeline, tm
         parts.arm(Failpoint.CAPTURE_DRAINED)
         parts.end()
         assert not parts.armed
+    pipeline.converge()
+    pipeline.prove()
+
+
+@pytest.mark.parametrize("transport", ["kafka"], indirect=True)
+def test_capture_dies_between_the_brokers_acknowledgement_and_the_slots_while_a_sink_is_in_mid_batch(
+    remembered: Pipeline, tmp_path: Path
+) -> None:
+    """Ack against apply: what the broker has confirmed and the journal or the slot does not know comes a second time.
+
+    The sink is held with the first delivery merged and not committed, while capture dies before the journal is written,
+    and again before the slot is told. So both later generations bring what is just being applied; it must neither be
+    lost with the old generation nor counted as new: the older transactions are skipped, the newest is applied again.
+    """
+    pipeline = remembered
+    with positions_only_grow(pipeline.dsn), kept(pipeline, tmp_path / "tokens") as parts:
+        parts.keep("capture", "sink")
+        until(lambda: pipeline.one("SELECT generation > 0 FROM widebeam.connectors"))
+        parts.arm(Failpoint.SINK_MERGED, how="hang")
+        for number in range(40):
+            poke(pipeline, f"first {number}")
+        parts.await_fired()
+        sink = parts.await_stopped("sink")
+        parts.arm(Failpoint.CAPTURE_CONFIRMED, Failpoint.CAPTURE_JOURNALED)
+        parts.await_fired(lambda: poke(pipeline, f"then {parts.deaths}"))
+        until(lambda: pipeline.one("SELECT generation >= 3 FROM widebeam.connectors"))
+        sink.send_signal(signal.SIGCONT)
+        poke(pipeline, "last")
+        until(lambda: arrived(pipeline, "last"))
+    assert pipeline.one("SELECT sum(skipped) > 0 AND NOT bool_or(broken) FROM widebeam.progress")
+    assert pipeline.one("SELECT count(*) = count(DISTINCT (origin, reason)) FROM widebeam.quarantine")
     pipeline.converge()
     pipeline.prove()

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from cdc.direct import MemoryLog
 from cdc.envelope import encode
+from cdc.failpoint import Failpoint, armed
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Stamp, Truncated
@@ -400,3 +401,18 @@ def pivot_by_duckdb(state, ship):
 def cells_of(columns, rows):
     cells = {(row[0], column): value for row in rows for column, value in zip(columns, row[1:], strict=True)}
     return {place: value for place, value in cells.items() if value is not None}
+
+
+def test_a_batch_whose_commit_is_not_answered_is_neither_lost_nor_applied_twice(target, pipe):
+    with armed("sink.merged=cut@2") as traps:
+        pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+        pipe.start()
+        pipe.wait(target)
+        pipe.change(16, [narrow("i", "b", "Decimal", "2"), narrow("d", "a")])
+        pipe.wait(target)
+        pipe.change(24, [narrow("i", "c", "Decimal", "3")])
+        pipe.wait(target)
+        assert traps[Failpoint.SINK_MERGED].hits == 3, "the batch itself, once, is all that was done of it"
+    assert read(target, "a", "b", "c") == [(None, "2", "3")]
+    assert target.execute("SELECT rows, next_offset FROM widebeam.progress WHERE partition = 0").fetchone() == (4, 3)
+    assert not pipe.failures

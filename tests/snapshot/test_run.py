@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from cdc.failpoint import Failpoint, armed
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
@@ -297,3 +298,14 @@ def test_a_reading_in_quarantine_is_there_once(
         "SELECT reason, origin ~ '^chunk:[0-9]+:[0-9]+', raw ~ 'lost' FROM widebeam.quarantine ORDER BY 1"
     )
     assert found.fetchall() == [("empty_key", True, True), ("type_conflict", True, False)]
+
+
+def test_a_chunk_whose_commit_is_not_answered_is_merged_once(
+    loaded: Connection, source: Connection, settings: BackfillSettings
+) -> None:
+    with armed("backfill.marked=cut@1") as traps:
+        counts = Backfill(settings).run(Event())
+        assert traps[Failpoint.BACKFILL_MARKED].hits == counts.merged
+    assert (counts.open, counts.given_up, counts.rows) == (0, 0, ROWS)
+    assert loaded.execute("SELECT sum(attempts) FROM widebeam.chunks").fetchone() == (0,)
+    assert wide(loaded) == narrow(source)
