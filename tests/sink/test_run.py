@@ -14,7 +14,7 @@ from psycopg import sql
 
 from cdc.direct import MemoryLog
 from cdc.envelope import encode
-from cdc.failpoint import Failpoint, armed
+from cdc.failpoint import Failpoint, armed, doing
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Stamp, Truncated
@@ -416,3 +416,46 @@ def test_a_batch_whose_commit_is_not_answered_is_neither_lost_nor_applied_twice(
     assert read(target, "a", "b", "c") == [(None, "2", "3")]
     assert target.execute("SELECT rows, next_offset FROM widebeam.progress WHERE partition = 0").fetchone() == (4, 3)
     assert not pipe.failures
+
+
+def test_a_sink_that_stood_still_since_its_assignment_cannot_take_anything_back(target, database, mapping, pipe):
+    """A zombie: it knows where its partitions were, another one has come on since, and then it wakes up."""
+    asleep, wake = threading.Event(), threading.Event()
+
+    def sleep_once():
+        if not asleep.is_set():
+            asleep.set()
+            assert wake.wait(60)
+
+    other = Pipe(database, mapping)
+    other.change(8, [narrow("i", "a", "Decimal", "1")])
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    pipe.change(16, [narrow("u", "a", "Decimal", "2")])
+    with doing(Failpoint.SINK_ASSIGNED, sleep_once):
+        other.start()
+        assert asleep.wait(60)
+        pipe.start()
+        pipe.wait(target)
+        wake.set()
+        other.threads[0].join(60)  # it starts anew, and its log has nothing for it any more
+        other.end()
+    assert len(other.failures) == 1
+    assert read(target, "a") == [("2",)]
+    assert target.execute("SELECT rows, next_offset FROM widebeam.progress WHERE partition = 0").fetchone() == (2, 2)
+
+
+def test_the_late_buffer_of_an_old_capture_does_not_come_between_the_records_of_the_new_one(target, pipe):
+    """The generation changes, and the old producer's queue empties only then, with a newer transaction in it."""
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    old = list(pipe.sequences)
+    pipe.next_generation()
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    new, pipe.generation, pipe.sequences = pipe.sequences, 1, old
+    pipe.change(24, [narrow("i", "c", "Decimal", "3")])
+    pipe.generation, pipe.sequences = 2, new
+    pipe.change(16, [narrow("i", "b", "Decimal", "2")])
+    pipe.change(24, [narrow("i", "c", "Decimal", "3")])
+    pipe.start()
+    pipe.wait(target)
+    assert read(target, "a", "b", "c") == [("1", "2", "3")]
+    assert target.execute("SELECT skipped, broken FROM widebeam.progress WHERE partition = 0").fetchone() == (1, False)
