@@ -25,6 +25,8 @@ _PAYLOAD: Final = 25
 _KEEPALIVE_LAYOUT: Final = Struct(">cQqB")
 _STATUS: Final = Struct(">cQQQqB")
 _STATUS_SECONDS: Final = 5.0
+_PATIENCE: Final = 60.0
+"""Seconds that we wait for a server that would wait for us for ever."""
 _PG_EPOCH: Final = 946_684_800
 """2000-01-01 in seconds since 1970-01-01."""
 
@@ -35,17 +37,21 @@ class StreamEnded(psycopg.OperationalError):
 
 class Stream:
     """Changes from `start` on. `received` is how far the WAL was read; `passed` the last keepalive's WAL end.
-    A report is due every `status_seconds`, or the server takes us for dead.
+    A report is due every `status_seconds`, or the server takes us for dead; and a report asks for an answer when
+    nothing came since the last one, so that we take a server for dead that is silent for `patience` seconds.
 
     libpq takes 16 KB from its socket at a time, and the server flushes row by row to a reader that always waits for
     it: so `read` collects what there is without any pause, and waits in select only when there is nothing at all.
     """
 
-    def __init__(self, connection: Connection, received: Lsn, status_seconds: float) -> None:
+    def __init__(self, connection: Connection, received: Lsn, patience: float) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
+        self._heard = True
+        self._asked: float | None = None
+        self._patience = patience
         self.received = received
-        self.status_seconds = status_seconds
+        self.status_seconds = min(_STATUS_SECONDS, patience / 3)
         self.passed = Lsn(0)
         self.reply_requested = False
 
@@ -76,6 +82,7 @@ class Stream:
         while len(frames) < most:
             size, message = get(1)
             if size > 0:
+                self._heard, self._asked = True, None
                 if message[0] == _XLOGDATA:
                     data = message
                     frames.append(message[_PAYLOAD:].tobytes())
@@ -88,6 +95,7 @@ class Stream:
                 fresh = True
                 continue
             elif frames or not self._wait(timeout):
+                self._check_silence()
                 break
             fresh = False
         if data is not None:
@@ -98,7 +106,10 @@ class Stream:
         """Tell the server what was received (write) and what it may forget (flush, apply)."""
         now = int((time.time() - _PG_EPOCH) * 1_000_000)
         received = max(self.received, acknowledged)
-        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, acknowledged, acknowledged, now, 0))
+        ask, self._heard = not self._heard, False
+        if ask and self._asked is None:
+            self._asked = time.monotonic()
+        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, acknowledged, acknowledged, now, ask))
         self._pgconn.flush()  # what does not go out now goes with the next report
         self.reply_requested = False
 
@@ -109,6 +120,11 @@ class Stream:
     def _wait(self, timeout: float) -> bool:
         ready, _, _ = select.select([self._pgconn.socket], [], [], timeout)
         return bool(ready)
+
+    def _check_silence(self) -> None:
+        """There is nothing to read: that is an idle source, unless it was asked and has not answered for long."""
+        if self._asked is not None and time.monotonic() - self._asked > self._patience:
+            raise StreamEnded(f"the server has not answered for {self._patience:.0f} s on the replication stream")
 
     def _ended(self) -> psycopg.Error:
         """Why the stream is over: the server's error, if it gave one."""
@@ -130,10 +146,9 @@ class Stream:
 
 
 def _patience(connection: Connection) -> float:
-    """A third of what the server waits for us, and 5 seconds at most."""
+    """As long as the server waits for us (wal_sender_timeout), we wait for it."""
     row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'").fetchone()
-    milliseconds = int(row[0]) if row else 0
-    return min(_STATUS_SECONDS, milliseconds / 3000) if milliseconds else _STATUS_SECONDS
+    return (int(row[0]) if row else 0) / 1000 or _PATIENCE
 
 
 def _start_replication(connection: Connection, slot: str, publication: str, start: Lsn) -> None:

@@ -23,9 +23,6 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # never jump over records, or back
     "partition.assignment.strategy": "cooperative-sticky",
-    # A sink that vanished, or could not say goodbye because the group was just being dealt anew: its partitions stand
-    # still for so long. (Kafka's default is 45 s. Heartbeats come from a thread of their own, whatever the sink does.)
-    "session.timeout.ms": 10_000,
     "isolation.level": "read_uncommitted",  # ours are not in transactions, and somebody else's must not hold us up
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
@@ -37,7 +34,10 @@ CONSUMER: Final[Mapping[str, Any]] = {
 """Our settings of the consumer, which win over those of the user."""
 
 _SESSION_MS: Final = 10_000
-"""After so long without a sign of life a sink's partitions go to the others, unless the user says otherwise."""
+"""After so long without a sign of life a sink's partitions go to the others, unless the user says otherwise.
+
+A sink that vanished, or could not say goodbye because the group was just being dealt anew: its partitions stand still
+for so long. (Kafka's default is 45 s. Heartbeats come from a thread of their own, whatever the sink does.)"""
 
 _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""

@@ -1,0 +1,25 @@
+"""A fault: how it is injected into a stand, and what is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal, NamedTuple, TypeAlias
+
+from tests.faults.stand import Stand
+
+Injector: TypeAlias = "Callable[[Stand], AbstractContextManager[None]]"
+
+
+class Fault(NamedTuple):
+    """Entering `inject` injects it, and returns when it has had its effect; leaving takes its cause away.
+
+    `says` is a regular expression of what the processes say meanwhile. Injectors know nothing of tests: a storm of
+    them at random is made of the same list.
+    """
+
+    name: str
+    inject: Injector
+    says: str = ""
+    promised: Literal["recovers"] = "recovers"
+    needs: Literal["small disk"] | None = None

@@ -1,0 +1,31 @@
+"""The command, with short times of the supervisor and a wall clock that a test can set.
+
+The file that WIDEBEAM_TEST_CLOCK names holds one double: the seconds by which time.time() is off.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+import time
+from pathlib import Path
+
+from widebeam import child, restarts
+from widebeam.cli import main
+
+
+def _set_clock(file: Path) -> None:
+    with file.open("rb") as opened:
+        shared = mmap.mmap(opened.fileno(), 8, access=mmap.ACCESS_READ)
+    seconds, nanoseconds = time.time, time.time_ns
+    time.time = lambda: seconds() + struct.unpack("d", shared[:8])[0]
+    time.time_ns = lambda: nanoseconds() + int(struct.unpack("d", shared[:8])[0] * 1e9)
+
+
+if __name__ == "__main__":
+    _set_clock(Path(os.environ["WIDEBEAM_TEST_CLOCK"]))
+    child.COMMAND = (sys.executable, __file__)
+    restarts.HEALTHY_AFTER, restarts.FIRST_DELAY, restarts.LONGEST_DELAY = 2.0, 0.2, 2.0
+    main()

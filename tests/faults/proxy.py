@@ -1,0 +1,177 @@
+"""A TCP proxy on loopback for what networks do: latency, narrow lines, bytes one by one, silence, resets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+Way = Literal["up", "down"]
+"""From the client to the server, and back."""
+
+_BLOCK: Final = 16 * 1024
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: the close is a reset
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bytes travel: seconds of latency a block, bytes a second, bytes in one write; None: no limit."""
+
+    latency: float = 0.0
+    bandwidth: int | None = None
+    piece: int | None = None
+
+
+class _Link:
+    """One client's connection and ours to the server, with a thread for each way."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._ends: dict[Way, tuple[socket.socket, socket.socket]] = {"up": (client, server), "down": (server, client)}
+        self.flows: dict[Way, threading.Event] = {"up": threading.Event(), "down": threading.Event()}
+        for way, flow in self.flows.items():
+            flow.set()
+            threading.Thread(target=self._pump, args=[way], daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port from which the server sees this client come."""
+        return int(self._ends["up"][1].getsockname()[1])
+
+    def cut(self) -> None:
+        """Reset both connections."""
+        for end in self._ends["up"]:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for flow in self.flows.values():
+            flow.set()
+
+    def _pump(self, way: Way) -> None:
+        taken, given = self._ends[way]
+        try:
+            while data := taken.recv(_BLOCK):
+                self.flows[way].wait()
+                self._send(given, data)
+            self.flows[way].wait()  # a close travels no better than data
+            given.shutdown(socket.SHUT_WR)
+        except OSError:  # one end was reset, so the other one is
+            self.flows[way].wait()
+            self.cut()
+        self._proxy.over(self, way)
+
+    def _send(self, given: socket.socket, data: bytes) -> None:
+        weather = self._proxy.weather
+        delay = weather.latency + (len(data) / weather.bandwidth if weather.bandwidth else 0.0)
+        if delay:
+            time.sleep(delay)
+        size = weather.piece or len(data)
+        for start in range(0, len(data), size):
+            given.sendall(data[start : start + size])
+
+    def close(self) -> None:
+        """Both ways are over."""
+        for end in self._ends["up"]:
+            end.close()
+
+
+class Proxy:
+    """Listens on `port` and passes to `upstream` (set it before the first client comes). All methods: any thread."""
+
+    def __init__(self, upstream: int = 0) -> None:
+        self.upstream = upstream
+        self.weather = Weather()
+        self._refuses = False
+        self._lock = threading.Lock()
+        self._links: dict[_Link, set[Way]] = {}
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more clients, and reset those there are."""
+        self._refuses = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset all connections; new ones are taken."""
+        with self._lock:
+            for link in self._links:
+                link.cut()
+
+    @contextmanager
+    def weathered(self, **weather: float | int) -> Iterator[None]:
+        """Another weather for a while."""
+        before, self.weather = self.weather, replace(self.weather, **weather)  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            self.weather = before
+
+    @contextmanager
+    def silent(self, *ways: Way, port: int) -> Iterator[None]:
+        """On the connection that the server sees come from `port`, nothing gets through these ways, and nobody is told.
+
+        Afterwards all of it arrives.
+        """
+        with self._lock:
+            held = [link.flows[way] for link in self._links for way in ways if link.port == port]
+        assert held
+        for flow in held:
+            flow.clear()
+        try:
+            yield
+        finally:
+            for flow in held:
+                flow.set()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """All connections are reset, and new ones too."""
+        self._refuses = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self._refuses = False
+
+    def over(self, link: _Link, way: Way) -> None:
+        """One way of a link is over."""
+        with self._lock:
+            ways = self._links.get(link, set())
+            ways.discard(way)
+            if not ways:
+                self._links.pop(link, None)
+                link.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._connect(client)
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            if self._refuses:
+                raise ConnectionRefusedError
+            server = socket.create_connection(("127.0.0.1", self.upstream))
+        except OSError:
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            client.close()
+            return
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            link = _Link(self, client, server)
+            self._links[link] = {"up", "down"}

@@ -1,0 +1,76 @@
+"""The witness: looks at positions and memory all the while, whatever happens to the servers."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+import psutil
+import psycopg
+
+from cdc.lsn import Lsn
+
+_LOOK_EVERY: Final = 0.2
+_POSITIONS: Final = """
+SELECT 'partition ' || partition, epoch, next_offset, high::text, generation FROM widebeam.progress
+UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, '0/0')::text, generation FROM widebeam.connectors
+"""
+
+
+class Witness:
+    """Samples every `_LOOK_EVERY` seconds until `close`. `target` is a connection string past the proxy."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._run: psutil.Process | None = None
+        self._before: dict[str, tuple[Any, ...]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.went_back: list[str] = []
+        self.peaks: dict[str, int] = {}
+        self.looks = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join()
+
+    def watch(self, run: psutil.Process) -> None:
+        """Measure the memory of this process and its children."""
+        self._run = run
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with psycopg.connect(self._target, autocommit=True, connect_timeout=5) as session:
+                    while not self._stop.wait(_LOOK_EVERY):
+                        self._measure()
+                        self._look(session)
+            except psycopg.Error:
+                self._stop.wait(_LOOK_EVERY)  # the server is away, as the fault wants it
+
+    def _look(self, session: psycopg.Connection[Any]) -> None:
+        for name, epoch, offset, high, generation in session.execute(_POSITIONS).fetchall():
+            now = (epoch, offset, Lsn.parse(high), generation)
+            before = self._before.get(name, now)
+            if any(new < old for new, old in zip(now, before, strict=True)):
+                self.went_back.append(f"{name} went from {before} to {now}")
+            self._before[name] = now
+        self.looks += 1
+
+    def _measure(self) -> None:
+        with suppress(psutil.Error):
+            if self._run is not None:
+                for process in [self._run, *self._run.children()]:
+                    with suppress(psutil.Error):
+                        verb = next((each for each in process.cmdline() if each in _VERBS), "")
+                        megabytes = process.memory_info().rss >> 20
+                        self.peaks[verb] = max(self.peaks.get(verb, 0), megabytes)
+
+
+_VERBS: Final = ("run", "capture", "sink", "backfill", "stream")
