@@ -70,10 +70,13 @@ def kill_one_of_two_captures(stand: Stand) -> Iterator[None]:
     second = stand.command("capture")
     stand.helpers.append(second)
     until(lambda: _stands_by(stand, second, since))
-    generation, victim = stand.generation(), stand.part("capture")
-    victim.suspend()  # so that its successor cannot be quicker
-    victim.kill()
-    until(lambda: stand.generation() > generation)
+    generation, victim, run = stand.generation(), stand.part("capture"), stand.running()
+    run.suspend()  # so that the killed one's successor cannot be quicker
+    try:
+        victim.kill()
+        until(lambda: stand.generation() > generation)
+    finally:
+        run.resume()
     yield
     generation = stand.generation()
     second.terminate()

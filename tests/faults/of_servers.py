@@ -16,6 +16,7 @@ from tests.faults.stand import Stand
 from tests.pipeline import NARROW, until
 
 _SINKS: LiteralString = "application_name LIKE 'widebeam sink%'"
+_WAITING = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE {} AND wait_event_type = 'Lock'").format(sql.SQL(_SINKS))
 
 
 @contextmanager
@@ -111,15 +112,22 @@ def fail_serialisation(stand: Stand) -> Iterator[None]:
 
 @contextmanager
 def deadlock(stand: Stand) -> Iterator[None]:
-    """Somebody has a wide table and wants the progress, a sink has the progress and wants the wide table."""
-    waiting = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE {} AND wait_event_type = 'Lock'").format(sql.SQL(_SINKS))
+    """Somebody has the wide tables and wants the progress, a sink has the progress and wants a wide table."""
+    since = stand.log.stat().st_size
     with stand.on_target() as target, stand.on_target() as stranger:
         stranger.execute("SET deadlock_timeout = '1h'")  # so that it is the sink that finds the deadlock
-        with stranger.transaction():
-            for schema, table in target.execute("SELECT schema_name, table_name FROM widebeam.tables").fetchall():
-                stranger.execute(sql.SQL("LOCK {} IN EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
-            until(lambda: target.execute(waiting).fetchone())
-            stranger.execute("SELECT 1 FROM widebeam.progress ORDER BY partition DESC FOR UPDATE")
+        stranger.execute("SET lock_timeout = '5s'")  # a sink that looked for one too early looks no more
+        tables = target.execute("SELECT schema_name, table_name FROM widebeam.tables").fetchall()
+
+        def met() -> bool:
+            with suppress(psycopg.errors.LockNotAvailable), stranger.transaction():
+                for schema, table in tables:
+                    stranger.execute(sql.SQL("LOCK {} IN EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
+                until(lambda: target.execute(_WAITING).fetchone(), 10)
+                stranger.execute("SELECT 1 FROM widebeam.progress ORDER BY partition DESC FOR UPDATE")
+            return "deadlock detected" in stand.said(since)
+
+        until(met)
     yield
 
 
