@@ -36,13 +36,14 @@ def cut(*gates: str) -> Injector:
 
 
 def down(gate: str, says: str) -> Injector:
-    """Connections are reset and refused until somebody says so."""
+    """Connections are reset and refused until somebody says so, and capture, which needs each of them, was lost."""
 
     @contextmanager
     def inject(stand: Stand) -> Iterator[None]:
-        since = stand.log.stat().st_size
+        since, generation = stand.log.stat().st_size, stand.generation()
         with stand.gates[gate].down():
             until(lambda: says in stand.said(since))
+        until(lambda: stand.generation() > generation)
         yield
 
     return inject

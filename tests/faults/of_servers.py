@@ -39,7 +39,9 @@ def restart_source(stand: Stand) -> Iterator[None]:
 @contextmanager
 def restart_target(stand: Stand) -> Iterator[None]:
     """The target crashes, and comes back."""
+    generation = stand.generation()
     stand.target.restart("immediate")
+    until(lambda: stand.generation() > generation)  # capture finds out when it writes its journal
     yield
 
 
