@@ -132,6 +132,9 @@ class Session(Protocol):
     def close(self) -> None:
         """Give it up."""
 
+    def execute(self, query: str, /) -> Any:
+        """The driver's error, once it is closed."""
+
 
 @dataclass(slots=True)
 class Trap:
@@ -189,7 +192,9 @@ def _act(point: Failpoint, session: Session | None) -> None:
                 raise Injected(f"failpoint {point} has no session that could be cut")
             session.pgconn.send_query(b"COMMIT")
             session.pgconn.flush()
-            session.close()  # the step's own COMMIT fails now, as it does when the answer is lost
+            session.close()
+            # As when the answer does not come: psycopg leaves the block of a closed connection without an error.
+            session.execute("SELECT")
         case do:
             do()
 
