@@ -9,10 +9,16 @@ import psycopg
 from cdc.halt import LASTING, Cause, Halt
 from cdc.session import connect
 
+_WAIT: Final = "10s"
+
 
 def record(target: str, connector: str, halt: Halt) -> None:
-    """Write the halt down; the first one stands, since the later ones follow from it. Again is written as the time."""
+    """Write the halt down; the first one stands, since the later ones follow from it. Again is written as the time.
+
+    psycopg.errors.LockNotAvailable if somebody holds the row: a halted part has to end all the same.
+    """
     with connect(target, autocommit=True, connect_timeout=5) as session:
+        session.execute("SELECT set_config('lock_timeout', %s, false)", [_WAIT])
         session.execute(
             "UPDATE widebeam.connectors SET halt_cause = %(cause)s, halt_what = %(what)s, halt_remedy = %(remedy)s, "
             "halted_at = now() WHERE connector = %(name)s AND (halt_cause IS NULL OR halt_cause = %(cause)s)",

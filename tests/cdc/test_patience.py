@@ -11,10 +11,13 @@ import psycopg
 import pytest
 
 from cdc import patience, slot
+from cdc.halt import Cause, Halt
 from cdc.patience import LockHeld
 from sink.progress import Progress
+from widebeam import halts
 from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
+from widebeam.cli.part import record_halt
 from widebeam.config import Connector, load
 from widebeam.drop import drop
 from widebeam.gap.cross import cross
@@ -97,6 +100,16 @@ def test_dropping_resuming_and_replaying_do_not_wait_for_ever(connector: Connect
     in_vain(other, "SELECT FROM wide.s", partial(drop, connector))
     preparing.prepare(connector)
     in_vain(other, "SELECT FROM widebeam.audit", partial(drop, connector))  # the control schema
+
+
+def test_a_part_that_halts_ends_though_somebody_holds_the_connectors_row(
+    connector: Connector, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    preparing.prepare(connector)
+    monkeypatch.setattr(halts, "_WAIT", "300ms")
+    other.execute("SELECT FROM widebeam.connectors FOR UPDATE")
+    record_halt(connector, Halt(Cause.SLOT_GONE, "it is gone", "bring it back"))
+    assert "could not be written down" in caplog.text
 
 
 def test_a_session_has_its_own_limit_again(database: str) -> None:
