@@ -125,7 +125,8 @@ def test_capture_dies_between_the_brokers_acknowledgement_and_the_slots_while_a_
         parts.await_fired()
         sink = parts.await_stopped("sink")
         parts.arm(Failpoint.CAPTURE_CONFIRMED, Failpoint.CAPTURE_JOURNALED)
-        parts.await_fired(lambda: poke(pipeline, f"then {parts.deaths}"))
+        # Many transactions at once, so that some of them lie below the newest one of what comes again.
+        parts.await_fired(lambda: [poke(pipeline, f"then {parts.deaths} {number}") for number in range(10)])
         until(lambda: pipeline.one("SELECT generation >= 3 FROM widebeam.connectors"))
         sink.send_signal(signal.SIGCONT)
         poke(pipeline, "last")
