@@ -82,7 +82,7 @@ def _advance(connector: str, each: Admission) -> dict[str, Any]:
 
 
 def _landmark(connector: str, each: Landmark) -> dict[str, Any]:
-    return {"connector": connector, **each._asdict()}
+    return {"connector": connector, **each._asdict(), "high": str(each.high)}
 
 
 _LOAD: Final = """
@@ -100,8 +100,9 @@ WHERE connector = %(connector)s AND partition = %(partition)s
   AND next_offset = %(known)s AND epoch = %(epoch)s
 """
 _LANDMARK: Final = """
-INSERT INTO widebeam.generations AS g (connector, partition, generation, began_offset, broke_offset)
-VALUES (%(connector)s, %(partition)s, %(generation)s, coalesce(%(began_offset)s, %(broke_offset)s), %(broke_offset)s)
+INSERT INTO widebeam.generations AS g (connector, partition, generation, began_offset, broke_offset, high)
+VALUES (%(connector)s, %(partition)s, %(generation)s, coalesce(%(began_offset)s, %(broke_offset)s), %(broke_offset)s,
+    %(high)s::pg_lsn)
 ON CONFLICT (connector, partition, generation)
 DO UPDATE SET broke_offset = least(g.broke_offset, excluded.broke_offset)
 """

@@ -202,8 +202,10 @@ CREATE TABLE IF NOT EXISTS widebeam.generations (
     generation   bigint NOT NULL,
     began_offset bigint NOT NULL,
     broke_offset bigint,
+    high         pg_lsn NOT NULL DEFAULT '0/0', -- the highest position that had been applied when it began
     PRIMARY KEY (connector, partition, generation)
 );
+ALTER TABLE widebeam.generations ADD COLUMN IF NOT EXISTS high pg_lsn NOT NULL DEFAULT '0/0';
 
 -- Readings that cannot be placed, kept whole until somebody mends the mapping.
 CREATE TABLE IF NOT EXISTS widebeam.quarantine (

@@ -29,12 +29,16 @@ class Progress(NamedTuple):
 
 
 class Landmark(NamedTuple):
-    """Where a generation began in a partition, and where it broke; None where it did not (as far as was seen)."""
+    """Where a generation began in a partition, and where it broke; None where it did not (as far as was seen).
+
+    `high` is the highest position that had been applied when it began.
+    """
 
     partition: int
     generation: int
     began_offset: int | None
     broke_offset: int | None
+    high: Lsn = Lsn(0)
 
 
 class Admission:
@@ -84,9 +88,9 @@ class Admission:
             return False
         if stamp.generation > self._generation:
             self._generation, self._sequence, self._broken = stamp.generation, 0, False
-            self.landmarks.append(Landmark(self.known.partition, stamp.generation, offset, None))
+            self.landmarks.append(Landmark(self.known.partition, stamp.generation, offset, None, self._high))
         if not self._broken and stamp.sequence != self._sequence:
             self._broken = True
-            self.landmarks.append(Landmark(self.known.partition, stamp.generation, None, offset))
+            self.landmarks.append(Landmark(self.known.partition, stamp.generation, None, offset, self._high))
         self._sequence = stamp.sequence + 1
         return not self._broken

@@ -138,7 +138,7 @@ def test_what_is_written_is_what_is_read(target):
     assert account.load(target, "ships", [1])[1].progress == broken.now
     assert target.execute("SELECT broken_at IS NULL, skipped, commit_time FROM widebeam.progress WHERE partition = 1") \
         .fetchone()[:2] == (False, 1)  # fmt: skip
-    assert target.execute("SELECT * FROM widebeam.generations").fetchall() == [("ships", 1, 1, 0, 1)]
+    assert target.execute("SELECT * FROM widebeam.generations").fetchall() == [("ships", 1, 1, 0, 1, "0/0")]
 
 
 def test_the_loser_of_a_race_is_fenced(target):

@@ -10,8 +10,18 @@ from cdc.record import Changes, Stamp
 from sink.progress import Admission, Landmark, Progress
 from sink.rewind import Place, Stretch, rewound, stretches
 
-RECORDS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4), st.integers(1, 5)), max_size=14)
-"""Generation, sequence and position of each record: runs, zombies, gaps and redeliveries in any order."""
+RECORDS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4), st.integers(0, 2)), max_size=14)
+"""Generation, sequence, and how much further than the generation's last one a record's position is: runs, zombies, gaps
+and redeliveries in any order."""
+
+
+def stamped(records: list[tuple[int, int, int]]) -> list[Stamp]:
+    reached: dict[int, int] = {}
+    stamps = []
+    for generation, sequence, step in records:
+        reached[generation] = reached.get(generation, 0) + step
+        stamps.append(stamp(generation, sequence, reached[generation]))
+    return stamps
 
 
 def stamp(generation: int, sequence: int, position: int) -> Stamp:
@@ -32,22 +42,40 @@ def written_down(admission: Admission) -> list[Landmark]:
     kept: dict[int, Landmark] = {}
     for mark in admission.landmarks:
         began = mark.broke_offset if mark.began_offset is None else mark.began_offset
-        before = kept.get(mark.generation, Landmark(mark.partition, mark.generation, began, None))
+        before = kept.get(mark.generation, mark._replace(began_offset=began, broke_offset=None))
         kept[mark.generation] = before._replace(broke_offset=before.broke_offset or mark.broke_offset)
     return list(kept.values())
 
 
 @given(RECORDS, st.data())
 def test_from_any_offset_the_same_records_count_as_the_first_time(records, data):
-    stamps = [stamp(*each) for each in records]
+    stamps = stamped(records)
     offset = data.draw(st.integers(0, len(stamps)))
     _, all_of_it = admissions(stamps, Progress(0))
     _, up_to_there = admissions(stamps[:offset], Progress(0))
     places = (Place(number, each) for number, each in list(enumerate(stamps))[offset:])
     again = rewound(all_of_it.now, offset, written_down(all_of_it), places)
-    assert (again.epoch, again.next_offset, again.high) == (1, offset, Lsn(0))
-    right, _ = admissions(stamps[offset:], up_to_there.now._replace(high=Lsn(0)))
+    assert (again.epoch, again.next_offset) == (1, offset)
+    right, _ = admissions(stamps[offset:], up_to_there.now)
     assert admissions(stamps[offset:], again)[0] == right
+
+
+@given(RECORDS, st.data())
+def test_a_second_replay_before_the_first_has_come_to_its_end_is_no_different(records, data):
+    stamps = stamped(records)
+    first = data.draw(st.integers(0, len(stamps)))
+    reached = data.draw(st.integers(first, len(stamps)))
+    second = data.draw(st.integers(0, reached))
+    _, all_of_it = admissions(stamps, Progress(0))
+    _, up_to_there = admissions(stamps[:second], Progress(0))
+    marks = written_down(all_of_it)
+
+    def back(now: Progress, offset: int) -> Progress:
+        return rewound(now, offset, marks, (Place(n, each) for n, each in list(enumerate(stamps))[offset:]))
+
+    _, under_way = admissions(stamps[first:reached], back(all_of_it.now, first))
+    right, _ = admissions(stamps[second:], up_to_there.now)
+    assert admissions(stamps[second:], back(under_way.now, second))[0] == right
 
 
 def test_a_zombie_s_record_at_the_point_does_not_become_the_generation_that_counts():

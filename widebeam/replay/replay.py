@@ -83,9 +83,9 @@ def rewind(connector: Connector, planned: Plan) -> None:
         now = target.execute(_LOCK, [connector.name, partitions]).fetchall()
         _refuse_moved(dict(now), planned.steps)
         for step in planned.steps:
-            _, epoch, offset, _, generation, sequence, broken, _ = step.back
+            number, epoch, offset, high, generation, sequence, broken, _ = step.back
             target.execute(
-                _REWIND, [epoch, offset, generation, sequence, broken, broken, connector.name, step.back.partition]
+                _REWIND, [epoch, offset, str(high), generation, sequence, broken, broken, connector.name, number]
             )
         hit(Failpoint.REPLAY_REWOUND)
         sources.attach_again(target, connector.name)
@@ -159,13 +159,17 @@ def _known(target: Session, connector: str) -> tuple[list[Known], Origin]:
         rows = {row[0]: row[1:] for row in target.execute(_COMMITS, [connector])}
         recorded_progress = account.load(target, connector, rows)
         marks: dict[int, list[Landmark]] = {}
-        for mark in (Landmark(*each) for each in target.execute(_LANDMARKS, [connector])):
+        for mark in (_landmark(*each) for each in target.execute(_LANDMARKS, [connector])):
             marks.setdefault(mark.partition, []).append(mark)
     known = [
         Known(each.progress, rows[number][0], marks.get(number, []), rows[number][1])
         for number, each in recorded_progress.items()
     ]
     return sorted(known, key=lambda each: each.progress.partition), Origin(Lsn.parse(row[0]), row[1])
+
+
+def _landmark(partition: int, generation: int, began: int, broke: int | None, high: str) -> Landmark:
+    return Landmark(partition, generation, began, broke, Lsn.parse(high))
 
 
 def _refuse_moved(now: dict[int, int], planned: list[Step]) -> None:
@@ -182,7 +186,8 @@ SELECT cutoff::text, greatest(created_at, (
 """
 _COMMITS: Final = "SELECT partition, commit_time, floor FROM widebeam.progress WHERE connector = %s"
 _LANDMARKS: Final = (
-    "SELECT partition, generation, began_offset, broke_offset FROM widebeam.generations WHERE connector = %s"
+    "SELECT partition, generation, began_offset, broke_offset, high::text FROM widebeam.generations"
+    " WHERE connector = %s"
 )
 _OFFSETS: Final = "SELECT partition, next_offset FROM widebeam.progress WHERE connector = %s AND partition = ANY(%s)"
 _LOCK: Final = (
@@ -191,7 +196,7 @@ _LOCK: Final = (
 )
 _REWIND: Final = """
 UPDATE widebeam.progress SET
-    epoch = %s, next_offset = %s, high = '0/0', barrier = '0/0', generation = %s, next_sequence = %s,
+    epoch = %s, next_offset = %s, high = %s::pg_lsn, barrier = '0/0', generation = %s, next_sequence = %s,
     broken = %s, broken_at = CASE WHEN %s THEN now() END
 WHERE connector = %s AND partition = %s
 """
