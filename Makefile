@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test fuzz lint bench lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,11 @@ demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep
 
 test: setup ## Run all tests, against real servers; ARGS are for pytest
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+# What it finds is kept in .hypothesis and tried first the next time; each find becomes an @example of its test.
+fuzz: setup ## Hand readers and the configuration broken input for so long; SECONDS=600
+	@end=$$(( $$(date +%s) + $(or $(SECONDS),600) )); \
+	while $(BIN)/pytest -x tests/fuzz --hypothesis-profile=fuzz $(ARGS) || exit 1; [ $$(date +%s) -lt $$end ]; do :; done
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

@@ -136,6 +136,8 @@ class Decoder:
             cursor.fail(f"a message kind of protocol version 1, not {chr(kind)!r}", back=1)
         event = reader(cursor)
         cursor.end()
+        if isinstance(event, Relation):  # not before its frame is known to be right to its end
+            self._remember(event)
         return event
 
     def _begin(self, cursor: Cursor) -> Begin:
@@ -158,9 +160,7 @@ class Decoder:
         name = cursor.string("a relation's name")
         identity = cursor.letter("dnfi", "the replica identity")
         columns = tuple(self._column(cursor) for _ in range(cursor.number(2, "the number of columns")))
-        relation = Relation(oid, schema, name, identity, columns)
-        self._remember(relation)
-        return relation
+        return Relation(oid, schema, name, identity, columns)
 
     def _column(self, cursor: Cursor) -> Column:
         flags = cursor.number(1, "a column's flags")

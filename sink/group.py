@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sink.wide import OVERFLOW
 
 DEFAULT = ""
 """The group of the keys that no group takes. It has no name, and no view of its own."""
 
+LONGEST: Final = 255
+"""Characters of the longest key that is searched for a pattern: trying takes ever longer with its length."""
+
 
 class Group(NamedTuple):
-    """The keys of one group: those listed, and those in which the regular expression is found somewhere."""
+    """The keys of one group: those listed, and those of up to 255 characters in which the pattern is found."""
 
     name: str
     keys: frozenset[str] = frozenset()
@@ -21,7 +24,9 @@ class Group(NamedTuple):
 
     def takes(self, key: str) -> bool:
         """Is it a key of this group?"""
-        return key in self.keys or (self.pattern is not None and self.pattern.search(key) is not None)
+        if key in self.keys:
+            return True
+        return self.pattern is not None and len(key) <= LONGEST and self.pattern.search(key) is not None
 
 
 def group_of(groups: Iterable[Group], key: str) -> str:

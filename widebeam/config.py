@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,6 +34,15 @@ from widebeam.options import NAME, Options
 
 LOGICAL_PARTITIONS: Final = 8
 """Partitions of the direct transport. Written down in widebeam.connectors when a connector is made."""
+
+MOST_BYTES: Final = 1 << 20
+"""Of a connector's file: a longer one is somebody else's."""
+
+_DEEP: Final = re.compile(r"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){100}""")
+"""A name of a hundred parts: a minute's work for tomllib if there are fifty thousand."""
+
+MOST_MISTAKES: Final = 50
+"""So many mistakes are explained at once."""
 
 
 class ConfigError(Exception):
@@ -171,11 +180,11 @@ def load(connector: str, environment: Dict[str, str] | None = None) -> Connector
     try:
         options = _validate(raw, env)
     except ValidationError as error:
-        raise ConfigError(mistakes + [explain(one, file, env) for one in error.errors(include_url=False)]) from None
-    except SettingsError as error:
+        raise ConfigError([*mistakes, *_explained(error, file, env)]) from None
+    except (SettingsError, RecursionError) as error:
         raise ConfigError([*mistakes, f"environment: {error}: lists and tables are written as JSON there"]) from None
     made = Connector(name, file, options)
-    mistakes += _contradictions(made, env)
+    mistakes += list(_unusable(made, env)) or _contradictions(made, env)
     if mistakes:
         raise ConfigError(mistakes)
     return made
@@ -197,11 +206,25 @@ def find(connector: str, environment: Dict[str, str]) -> Path:
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if file.stat().st_size > MOST_BYTES:
+            raise ConfigError([f"{file}: more than {MOST_BYTES} bytes: it is no connector's file"])
+        text = file.read_text(encoding="utf-8")
+        if _DEEP.search(text):
+            raise RecursionError
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError([f"{file}: not a TOML file of ours: it is nested too deeply"]) from None
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError([f"{file}: not a TOML file: {error}"]) from None
     except OSError as error:
         raise ConfigError([f"{file}: {error.strerror}"]) from None
+
+
+def _explained(error: ValidationError, file: Path, environment: Dict[str, str]) -> list[str]:
+    """What the options are not; each mistake costs a search for what was meant, so there is an end to them."""
+    errors = error.errors(include_url=False)
+    said = [explain(one, file, environment) for one in errors[:MOST_MISTAKES]]
+    return said if len(errors) <= MOST_MISTAKES else [*said, f"{file}: {len(errors) - MOST_MISTAKES} mistakes more"]
 
 
 def _validate(raw: dict[str, Any], environment: Dict[str, str]) -> Options:
@@ -249,12 +272,12 @@ def _contradictions(made: Connector, environment: Dict[str, str]) -> list[str]:
     shown = [*made.family.rule(table, {}).entity, *table.time]  # the wide tables' key columns, virtual ones too
     twice = sorted({name for some in (names, shown) for name in some if some.count(name) > 1})
     missing = [
-        f"{made.file}, section [{section}]: `password_file`: {path} cannot be read"
+        f"{made.file}, section [{section}]: `password_file`: {path} {wrong}"
         for section, path in (
             ("source", source.password_file),
             ("target", made.options.target.password_file),
         )
-        if path is not None and not os.access(path, os.R_OK)
+        if path is not None and (wrong := _wrong_with(path)) is not None
     ]
     if "layout" in made.options.target.model_fields_set and made.options.target.layout != made.layout:
         missing.append(
@@ -274,6 +297,38 @@ def _contradictions(made: Connector, environment: Dict[str, str]) -> list[str]:
         f"{made.file}, section [source]: the column `{name}` is used for two things (entity, time, key, value)"
         for name in twice
     ]
+
+
+def _wrong_with(password_file: Path) -> str | None:
+    """Why it is no file with a password in it; None if it is one."""
+    try:
+        if not password_file.is_file() or not os.access(password_file, os.R_OK):
+            return "cannot be read"
+        if password_file.stat().st_size > 4096 or "\0" in password_file.read_text(encoding="utf-8"):
+            return "holds no password: it is too long, or has a NUL in it"
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _unusable(made: Connector, environment: Dict[str, str]) -> Iterator[str]:
+    """Texts that neither PostgreSQL nor the system takes: with a NUL, or with half a character (from JSON, from an
+    environment that is not UTF-8)."""
+    pending: list[tuple[tuple[str, ...], Any]] = [((), made.options.model_dump(by_alias=True))]
+    while pending:
+        path, value = pending.pop()
+        match value:
+            case dict():
+                pending += [((*path, str(name)), (name, inner)) for name, inner in value.items()]
+            case list() | tuple():
+                pending += [(path, inner) for inner in value]
+            case str() | Path() | SecretStr():
+                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                if "\0" in text or (not text.isascii() and text != text.encode(errors="ignore").decode()):
+                    option = "" if not path else f"`{path[-1]}`".encode(errors="replace").decode() + ": "
+                    yield f"{where(path, made.file, environment)}: {option}a NUL or half a character in a text"
 
 
 def _groups_of_one_name(made: Connector, environment: Dict[str, str]) -> Iterator[str]:

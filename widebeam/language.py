@@ -101,7 +101,18 @@ def belongs(source: Source, schema: str, name: str) -> bool:
 
 def _like(pattern: str, name: str) -> bool:
     """LIKE, with % alone: an underscore is a letter of many names."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("%"))), name, re.DOTALL) is not None
+    first, *others = pattern.split("%")
+    if not others:
+        return name == pattern
+    if not name.startswith(first) or not name.endswith(others[-1]):
+        return False
+    place, end = len(first), len(name) - len(others[-1])
+    for each in others[:-1]:  # the first place where it fits is as good as any: no need to try others
+        found = name.find(each, place, end)
+        if found < 0:
+            return False
+        place = found + len(each)
+    return place <= end
 
 
 def _behind_the_key(source: Source, virtual: set[str]) -> Iterator[str]:

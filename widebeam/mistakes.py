@@ -32,6 +32,7 @@ _EXPECTED: Final = {
     "model_type": "expected a section, not a value",
     "path_type": "expected the path of a file",
     "too_short": "expected at least one",
+    "string_too_long": "expected 10,000 characters at most",
 }
 
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdc.moment import TimeForm
 from sink.period import Unit
+from widebeam.pattern import checked
 from widebeam.select_list import select_list
 
 NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,46}")
@@ -23,6 +24,7 @@ _GROUP: Final = re.compile(r"[^\W\d_][\w-]{0,29}")
 _SLOT: Final = re.compile(r"[a-z0-9_]{1,63}")
 _SPAN: Final = re.compile(r"(\d{1,9}) ?(us|ms|s|min|h|d)")
 _UNITS: Final = {"us": 1, "ms": 1_000, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
+_MOST: Final = 2**31 - 1
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -143,7 +145,7 @@ class Dictionary(Section):
     """[source.dictionary]: ids and their names, read from the source."""
 
     column: str
-    query: str
+    query: str = Field(max_length=10_000)
     columns: list[str] = []
 
     @model_validator(mode="after")
@@ -203,11 +205,8 @@ class Source(Server):
     @field_validator("table_pattern")
     @classmethod
     def _pattern(cls, pattern: str | None) -> str | None:
-        try:
-            if pattern is not None and re.compile(pattern).groups < 1:
-                raise ValueError("expected a regular expression with a group, which is the virtual column `table`")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+        if pattern is not None and checked(pattern).groups < 1:
+            raise ValueError("expected a regular expression with a group, which is the virtual column `table`")
         return pattern
 
     @field_validator("time_zone")
@@ -271,10 +270,7 @@ class Group(Section):
     @field_validator("pattern")
     @classmethod
     def _regular(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+        checked(pattern or "")
         return pattern or None
 
     @model_validator(mode="after")
@@ -316,8 +312,8 @@ class Kafka(Section):
     bootstrap_servers: str
     topic: str | None = None
     partitions: int = Field(default=8, ge=1, le=1024)
-    replication_factor: int = Field(default=1, ge=1)
-    retention_hours: int = Field(default=168, ge=1)
+    replication_factor: int = Field(default=1, ge=1, le=1024)
+    retention_hours: int = Field(default=168, ge=1, le=1_000_000)
     client: dict[str, ClientValue] = {}
 
     @field_validator("topic")
@@ -339,8 +335,8 @@ class Sink(Section):
     batch_rows: int = Field(default=50_000, ge=1, le=1_000_000)
     unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
     type_conflict: Literal["quarantine", "widen", "null"] = "quarantine"
-    columns_per_table: int = Field(default=5_000, ge=1)
-    columns_per_hour: int = Field(default=20_000, ge=1)
+    columns_per_table: int = Field(default=5_000, ge=1, le=_MOST)
+    columns_per_hour: int = Field(default=20_000, ge=1, le=_MOST)
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"
 
@@ -349,9 +345,9 @@ class Backfill(Section):
     """[backfill]: how the history is read."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    chunk_rows: int = Field(default=200_000, ge=1)
+    chunk_rows: int = Field(default=200_000, ge=1, le=_MOST)
     chunk_hours: float = Field(default=24, gt=0, le=24)
-    attempts: int = Field(default=5, ge=1)
+    attempts: int = Field(default=5, ge=1, le=_MOST)
     standby_dsn: str | None = Field(default=None, repr=False)  # from the environment it may hold a password
 
     @field_validator("standby_dsn")

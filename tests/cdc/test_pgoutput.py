@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from cdc.cursor import Undecodable
 from cdc.event import (
-    UNCHANGED,
     Begin,
     Column,
     Commit,
@@ -29,36 +28,9 @@ from cdc.event import (
 )
 from cdc.lsn import Lsn
 from cdc.pgoutput import Decoder
+from tests.cdc.frames import OID, RELATION, cell, insert_frame, relation_frame, rows, texts, tuple_data
 
-OID = 16384
-NAMES = ("ship", "channel", "at", "value")
-RELATION = Relation(OID, "tenant", "readings", "d", tuple(Column(name, 25, -1, name != "value") for name in NAMES))
 UNIX_2000 = 946_684_800_000_000
-
-texts = st.one_of(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=300),
-    st.sampled_from(["", "t", "n", "nt", "a" * 255, "b" * 256, "\\N", "\u20ac" * 90, "\U0001f6a2"]),
-)
-values = st.one_of(texts, st.none(), st.just(UNCHANGED))
-rows = st.lists(values, min_size=4, max_size=4).map(tuple)
-
-
-def cell(value: Value) -> bytes:
-    if value is None:
-        return b"n"
-    if value is UNCHANGED:
-        return b"u"
-    return b"t" + pack(">I", len(value.encode())) + value.encode()
-
-
-def tuple_data(row: tuple[Value, ...]) -> bytes:
-    return pack(">H", len(row)) + b"".join(map(cell, row))
-
-
-def relation_frame(relation: Relation = RELATION) -> bytes:
-    head = b"R" + pack(">I", relation.oid) + f"{relation.schema}\0{relation.name}\0".encode()
-    columns = (bytes([c.identity]) + c.name.encode() + b"\0" + pack(">Ii", c.type_oid, -1) for c in relation.columns)
-    return head + relation.replica_identity.encode() + pack(">H", len(relation.columns)) + b"".join(columns)
 
 
 @pytest.fixture
@@ -173,10 +145,6 @@ def test_what_is_not_right_is_named_with_its_place(decoder: Decoder, frame: byte
     with pytest.raises(Undecodable) as caught:
         decoder.decode(frame)
     assert (caught.value.offset, expected in caught.value.expected) == (offset, True), str(caught.value)
-
-
-def insert_frame(row: tuple[Value, ...]) -> bytes:
-    return b"I" + pack(">I", OID) + b"N" + tuple_data(row)
 
 
 def one_by_one(events: Iterable[tuple[Event, int]]) -> list[Event]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from cdc.envelope import Undecodable, decode
@@ -33,7 +34,10 @@ class Entry(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the raw row as an object where it is one."""
-        raw = orjson.loads(self.raw) if self.raw.startswith("{") else self.raw
+        raw: Any = self.raw
+        if raw.startswith("{"):
+            with suppress(orjson.JSONDecodeError):
+                raw = orjson.loads(raw)
         return {**self._asdict(), "at": self.at.isoformat(), "raw": raw}
 
 
@@ -70,21 +74,39 @@ class Cell(NamedTuple):
 
 def narrow_rows(entry: Entry, mapping: Mapping) -> list[Narrow]:
     """The rows of the connector's tables that an entry holds; none if it holds something else."""
-    if entry.raw.startswith("{"):
-        raw = orjson.loads(entry.raw)
-        row = [UNCHANGED if each is False else each for each in raw["row"]]
-        found = [(raw["table"], raw["wide"], raw["columns"], row)]
-    else:
-        found = list(_decoded(entry.raw, mapping.connector))
+    ours = entry.raw.startswith("{")
+    found = _written(entry.raw) if ours else _decoded(entry.raw, mapping.connector)
     rows = (_narrow(mapping, *each) for each in found)
     return [row for row in rows if row is not None]
+
+
+class _Raw(msgspec.Struct):
+    """A row as a sink or a chunk writes it down; there may be more in it."""
+
+    table: str
+    wide: dict[str, str | None]
+    columns: list[str]
+    row: list[str | bool | None]
+
+
+_raw: Final = msgspec.json.Decoder(_Raw).decode
+
+
+def _written(text: str) -> Iterator[tuple[str, dict[str, str | None], list[str], list[Value]]]:
+    """The row, if it is one of ours: anybody may have written into the table."""
+    try:
+        raw = _raw(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return
+    if len(raw.row) == len(raw.columns) + 1 and True not in raw.row:
+        yield raw.table, raw.wide, raw.columns, [UNCHANGED if isinstance(each, bool) else each for each in raw.row]
 
 
 def _decoded(text: str, connector: str) -> Iterator[tuple[str, dict[str, str | None], list[str], list[Value]]]:
     """The rows of bytes that could not be read as a record when they came, and can be now."""
     try:
         record = decode(b64decode(text, validate=True))
-    except (NotBase64, Undecodable):
+    except (ValueError, Undecodable):  # no base64; no record
         return
     if isinstance(record, Changes) and record.stamp.connector == connector:
         for row in record.rows:
