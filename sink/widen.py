@@ -46,8 +46,9 @@ def widenings(mapping: Mapping, entities: Dict[str, Entity], needs: Iterable[Nee
 
 def _obstacle(mapping: Mapping, entity: Entity, after: Column, before: Column, others: set[Column]) -> str | None:
     """Why a column cannot become this."""
-    if before.type == NUMBER and after.type == TEXT and before.source in mapping.rule.numbers:
-        return f"numbers out of {before.source} do not keep the text that they were"
+    if before.type == NUMBER and after.type == TEXT and mapping.rule.numbers:
+        # Whatever column made it: numbers out of texts may have come since, and 1.50 is a 1.5 by now.
+        return f"numbers out of {', '.join(sorted(mapping.rule.numbers))} do not keep the text that they were"
     changed = {each.ordinal: each.type for each in (*others, after)}
     types = [changed.get(each.ordinal, each.type) for each in entity.of_part(after.part)]
     if not width([*mapping.key_types.values(), "pg_lsn", *types]).fits:
