@@ -31,10 +31,13 @@ IN_OVERFLOW: Final = "in_overflow"
 class Touch(NamedTuple):
     """A narrow row that touched a cell in which several may meet, the last one that did.
 
-    `xid` is its transaction, `position` where that stands, `origin` the row's place in the log.
+    `reading` is what it says of the cell, and `there` whether it was in it then: not moved away, nor left out by
+    `where`. `xid` is its transaction, `position` where that stands, `origin` the row's place in the log.
     """
 
     row: SourceRow
+    reading: Reading
+    there: bool
     xid: int
     position: Lsn
     origin: str
@@ -217,17 +220,18 @@ class Fold:
                 if not gone or found.reason == "unknown_id":  # else it never had a place
                     self._misfit(odd, *found)
                 continue
+            there = several and not gone and interpreter.there(head, narrow[1:])
             for reading in found:
                 if several:
-                    self._touch(reading, odd, head)
+                    self._touch(reading, odd, head, there=there)
                 else:
                     self._put(reading, odd, interpreter.axis(head, narrow[1:]))
 
-    def _touch(self, reading: Reading, odd: _Odd, head: tuple[str | None, ...]) -> None:
+    def _touch(self, reading: Reading, odd: _Odd, head: tuple[str | None, ...], *, there: bool) -> None:
         stamp = odd.changes.stamp
         cell = Cell(reading.entity, reading.time, reading.key)
         row = SourceRow(odd.changes.table, head, tuple(odd.narrow[1:]))
-        self.touched[cell] = Touch(row, stamp.xid, stamp.position, f"{odd.origin}:{odd.n}")
+        self.touched[cell] = Touch(row, reading, there, stamp.xid, stamp.position, f"{odd.origin}:{odd.n}")
 
     def _put(self, reading: Reading, odd: _Odd, axis: str) -> None:
         refusal = self.put(reading, odd.changes.stamp.position, [(odd.changes.table, axis)])

@@ -2,6 +2,9 @@
 
 What holds is read from the source, once the transactions that touched the cell are visible there. So it is at least as
 new as they are; what is newer still comes by the stream too, and the cell is read once more then.
+
+Where deletes are ignored, the source may have lost the row that touched the cell: it counts all the same, as it was. If
+it was changed rather than deleted, that change comes by the stream, and the cell is read once more then.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.event import UNCHANGED
 from cdc.record import Changes, Stamp
 from cdc.rows import await_visible
 from cdc.session import connect
@@ -68,16 +72,22 @@ def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Inter
         for rule in mapping.rules:
             for row in _rows(source, rule, tests, sorted(places)):
                 meeting.take(row, _readings(interpreters, row, fold))
+    if mapping.on_delete == "ignore":
+        for touch in fold.touched.values():
+            if touch.there and UNCHANGED not in touch.row.row:
+                meeting.take(touch.row, [touch.reading])
     for cell, touch in fold.touched.items():
-        held = meeting.held.get(cell)
-        if held is None and mapping.on_delete == "ignore":
-            continue
-        row, reading = held or (touch.row, Reading(*cell, "", "", None))
+        row, reading = meeting.held.get(cell) or (touch.row, _left(cell, touch, mapping))
         axes = reaches[touch.row.table].axes(touch.row)
         moments = [(rule.table.qualified, axis) for rule in mapping.rules for axis in axes]
         refusal = fold.put(reading, touch.position, moments)
         if refusal is not None:
             fold.misfits.append(_misfit(mapping, row, touch, *refusal))
+
+
+def _left(cell: Cell, touch: Touch, mapping: Mapping) -> Reading:
+    """What a cell holds of which no source row is left: nothing, or what the last change of it that counts has said."""
+    return touch.reading if mapping.on_delete == "ignore" else Reading(*cell, "", "", None)
 
 
 def _readings(interpreters: Interpreters, row: SourceRow, fold: Fold) -> Iterator[Reading]:

@@ -303,3 +303,46 @@ def test_verify_names_the_cells_that_differ_and_those_alone(database: str, tmp_p
     }
     assert [each.key.split(": ")[:2] for each in report.differing if len(each.key) > 5] == [["public.a", "unknown_id"]]
     assert report.differences == 3
+
+
+IGNORING = '[sink]\non_delete = "ignore"\n'
+
+
+def ignoring(dsn: str, file: Path, several: str, more: str = "") -> Crowd:
+    """A crowd whose deletes are ignored, with no rows."""
+    crowd = Crowd(dsn, file, FORMS["as it is"], several)
+    file.write_text(file.read_text() + IGNORING + more)
+    crowd.connector = config.load(str(file), {})
+    crowd.execute("TRUNCATE a, b")
+    return crowd
+
+
+def put(crowd: Crowd, table: str, second: int, v: int, n: int) -> None:
+    crowd.execute(f"INSERT INTO {table} VALUES ({crowd.form.second(second)}, 1, 1, {v}, {n})")
+
+
+def test_where_deletes_are_ignored_a_cell_stays_until_one_of_its_rows_changes(database: str, tmp_path: Path) -> None:
+    crowd = ignoring(database, tmp_path / "crowd.toml", "last")
+    crowd.prepare()
+
+    def values() -> list[int | None]:
+        assert crowd.fenced()
+        return [v for (v,) in crowd.execute("SELECT speed FROM wide.crowd ORDER BY at")]
+
+    put(crowd, "a", 1, 10, 1001)  # gone before anybody has read it
+    put(crowd, "a", 2, 20, 1002)
+    put(crowd, "b", 2, 21, 1003)
+    crowd.execute("DELETE FROM a WHERE n = 1001; DELETE FROM b WHERE n = 1003")
+    with crowd.streaming():
+        assert values() == [10, 21]
+        put(crowd, "b", 3, 30, 1004)
+        put(crowd, "b", 3, 31, 1005)
+        assert values() == [10, 21, 31]
+        crowd.execute("DELETE FROM b WHERE n IN (1004, 1005)")
+        assert values() == [10, 21, 31]
+        crowd.execute("UPDATE a SET v = 22 WHERE n = 1002")  # 1003 is gone by now
+        assert values() == [10, 22, 31]
+        crowd.execute(f"UPDATE a SET at = {crowd.form.second(4)} WHERE n = 1002")  # a row that moves is no delete
+        assert values() == [10, 31, 22]
+        crowd.execute("UPDATE a SET good = 0 WHERE n = 1002")  # nor is one that does not count any more
+        assert values() == [10, 31]
