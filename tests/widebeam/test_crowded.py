@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from signal import SIGINT
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
@@ -19,8 +20,10 @@ from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
 from snapshot.reader import Reading
 from snapshot.run import Backfill, BackfillSettings
+from tests.schemas.fixture import Fixture, until
 from widebeam import config
 from widebeam.fence import Fence
+from widebeam.lab.kafka import KafkaBroker
 from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
@@ -108,7 +111,7 @@ class Crowd:
     """Two narrow tables, their connector, and a writer's changes."""
 
     def __init__(self, dsn: str, file: Path, form: Form, several: str) -> None:
-        self.dsn, self.form, self.several, self.random = dsn, form, several, Random(5)
+        self.dsn, self.form, self.several, self.random, self.deletes = dsn, form, several, Random(5), True
         file.write_text(FILE.format(dsn=dsn, several=several, time=form.options))
         self.connector = config.load(str(file), {})
         self.execute(TABLES.format(columns=form.columns, axis=form.names[0]))
@@ -140,7 +143,7 @@ class Crowd:
         return r.choice(
             [
                 self.insert(),
-                f"DELETE FROM {table} {some}",
+                f"DELETE FROM {table} {some}" if self.deletes else self.insert(),
                 f"UPDATE {table} SET v = v + 1 {some}",
                 f"UPDATE {table} SET v = NULL {some}",
                 f"UPDATE {table} SET good = 1 - good {some}",
@@ -303,6 +306,46 @@ def test_verify_names_the_cells_that_differ_and_those_alone(database: str, tmp_p
     }
     assert [each.key.split(": ")[:2] for each in report.differing if len(each.key) > 5] == [["public.a", "unknown_id"]]
     assert report.differences == 3
+
+
+SINKS = """
+[sink]
+workers = 2
+on_delete = "{on_delete}"
+[kafka]
+bootstrap_servers = "{kafka}"
+topic = "{topic}"
+partitions = 4
+[backfill]
+chunk_rows = 100
+"""
+
+
+@pytest.mark.parametrize(("several", "on_delete"), [("last", "clear"), ("first", "ignore")])
+def test_two_sinks_behind_kafka_come_to_what_the_rows_come_to_under_a_writer(
+    database: str, tmp_path: Path, kafka: KafkaBroker, topic: str, several: str, on_delete: str
+) -> None:
+    file = tmp_path / "crowd.toml"
+    crowd = Crowd(database, file, FORMS["as it is"], several)
+    file.write_text(file.read_text() + SINKS.format(on_delete=on_delete, kafka=kafka.bootstrap, topic=topic))
+    crowd.deletes = on_delete == "clear"
+    command = Fixture("crowd", database, tmp_path, connector=file)
+    run = command.start("run")
+    try:
+        until(lambda: run.poll() is not None or command.chunks("merged"))
+        crowd.write()
+        until(lambda: run.poll() is not None or (command.chunks("merged") and not command.chunks("planned")))
+        assert crowd.fenced(), command.said()
+        should = crowd.should()
+        assert crowd.there() == should
+        for table in "ab" if on_delete == "ignore" else "":  # the wide history outlives all of it
+            crowd.execute(f"DELETE FROM {table}")
+            assert crowd.fenced()
+            assert crowd.there() == should
+    finally:
+        run.send_signal(SIGINT)
+        run.wait(60)
+    assert len(should) > 20
 
 
 IGNORING = '[sink]\non_delete = "ignore"\n'
