@@ -24,7 +24,7 @@ demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep
 	@$(BIN)/widebeam demo $(ARGS)
 
 test: setup ## Run all tests, against real servers; ARGS are for pytest
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 # What it finds is kept in .hypothesis and tried first the next time; each find becomes an @example of its test.
 fuzz: setup ## Hand readers and the configuration broken input for so long; SECONDS=600

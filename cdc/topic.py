@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets to export them
     AdminClient,
     ConfigResource,
     NewTopic,
     ResourceType,
 )
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_delay, wait_random_exponential
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.refusal import asking
@@ -83,6 +83,32 @@ def delete(client: Mapping[str, Any], name: str) -> bool:
             raise
         _await(lambda: _described(admin, name, led=False), lambda found: found is not None)
     return True
+
+
+def bounds(consumer: Consumer, name: str, partition: int) -> tuple[int, int]:
+    """The first offset that a partition's log still holds and the offset after the last one.
+
+    A partition that was just made, or whose leader just changed, is asked again for a while.
+    """
+    asked = Retrying(
+        retry=retry_if_exception(_passes), stop=stop_after_delay(_NEWS), wait=wait_random_exponential(0.05, max=0.5),
+        reraise=True,
+    )  # fmt: skip
+    return asked(_bounds, consumer, TopicPartition(name, partition))
+
+
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    found = consumer.get_watermark_offsets(partition, timeout=_REQUEST)
+    if found is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return found
+
+
+def _passes(error: BaseException) -> bool:
+    """It is only that the brokers do not know the partition's leader yet, or not that it is."""
+    if not isinstance(error, KafkaException):
+        return False
+    return error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def check(name: str, state: TopicState | None, topic_id: str, partitions: int) -> TopicState:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from cdc import topic
 from cdc.refusal import refusal
 from cdc.transport import Assignment, Received
 from sink import halts
@@ -100,10 +101,7 @@ class KafkaReader:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """The first offset that the log still holds and the offset after the last one."""
-        bounds = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_REQUEST)
-        if bounds is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return bounds
+        return topic.bounds(self._consumer, self._topic, partition)
 
     def close(self) -> None:
         """Leave the group.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,14 @@ from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer, binaries_of, newest_binaries
 from widebeam.lab.process import ServerFailed
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A part that a test runs in this very process blocks signals; processes started later would inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +126,14 @@ def pipeline(transport: str, request: pytest.FixtureRequest, database: str, tmp_
         return pipeline_over(database, tmp_path, kafka=None, topic="")
     bootstrap, topic = request.getfixturevalue("kafka").bootstrap, request.getfixturevalue("topic")
     return pipeline_over(database, tmp_path, kafka=bootstrap, topic=topic)
+
+
+HERE = Path(__file__).parent
+APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/test_demo.py"))
+"""Files of long tests that share nothing but the servers: their tests may run in several processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, a file's tests stay together, since they may share a stand."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in APART else str(item.path)))

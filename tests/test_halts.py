@@ -172,7 +172,7 @@ ON_DIRECT: Final = [
     Case(Cause.SLOT_AHEAD, slot_ahead, "beyond our record"),
     Case(Cause.SLOT_AHEAD, slot_recreated, "beyond our record"),
     Case(Cause.SLOT_INVALIDATED, slot_invalidated, "was invalidated"),
-    Case(Cause.NOT_PUBLISHED, out_of_the_publication_and_back, "the publication"),
+    Case(Cause.NOT_PUBLISHED, out_of_the_publication_and_back, "publication"),
     Case(Cause.REPLICA_IDENTITY, identity_gone, "replica identity", identity_back),
     Case(Cause.TARGET_CHANGED, column_dropped, "is gone", put_back),
     Case(Cause.TRUNCATE, eight_truncates, "more than 7 truncates"),
@@ -256,7 +256,7 @@ def test_a_cause_in_the_databases_halts_and_its_remedy_goes_on(direct: Scene, ca
 
 AT_WORK: Final = [
     Case(Cause.SLOT_GONE, slot_dropped_under_capture, "is gone"),
-    Case(Cause.NOT_PUBLISHED, out_of_the_publication_and_back, "the publication"),
+    Case(Cause.NOT_PUBLISHED, out_of_the_publication_and_back, "publication"),
     Case(Cause.TARGET_CHANGED, column_dropped, "is gone", put_back),
 ]
 

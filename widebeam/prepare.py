@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from psycopg import sql
 
 from cdc import publication, slot, topic
@@ -280,13 +280,9 @@ def _filled(connector: Connector, partitions: int) -> bool:
     """Whether anything was ever written to the topic."""
     consumer = Consumer({**connector.kafka_client(), "group.id": f"widebeam-prepare-{connector.name}"})
     try:
-        ends = [
-            consumer.get_watermark_offsets(TopicPartition(connector.topic or "", number), timeout=10)
-            for number in range(partitions)
-        ]
+        return any(topic.bounds(consumer, connector.topic or "", number)[1] > 0 for number in range(partitions))
     finally:
         consumer.close()
-    return any(end is not None and end[1] > 0 for end in ends)
 
 
 def _wide_schema(target: Session, connector: Connector) -> None:

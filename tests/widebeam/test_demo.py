@@ -68,8 +68,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(place: Path, how: signal.S
         while not any("run" in one.info["cmdline"] for one in of(place)):
             assert process.poll() is None
         process.send_signal(how)
-    left = of(place)
-    assert how == signal.SIGKILL or not left
+    left = of(place)  # a part ends with its supervisor, which may take it a moment
     _, alive = psutil.wait_procs(left, timeout=30)
     assert not alive
     assert how == signal.SIGKILL or not list(place.iterdir())

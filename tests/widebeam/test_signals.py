@@ -46,3 +46,19 @@ def test_a_second_signal_ends_a_part_that_does_not_come_to_its_end() -> None:
         assert process.stdout.readline() == "drained\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_command_ends_by_a_signal_that_its_parent_had_blocked() -> None:
+    program = "import sys; from widebeam.cli import main; import widebeam.cli as c, time; " \
+        "c.app = lambda: (print('ready', flush=True), time.sleep(600)); main()"  # fmt: skip
+    wanted = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    try:
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM

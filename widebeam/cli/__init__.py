@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -69,6 +70,8 @@ app.add_typer(quarantine)
 
 def main() -> None:
     """The entry point: run a verb and exit with its code."""
+    # Whoever started us may have blocked these (a mask is inherited), and nothing would end us then.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         die_with_parent()
         app()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from cdc import topic
 from cdc.envelope import Undecodable, decode
 from cdc.record import Stamp
 from sink.rewind import Place, Stretch
@@ -40,10 +41,7 @@ class LogWindow:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """The first offset that is still there and the offset after the last one."""
-        bounds = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_REQUEST)
-        if bounds is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return bounds
+        return topic.bounds(self._consumer, self._topic, partition)
 
     def records(self, partition: int, begin: int, end: int) -> Iterator[Place]:
         """Our own records from offset `begin` on and before `end`; what is none of them is passed over."""
