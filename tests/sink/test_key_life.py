@@ -299,3 +299,95 @@ def test_a_reader_in_the_way_is_waited_for_in_short_attempts(line, database):
         reader.rollback()
         applying.join(30)
     assert wide.read("a") == ("x",)
+
+
+# Two sinks that meet the same new key in the same moment
+
+
+class Race:
+    """Two sinks, each with a partition, a connection and a registry of its own, as two processes have them."""
+
+    def __init__(self, line, monkeypatch):
+        self.line, self.both, self.late = line, threading.Barrier(2, timeout=60), threading.local()
+        ensure = Registry.ensure
+
+        def together(registry, connection, needs):
+            if getattr(self.late, "waits", False):  # at the first need of a batch: neither has made anything for it
+                self.late.waits = False
+                self.both.wait()
+            return ensure(registry, connection, needs)
+
+        monkeypatch.setattr(Registry, "ensure", together)
+        self.sinks = [(number, open_target(line.dsn, "test")) for number in (0, 1)]
+        self.appliers = [line.process(connection) for _, connection in self.sinks]
+        self.offset = 0
+
+    def run(self, *sides):
+        """Each side's rows are applied by a sink of its own, at a time of its own, in the same moment."""
+        failed = []
+
+        def work(number, connection, rows):
+            self.late.waits = True
+            try:
+                stamp = Stamp("ships", 1, self.offset, Lsn(0x200 + self.offset), 1, 0)
+                wide = {"ship_id": "ship-1", "created_time": f"2024-02-0{number + 1} 00:00:0{self.offset}"}
+                known = {number: account.load(connection, "ships", [number])[number].progress}
+                batch = Batch(self.line.mapping, decode, known)
+                batch.take(Received(number, self.offset, None, encode(Changes(stamp, TABLE, wide, COLUMNS, rows)), -1))
+                self.appliers[number].apply(batch)
+            except Exception as error:  # noqa: BLE001  raised again below, in the test's own thread
+                self.both.abort()
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=[*sink, list(rows)]) for sink, rows in zip(self.sinks, sides)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed, failed
+        self.offset += 1
+
+    def rows(self, *columns):
+        return [self.line.read(*columns, at=f"2024-02-0{number + 1} 00:00:0{self.offset - 1}") for number in (0, 1)]
+
+
+@pytest.fixture
+def race(line, monkeypatch):
+    made = []
+
+    def make(**policies):
+        made.append(Race(line(**policies), monkeypatch))
+        return made[-1]
+
+    yield make
+    for each in made:
+        for _, connection in each.sinks:
+            connection.close()
+
+
+def test_two_sinks_that_meet_the_first_key_for_the_overflow_at_once_lose_neither_reading(race):
+    over = race(unknown_key="overflow")
+    over.run([narrow("a", "Decimal", "1"), narrow("b", "String", "x")], [narrow("a", "String", "y")])
+    assert over.line.types() == {"": "jsonb"}
+    assert over.rows("_overflow") == [('{"a": "1", "b": "x"}',), ('{"a": "y"}',)]
+    assert over.line.reasons() == {}
+
+
+def test_two_sinks_that_meet_a_new_key_with_two_types_at_once_widen_its_column_and_lose_neither_reading(race):
+    wide = race(type_conflict="widen")
+    whole, text, exact = ("Integer", "9007199254740993"), ("String", "+007"), ("Decimal", "0.1")
+    wide.run([narrow("a", *whole), narrow("b", *text)], [narrow("a", *text), narrow("b", *exact)])
+    assert wide.rows("a", "b") == [(whole[1], text[1]), (text[1], exact[1])]
+    wide.run([narrow("c", *whole)], [narrow("c", *exact)])
+    wide.run([narrow("c", *exact), narrow("d", *exact)], [narrow("c", *text), narrow("d", *whole)])
+    assert wide.rows("c", "d") == [(exact[1], exact[1]), (text[1], whole[1])]
+    assert wide.line.types() == dict.fromkeys("abcd", "text")
+    assert wide.line.reasons() == {}
+
+
+def test_two_sinks_that_meet_a_new_key_with_two_types_at_once_keep_one_and_put_the_other_into_quarantine(race):
+    strict = race()
+    strict.run([narrow("a", "Integer", "1")], [narrow("a", "String", "x")])
+    first, second = strict.rows("a")
+    assert (first, second) in [(("1",), None), (None, ("x",))]
+    assert strict.line.reasons() == {"type_conflict": 1}
