@@ -339,7 +339,8 @@ class Race:
                 self.both.abort()
                 failed.append(error)
 
-        threads = [threading.Thread(target=work, args=[*sink, list(rows)]) for sink, rows in zip(self.sinks, sides)]
+        pairs = zip(self.sinks, sides, strict=True)
+        threads = [threading.Thread(target=work, args=[*sink, list(rows)]) for sink, rows in pairs]
         for thread in threads:
             thread.start()
         for thread in threads:
