@@ -20,7 +20,7 @@ from sink.copytext import NULL, escaped, unescaped
 from sink.mapping import Mapping
 from sink.rule import Rule
 from tests.fuzz.damage import damaged
-from widebeam.quarantine.entry import Entry, narrow_rows
+from widebeam.quarantine.entry import Entry, narrow_rows, why_unread
 from widebeam.replay.point import BadPoint, parse
 
 any_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text("\\\t\n\rNbfv.x")
@@ -98,6 +98,7 @@ raws = st.one_of(
 @example(raw=json.dumps({**ROW, "row": ["i", "a", 1]}))
 def test_any_entry_of_the_quarantine_holds_rows_or_none(raw: str) -> None:
     entry = Entry(1, datetime(2026, 1, 1, tzinfo=UTC), "0:1:2", None, "undecodable", "", raw)
+    assert why_unread(entry, MAPPING)
     for row in narrow_rows(entry, MAPPING):
         assert len(row.row) == len(TABLE.carried)
         cell = row.cell(MAPPING)

@@ -10,18 +10,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cdc.avro import AvroCodec
 from cdc.envelope import decode, encode
 from cdc.lsn import Lsn
 from cdc.moment import TimeRule
 from cdc.narrow import NarrowTable
-from cdc.record import Changes, Stamp
+from cdc.record import Barrier, Changes, Stamp
 from cdc.session import connect
 from cdc.transport import Received
 from sink import account, quarantine
 from sink.apply import Applier
 from sink.batch import Batch
 from sink.mapping import Mapping
-from sink.misfit import misfit
+from sink.misfit import misfit, undecodable
 from sink.registry import Registry
 from sink.rule import Rule
 from sink.target import open_target
@@ -274,8 +275,34 @@ def test_no_sink_advances_while_the_source_is_read(stage, monkeypatch):
 
 def test_bytes_that_are_no_record_of_ours_are_left_where_they_are(stage):
     stage.apply(b"{]")
-    assert stage.retry().unread == [1]
+    assert list(stage.retry().unread) == [1]
     assert stage.reasons() == ["undecodable_record"]
+
+
+def test_each_record_that_is_not_retried_says_why_and_one_of_one_row_gets_its_place(stage):
+    def record(*rows, connector="ships", table=TABLE):
+        stamp = Stamp(connector, 1, 0, Lsn(0x108), 1, 0)
+        return Changes(stamp, table, {"ship": "a", "at": AT}, COLUMNS, list(rows))
+
+    for channel, value in {"speed": "1.5", "count": "2"}.items():
+        stage.write(channel, value, stream=False)
+    one, other = (["i", channel, "0", None, "F"] for channel in ("speed", "count"))
+    kept = {
+        encode(record(one)): None,
+        encode(record(one, other)): "2 rows",
+        AvroCodec().encode(record(one, other)): "Avro",
+        encode(record(one, connector="planes")): "planes",
+        encode(record(one, table="tenant.others")): "tenant.others",
+        encode(Barrier(record().stamp, "x")): "barrier",
+        b"{]": "not JSON",
+    }
+    shelved = [undecodable(f"0:{n}", value, "undecodable_record", "by hand") for n, value in enumerate(kept)]
+    quarantine.write(stage.target, "ships", shelved)
+    retried = stage.retry()
+    assert retried.placed == [1]
+    assert stage.wide("speed") == ("1.5",)
+    wanted = dict(enumerate(kept.values(), 1))
+    assert {number: wanted[number] in why for number, why in retried.unread.items()} == dict.fromkeys(range(2, 8), True)
 
 
 def test_what_is_discarded_is_kept_in_the_audit_log(stage):

@@ -177,7 +177,7 @@ def _show_retried(done: Retried) -> None:
     typer.echo(f"{len(done.placed):,} placed, {len(done.gone):,} gone from the source, {done.stayed:,} stay")
     for number, (reason, detail) in list(done.unfit.items())[:20]:
         typer.echo(f"  {number}: {reason}: {detail}")
-    if done.unread:
-        typer.echo(f"  {len(done.unread):,} do not say a source row of this connector")
+    for number, why in list(done.unread.items())[:20]:
+        typer.echo(f"  {number}: not one source row of this connector: {why}")
     if done.undecided:
         typer.echo(f"  {len(done.undecided):,} have no source row any more, and deletes are ignored: not decided")

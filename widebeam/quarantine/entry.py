@@ -102,6 +102,35 @@ def _written(text: str) -> Iterator[tuple[str, dict[str, str | None], list[str],
         yield raw.table, raw.wide, raw.columns, [UNCHANGED if isinstance(each, bool) else each for each in raw.row]
 
 
+def why_unread(entry: Entry, mapping: Mapping) -> str:
+    """Why an entry is not retried: it does not hold one row of the connector's tables, whole."""
+    if not entry.raw.startswith("{"):
+        return _why_undecoded(entry.raw, mapping)
+    for table, *_ in _written(entry.raw):
+        if mapping.rule_of(table) is None:
+            return f"a row of {table}, which is none of the connector's tables"
+        return "a row without the columns that find it in its table: an update that does not say its key, say"
+    return "no row as a sink or a chunk writes it down"
+
+
+def _why_undecoded(text: str, mapping: Mapping) -> str:
+    try:
+        value = b64decode(text, validate=True)
+    except ValueError:
+        return "neither a row in JSON nor the bytes of a record in base64"
+    try:
+        record = decode(value)
+    except Undecodable as error:
+        return "a record in Avro, and the connector reads JSON" if value[:1] == b"\0" else f"no record: {error.reason}"
+    if record.stamp.connector != mapping.connector:
+        return f"a record of connector {record.stamp.connector}"
+    if not isinstance(record, Changes):
+        return f"a {type(record).__name__.lower()} record, which has no row: it is obeyed when its sink reads it again"
+    if len(record.rows) == 1:
+        return f"a row of {record.table} without the columns that find it in one of the connector's tables"
+    return f"a whole record of {len(record.rows)} rows: they go row by row when `widebeam replay` has it read again"
+
+
 def _decoded(text: str, connector: str) -> Iterator[tuple[str, dict[str, str | None], list[str], list[Value]]]:
     """The rows of bytes that could not be read as a record when they came, and can be now."""
     try:

@@ -38,7 +38,7 @@ from sink.route import Routes
 from sink.rows import PartRows, spread
 from sink.wide import OVERFLOW, Refused
 from widebeam.quarantine import shelf, truth
-from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows
+from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows, why_unread
 from widebeam.quarantine.shelf import Choice
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -59,7 +59,7 @@ class Retried:
     placed: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     unfit: dict[int, tuple[str, str]] = field(default_factory=dict)
-    unread: list[int] = field(default_factory=list)
+    unread: dict[int, str] = field(default_factory=dict)
     undecided: list[int] = field(default_factory=list)
 
     @property
@@ -127,7 +127,7 @@ class Retry:
             rows = [(row.cell(self._mapping), row) for row in narrow_rows(entry, self._mapping)]
             cells = [(cell, row) for cell, row in rows if cell is not None]
             if len(cells) != 1:  # none; or a whole record, which goes row by row when its sink reads it again
-                self.done.unread.append(entry.id)
+                self.done.unread[entry.id] = why_unread(entry, self._mapping)
             for cell, row in cells if len(cells) == 1 else []:
                 case = cases.setdefault(cell, _Case(row))
                 case.row = row
