@@ -133,6 +133,7 @@ APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "wi
 """Files of long tests that share nothing but the servers: their tests may run in several processes."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, a file's tests stay together, since they may share a stand."""
     for item in items:

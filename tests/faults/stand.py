@@ -222,11 +222,12 @@ class Stand:
         return int(run.wait(60))
 
     def kill(self) -> None:
-        """Leave no process of widebeam behind."""
+        """Leave no process of widebeam behind, nor a dead one unheard."""
         for process in [each for each in [self.run, *self.helpers] if each is not None and each.poll() is None]:
-            for one in [process, *process.children(recursive=True)]:
+            for one in [*process.children(recursive=True), process]:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
+            process.wait()
 
 
 @contextmanager

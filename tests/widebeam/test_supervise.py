@@ -51,8 +51,9 @@ def supervise(*programs: str, done=lambda _: False, finite: bool = False, halt: 
 
 
 def parts_left() -> list[psutil.Process]:
-    """Our children that are parts, and not servers of other tests."""
-    return [child for child in psutil.Process().children() if "-c" in child.cmdline()]
+    """Our children that are parts, and not servers of other tests, nor what is left of those."""
+    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "-c" in child.cmdline()]
 
 
 SAYS = "import sys, time; print('hello', file=sys.stderr, flush=True); time.sleep(60)"
