@@ -14,7 +14,7 @@ FAULTS: Final = (
     Fault(
         "the slot is active for an old PID",
         of_processes.kill_capture_unnoticed,
-        r"standing by: replication slot widebeam_stand is in use by PID \d+",
+        "capture was ended by SIGKILL; it starts again in",  # and stands by, if it is quicker than the server
     ),
     Fault("of two captures one is killed", of_processes.kill_one_of_two_captures, "standing by: replication slot"),
     Fault("a storm of rebalances", of_processes.storm_of_rebalances),
