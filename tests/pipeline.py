@@ -57,7 +57,7 @@ chunk_rows = 2000
 Cells = dict[tuple[str, str, str], str]
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait for a condition that only asking can tell; its value."""
     return Retrying(
         retry=retry_if_result(lambda value: not value), stop=stop_after_delay(seconds), wait=wait_fixed(0.05)
