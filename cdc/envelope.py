@@ -13,8 +13,8 @@ import msgspec
 import orjson
 
 from cdc.lsn import Lsn
-from cdc.record import Barrier, Changes, Op, Record, Stamp, Truncated
-from cdc.shape import Undecodable, barrier, changes, stamp, truncated
+from cdc.record import Barrier, Changes, Record, Stamp, Truncated
+from cdc.shape import OPS, Undecodable, barrier, changes, stamp, truncated
 
 __all__ = ["JSON", "MAX_BYTES", "Codec", "JsonCodec", "Undecodable", "decode", "encode", "encode_key"]
 
@@ -57,7 +57,6 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _common: Final = msgspec.json.Decoder(_Common).decode
-_OPS: Final = frozenset(op.value for op in Op)
 _op: Final = itemgetter(0)
 
 
@@ -70,7 +69,7 @@ def _quickly(value: bytes) -> Changes | None:
         return None
     columns, rows = found.columns, found.rows
     regular = columns and len(set(columns)) == len(columns) and set(map(len, rows)) == {len(columns) + 1}
-    if not regular or not set(map(_op, rows)) <= _OPS or max(found.generation, found.sequence, abs(found.at)) >> 63:
+    if not regular or not set(map(_op, rows)) <= OPS or max(found.generation, found.sequence, abs(found.at)) >> 63:
         return None
     stamp = Stamp(found.connector, found.generation, found.sequence, position, found.xid, found.at)
     return Changes(stamp, found.table, found.wide, columns, rows)  # type: ignore[arg-type]  # list is invariant

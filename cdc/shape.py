@@ -11,7 +11,8 @@ from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Op, Stamp, Truncated
 
-_OPS: Final = frozenset(op.value for op in Op)
+OPS: Final = frozenset(op.value for op in Op)
+"""The ops that a row of a record can have."""
 _VALUE_TYPES: Final = frozenset((str, NoneType, bool))
 _HEAD: Final = frozenset(("v", "connector", "generation", "sequence", "lsn", "xid", "at"))
 _CHANGES: Final = _HEAD | {"table", "wide", "columns", "rows"}
@@ -89,7 +90,7 @@ def _check_rows(rows: Any, width: int) -> None:
     if bool in types:
         _restore_unchanged(rows)
     ops = set(map(itemgetter(0), rows))
-    if not ops <= _OPS:
+    if not ops <= OPS:
         raise Undecodable("an op in `rows` is none of i, u, d, m")
 
 

@@ -21,7 +21,7 @@ from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import SourceCells
 from sink.route import Routes
-from sink.rows import PartRows, spread
+from sink.rows import PartRows, spread_all
 from sink.sources import joined
 from sink.wide import Refused
 
@@ -73,7 +73,7 @@ class Applier:
         except Retyped:
             self._registry.refresh(self._connection)
             for each in folded:
-                each.parts = self._spread(each.fold)
+                each.parts = spread_all(self._registry.entities, each.fold.tables)
             self._commit(batch, folded)
         except errors.CheckViolation:  # somebody has dropped a partition; or has a constraint, which is said again
             if self._mapping.partition_by is None:
@@ -131,7 +131,7 @@ class Applier:
                 fold = self._fold(segment, refused)
                 self._interpreters.dictionary.missing.clear()
             if not fold.needs:
-                return _Folded(segment, fold, self._spread(fold))
+                return _Folded(segment, fold, spread_all(self._registry.entities, fold.tables))
             if attempt == 0 and self._lookup is not None:  # an entry may have been renamed: that makes no new column
                 self._lookup.refresh(self._connection, registry=self._registry)
                 continue
@@ -176,10 +176,3 @@ class Applier:
         if self._lookup is not None:
             xids = {entry.changes.stamp.xid for entry in segment.entries}
             self._lookup.refresh(self._connection, xids, self._registry)
-
-    def _spread(self, fold: Fold) -> list[PartRows]:
-        entities = self._registry.entities
-        parts = [
-            rows for name, folded in fold.tables.items() if name in entities for rows in spread(entities[name], folded)
-        ]
-        return sorted(parts, key=lambda rows: rows.part.table)

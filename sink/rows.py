@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from cdc.lsn import Lsn
 from sink.copytext import NULL, escaped
-from sink.wide import Column, Entity, Part
+from sink.wide import OVERFLOW, Column, Entity, Part
 
 WideKey: TypeAlias = "tuple[str, ...]"
 """The values of a wide table's key columns: the time, and before it the entity where one table holds all."""
@@ -109,6 +109,26 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
     if entity.overflow is not None:
         _put_over(made[entity.overflow.part], entity.overflow, rows)
     return [each for each in made.values() if each.copies or each.clear_lines or each.over_lines]
+
+
+def spread_all(entities: Mapping[str, Entity], tables: Mapping[str, Mapping[WideKey, WideRow]]) -> list[PartRows]:
+    """Spread the rows of many entities, by their identities, in the order in which part tables are locked."""
+    parts = [rows for name, folded in tables.items() if name in entities for rows in spread(entities[name], folded)]
+    return sorted(parts, key=lambda rows: rows.part.table)
+
+
+def whole(entities: Mapping[str, Entity], names: Iterable[str]) -> list[PartRows]:
+    """Every part table of these entities, with all of its columns, to be staged and to be cleared; no rows."""
+    return [
+        PartRows(
+            part,
+            sets=each.of_part(number),
+            clears=each.of_part(number),
+            over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
+        )
+        for each in (entities[name] for name in names if name in entities)
+        for number, part in each.parts.items()
+    ]
 
 
 def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]) -> None:

@@ -9,7 +9,6 @@ source had at some moment after the gate, and all later changes of it are in the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -30,9 +29,9 @@ from sink.partitions import days_in, for_all_parts
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.route import Routes
-from sink.rows import PartRows, spread
+from sink.rows import spread_all, whole
 from sink.several import SourceRow
-from sink.wide import OVERFLOW, Refused
+from sink.wide import Refused
 from snapshot import ledger
 from snapshot.plan import Chunk
 from widebeam.cells import Narrow, Wide
@@ -90,7 +89,7 @@ class RangeRepair:
                 continue
             days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
             self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-            self._merger.prepare(self._every_part(fold), self._registry.changes)
+            self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
             try:
                 with self._target.transaction():
                     self._repair(chunk, refused, set(fold.tables), began)
@@ -120,7 +119,7 @@ class RangeRepair:
             raise _Again
         if not self._close(chunk, look.found.rows, len(look.differing), began):
             return
-        for part_rows in self._spread(fold):
+        for part_rows in spread_all(self._registry.entities, fold.tables):
             self._merger.upsert(part_rows)
         quarantine.write(self._target, self._mapping.connector, misfits)
         hit(Failpoint.REPAIR_MERGED)
@@ -173,27 +172,6 @@ class RangeRepair:
         values: list[Value] = [Op.UPDATE.value, *row.row]
         changes = Changes(stamp, row.table, wide, list(table.carried), [values])
         return misfit(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
-
-    def _every_part(self, fold: Fold) -> list[PartRows]:
-        """Every part table that may be written to, with all of its columns, to be staged and to be cleared."""
-        entities = [self._registry.entities[name] for name in fold.tables if name in self._registry.entities]
-        return [
-            PartRows(
-                part,
-                sets=each.of_part(number),
-                clears=each.of_part(number),
-                over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
-            )
-            for each in entities
-            for number, part in each.parts.items()
-        ]
-
-    def _spread(self, fold: Fold) -> Iterable[PartRows]:
-        entities = self._registry.entities
-        parts = [
-            rows for name, each in fold.tables.items() if name in entities for rows in spread(entities[name], each)
-        ]
-        return sorted(parts, key=lambda rows: rows.part.table)
 
 
 _LOCK: Final = (

@@ -35,8 +35,8 @@ from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import settle
 from sink.route import Routes
-from sink.rows import PartRows, spread
-from sink.wide import OVERFLOW, Refused
+from sink.rows import spread_all, whole
+from sink.wide import Refused
 from widebeam.quarantine import shelf, truth
 from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows, why_unread
 from widebeam.quarantine.shelf import Choice
@@ -155,7 +155,7 @@ class Retry:
                 continue
             days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
             self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-            self._merger.prepare(self._every_part(fold), self._registry.changes)
+            self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
             try:
                 with self._target.transaction():
                     self._place(cases, refused)
@@ -177,7 +177,7 @@ class Retry:
         moments = None if self._mapping.plain else fold.moments
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         tombstones.bury(self._target, self._mapping, cells)
-        for part_rows in self._spread(fold):
+        for part_rows in spread_all(self._registry.entities, fold.tables):
             self._merger.upsert(part_rows)
         self._close(cases, rows, fold)
 
@@ -218,27 +218,6 @@ class Retry:
         stamp = Stamp(self._mapping.connector, 0, 0, positions.get(place, Lsn(0)), 0, 0)
         wide = dict(zip(rule.table.wide, cell.head, strict=True))
         return Changes(stamp, cell.table, wide, list(rule.table.carried), rows)
-
-    def _every_part(self, fold: Fold) -> list[PartRows]:
-        """Every part table that may be written to, with all of its columns, to be staged and to be cleared."""
-        entities = [self._registry.entities[name] for name in fold.tables if name in self._registry.entities]
-        return [
-            PartRows(
-                part,
-                sets=each.of_part(number),
-                clears=each.of_part(number),
-                over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
-            )
-            for each in entities
-            for number, part in each.parts.items()
-        ]
-
-    def _spread(self, fold: Fold) -> list[PartRows]:
-        entities = self._registry.entities
-        parts = [
-            rows for name, each in fold.tables.items() if name in entities for rows in spread(entities[name], each)
-        ]
-        return sorted(parts, key=lambda rows: rows.part.table)
 
     def _close(self, cases: Cases, rows: truth.Rows, fold: Fold) -> None:
         """Take out what is settled, and note what became of each."""
