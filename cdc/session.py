@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL whose sessions print every value in one and the same text.
+"""Connections to PostgreSQL whose sessions print every value in one and the same text, and that do not hang for ever.
 
 Stream, backfill, sink and verify compare text with text, so all of them, and the walsender, run under the same
 settings whatever the role's or the database's defaults say.
@@ -25,6 +25,18 @@ PINNED: Final[dict[str, str]] = {
 }
 """Settings of every session of ours. client_encoding is pinned beside them, as a connection parameter."""
 
+ALIVE: Final[dict[str, int]] = {
+    "connect_timeout": 30,  # for each host: a server that is reached and says nothing, too
+    # Nothing comes, as from a server that is at work: so it is asked for a sign of life, by the kernels. Without
+    # these a machine that is gone, or a firewall that forgot us, is noticed after two hours.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds that what we sent may stay unacknowledged
+}
+"""How long a connection waits for a server that has vanished, as libpq's parameters. The user's own win."""
+
 
 def pinned_options(more: str = "") -> str:
     """The pinned settings as libpq's `options`, after the options `more` of the user's own."""
@@ -34,9 +46,10 @@ def pinned_options(more: str = "") -> str:
 
 def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
     """The connection string `dsn` with the pinned settings, with `parameters` on top."""
-    given = conninfo_to_dict(dsn)
+    given = {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
     fixed = {"options": pinned_options(str(given.get("options") or "")), "client_encoding": "UTF8"}
-    return make_conninfo(dsn, **{"application_name": "widebeam", **_named(given), **fixed, **parameters})
+    defaults = {"application_name": "widebeam", **ALIVE}
+    return make_conninfo(**{**defaults, **given, **fixed, **parameters})
 
 
 def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
@@ -47,9 +60,3 @@ def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> p
 def _escaped(value: str) -> str:
     """In `options` a space or a backslash inside a value needs a backslash before it."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
-
-
-def _named(given: dict[str, Any]) -> dict[str, str]:
-    """The user's application_name wins over ours."""
-    name = given.get("application_name")
-    return {} if name is None else {"application_name": str(name)}

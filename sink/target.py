@@ -25,6 +25,7 @@ _SETTINGS = (
     "SET tcp_keepalives_idle = 30",
     "SET tcp_keepalives_interval = 10",
     "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = '60s'",
     "SET temp_buffers = '32MB'",
 )
 

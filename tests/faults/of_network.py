@@ -21,6 +21,11 @@ def slow(*gates: str) -> Injector:
     return _weathered(gates, latency=0.02, bandwidth=400_000)
 
 
+def lossy(*gates: str) -> Injector:
+    """Of all packets some are lost, and sent again by the kernels, later and later."""
+    return _weathered(gates, loss=0.05)
+
+
 def cut(*gates: str) -> Injector:
     """Connections are reset, again and again."""
 

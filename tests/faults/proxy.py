@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback for what networks do: latency, narrow lines, bytes one by one, silence, resets."""
+"""A TCP proxy on loopback for what networks do: latency, narrow lines, single bytes, lost packets, silence, resets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from tests.faults.loss import lose
+
 Way = Literal["up", "down"]
 """From the client to the server, and back."""
 
@@ -21,11 +23,15 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: the close is a reset
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How bytes travel: seconds of latency a block, bytes a second, bytes in one write; None: no limit."""
+    """How bytes travel: seconds of latency a block, bytes a second, bytes in one write; None: no limit.
+
+    `loss` is the share of packets that are lost on their way to the proxy, from both sides.
+    """
 
     latency: float = 0.0
     bandwidth: int | None = None
     piece: int | None = None
+    loss: float = 0.0
 
 
 class _Link:
@@ -53,6 +59,12 @@ class _Link:
                 end.shutdown(socket.SHUT_RDWR)
         for flow in self.flows.values():
             flow.set()
+
+    def lose(self, share: float, *ends: Way) -> None:
+        """Lose packets that come in from these ends: "up" from the client, "down" from the server."""
+        for way in ends:
+            with contextlib.suppress(OSError):  # it is closed just now
+                lose(self._ends[way][0], share)
 
     def _pump(self, way: Way) -> None:
         taken, given = self._ends[way]
@@ -112,11 +124,24 @@ class Proxy:
     @contextmanager
     def weathered(self, **weather: float | int) -> Iterator[None]:
         """Another weather for a while."""
-        before, self.weather = self.weather, replace(self.weather, **weather)  # type: ignore[arg-type]
+        before = self.weather
+        self._set_weather(replace(before, **weather))  # type: ignore[arg-type]
         try:
             yield
         finally:
-            self.weather = before
+            self._set_weather(before)
+
+    def _set_weather(self, weather: Weather) -> None:
+        with self._lock:
+            self.weather = weather
+            for link in self._links:
+                link.lose(weather.loss, "up", "down")
+
+    def vanish(self) -> None:
+        """The server is gone as far as the clients of now see: they get no answer, not even from its kernel."""
+        with self._lock:
+            for link in self._links:
+                link.lose(1, "up")
 
     @contextmanager
     def silent(self, *ways: Way, port: int) -> Iterator[None]:
@@ -174,4 +199,6 @@ class Proxy:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             link = _Link(self, client, server)
+            if self.weather.loss:
+                link.lose(self.weather.loss, "up", "down")
             self._links[link] = {"up", "down"}
