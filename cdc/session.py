@@ -46,7 +46,7 @@ def pinned_options(more: str = "") -> str:
 
 def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
     """The connection string `dsn` with the pinned settings, with `parameters` on top."""
-    given = {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
     fixed = {"options": pinned_options(str(given.get("options") or "")), "client_encoding": "UTF8"}
     defaults = {"application_name": "widebeam", **ALIVE}
     return make_conninfo(**{**defaults, **given, **fixed, **parameters})
