@@ -9,7 +9,7 @@ it was changed rather than deleted, that change comes by the stream, and the cel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -64,14 +64,10 @@ class SourceCells:
 def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
     """Set or clear the touched cells by what the source, which is in autocommit, has now."""
     reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
-    places = {place for touch in fold.touched.values() for place in reaches[touch.row.table].places(touch.row)}
-    meeting = Meeting(mapping.rules)
-    tests = reaches[mapping.table.qualified].tests
+    rows = [touch.row for touch in fold.touched.values()]
     with source.transaction():
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for rule in mapping.rules:
-            for row in _rows(source, rule, tests, sorted(places)):
-                meeting.take(row, _readings(interpreters, row, fold))
+        meeting = met(source, mapping, interpreters, rows, fold.touched.keys())
     if mapping.on_delete == "ignore":
         for touch in fold.touched.values():
             if touch.there and UNCHANGED not in touch.row.row:
@@ -85,17 +81,34 @@ def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Inter
             fold.misfits.append(_misfit(mapping, row, touch, *refusal))
 
 
+def met(
+    source: Connection,
+    mapping: Mapping,
+    interpreters: Interpreters,
+    rows: Iterable[SourceRow],
+    cells: Container[Cell],
+) -> Meeting:
+    """All that the narrow tables have of these cells, told from rows that are in them, in the open transaction."""
+    reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
+    places = sorted({place for row in rows for place in reaches[row.table].places(row)})
+    tests, meeting = reaches[mapping.table.qualified].tests, Meeting(mapping.rules)
+    for rule in mapping.rules:
+        for row in _rows(source, rule, tests, places):
+            meeting.take(row, _readings(interpreters, row, cells))
+    return meeting
+
+
 def _left(cell: Cell, touch: Touch, mapping: Mapping) -> Reading:
     """What a cell holds of which no source row is left: nothing, or what the last change of it that counts has said."""
     return touch.reading if mapping.on_delete == "ignore" else Reading(*cell, "", "", None)
 
 
-def _readings(interpreters: Interpreters, row: SourceRow, fold: Fold) -> Iterator[Reading]:
-    """The readings of a row in cells that were touched; none if the row is not there by `where`."""
+def _readings(interpreters: Interpreters, row: SourceRow, cells: Container[Cell]) -> Iterator[Reading]:
+    """The readings of a row in these cells; none if the row is not there by `where`."""
     interpreter = interpreters.of(row.table)
     found = interpreter.read(row.head, row.row)
     if not isinstance(found, Unplaced) and interpreter.there(row.head, row.row):
-        yield from (each for each in found if Cell(each.entity, each.time, each.key) in fold.touched)
+        yield from (each for each in found if Cell(each.entity, each.time, each.key) in cells)
 
 
 def _rows(source: Connection, rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> Iterator[SourceRow]:

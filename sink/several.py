@@ -42,11 +42,15 @@ class SourceRow(NamedTuple):
 
 
 class Meeting:
-    """Rows that met in cells. `held` has for each cell the row that holds, and the reading in it."""
+    """Rows that met in cells. `held` has for each cell the row that holds, and the reading in it.
+
+    Where `several` is "refuse", no two rows should meet: the first holds, and `beaten` keeps the others.
+    """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = {rule.table.qualified: rule for rule in rules}
         self.held: dict[Cell, tuple[SourceRow, Reading]] = {}
+        self.beaten: dict[Cell, list[tuple[SourceRow, Reading]]] = {}
         self._ranks: dict[Cell, Rank] = {}  # of those that hold, as far as they had to be compared
 
     def take(self, row: SourceRow, readings: Iterable[Reading]) -> list[Cell]:
@@ -55,10 +59,25 @@ class Meeting:
         for reading in readings:
             cell = Cell(reading.entity, reading.time, reading.key)
             before = self.held.get(cell)
-            if before is None or self._beats(cell, row, before[0]):
+            beats = before is None or self._beats(cell, row, before[0])
+            if before is not None and self._rules[row.table].several == "refuse":
+                self.beaten.setdefault(cell, []).append(before if beats else (row, reading))
+            if beats:
                 self.held[cell] = row, reading
                 taken.append(cell)
         return taken
+
+    def crowded(self) -> dict[Cell, list[tuple[SourceRow, Reading]]]:
+        """Cells that several rows fill, not all of them with the same value, although none should meet: those rows.
+
+        A row without a value leaves a cell to the others, and a copy of a row (in an archive, say) loses nothing.
+        """
+        found = {}
+        for cell, others in self.beaten.items():
+            rows = [each for each in (self.held[cell], *others) if each[1].value is not None]
+            if len({reading.value for _, reading in rows}) > 1:
+                found[cell] = rows
+        return found
 
     def _beats(self, cell: Cell, row: SourceRow, other: SourceRow) -> bool:
         rule = self._rules[row.table]
@@ -66,6 +85,11 @@ class Meeting:
         beats = mine > its if rule.several == "last" else mine < its
         self._ranks[cell] = mine if beats else its
         return beats
+
+
+def shown(rows: Iterable[tuple[SourceRow, Reading]]) -> str:
+    """Rows that fill one cell, as messages name them: table and value, in the order of their names."""
+    return "; ".join(sorted(f"{row.table}: {reading.value}" for row, reading in rows))
 
 
 def rank(rule: Rule, row: SourceRow) -> Rank:

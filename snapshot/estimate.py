@@ -31,8 +31,8 @@ def plan_chunks(source: Connection, rule: Rule, chunk_rows: int, chunk_hours: fl
     if axis is None:
         return [Chunk(1, None, None, total, name)]
     span = max(axis.step, axis.span(chunk_hours))
-    ends = _ends(source, rule, axis)
-    stretches = [] if ends is None else estimates(source, rule, axis, ends, span)
+    found = ends(source, rule, axis)
+    stretches = [] if found is None else estimates(source, rule, axis, found, span)
     chunks = plan(_shrunk(stretches, total), axis, chunk_rows, span)
     return [chunk._replace(source=name) for chunk in chunks]
 
@@ -78,7 +78,7 @@ def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, upper)
 
 
-def _ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
+def ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
     """The range that holds all finite values of the axis; None when there are none."""
     finite = sql.SQL("WHERE {0} > '-infinity' AND {0} < 'infinity'" if scale.endless else "")
     query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")

@@ -10,6 +10,7 @@ import psycopg
 from cdc.narrow import NarrowTable
 from cdc.session import connect
 from widebeam.catalog import members
+from widebeam.check_cells import CHECKS as CELLS
 from widebeam.check_identity import CHECKS as IDENTITY
 from widebeam.check_kafka import broker_findings
 from widebeam.check_mapping import CHECKS as MAPPING
@@ -50,7 +51,7 @@ def findings(connector: Connector) -> list[Finding]:
     """All that stands in the way of a run of this connector; empty when nothing does."""
     found: list[Finding] = []
     for side in (
-        Side("source", connector.options.source, (*SERVER, *MAPPING, *TABLE, *IDENTITY, *PUBLICATION)),
+        Side("source", connector.options.source, (*SERVER, *MAPPING, *TABLE, *IDENTITY, *PUBLICATION, *CELLS)),
         Side("target", connector.options.target, TARGET),
     ):
         found.extend(_side(side, connector))

@@ -15,7 +15,7 @@ from sink.interpret import Interpreters, Reading, Unplaced
 from sink.lookup import entries
 from sink.mapping import Mapping
 from sink.rule import Rule
-from sink.several import Cell, Meeting, SourceRow
+from sink.several import Cell, Meeting, SourceRow, shown
 from snapshot.axis import scale
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
@@ -28,13 +28,15 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 class Found:
     """A range of the narrow tables: how many rows it has, its cells that are not NULL, and rows that have no place.
 
-    `rows_of` has the rows that hold in the cells, where they are to be kept.
+    `rows_of` has the rows that hold in the cells, where they are to be kept. `crowded` are cells that rows with
+    different values fill, where none should meet, and what each of them says.
     """
 
     rows: int = 0
     cells: dict[Cell, Reading] = field(default_factory=dict)
     unplaced: list[tuple[SourceRow, Unplaced]] = field(default_factory=list)
     rows_of: dict[Cell, SourceRow] = field(default_factory=dict)
+    crowded: dict[Cell, str] = field(default_factory=dict)
 
 
 class RangeReader:
@@ -64,6 +66,7 @@ class RangeReader:
                 if not self._take(row, found, meeting):
                     found.unplaced.append((row, Unplaced("unknown_id", "the dictionary does not know it")))
         found.cells = {cell: reading for cell, (_, reading) in meeting.held.items() if reading.value is not None}
+        found.crowded = {cell: shown(rows) for cell, rows in meeting.crowded().items()}
         if keep_rows:
             found.rows_of = {cell: row for cell, (row, _) in meeting.held.items()}
         return found

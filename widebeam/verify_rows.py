@@ -29,7 +29,8 @@ _ROUNDS: Final = 8
 class _Look(NamedTuple):
     """One look at a range: what the narrow tables come to, and the cells that differ from it.
 
-    A row that has no place and is not in quarantine differs too, under the name of its own columns.
+    A row that has no place and is not in quarantine differs too, under the name of its own columns; and so does a cell
+    that several rows fill where none should meet, whatever it holds.
     """
 
     found: Found
@@ -90,6 +91,9 @@ class RowComparison:
                 head = tuple(each or "" for each in row.head)
                 key = f"{row.table}: {unplaced.reason}: {row.row[: len(self._mapping.table.key)]}"
                 differing[Cell(head[:width], head[width:], key)] = unplaced.detail, None
+        for cell, rows in found.crowded.items():
+            wide = differing[cell][1] if cell in differing else str(found.cells[cell].value)
+            differing[cell] = rows, wide
         return _Look(found, differing, len(known))
 
     def _settle(self, chunk: Chunk, look: _Look) -> None:
@@ -115,8 +119,9 @@ class RowComparison:
         """Count cells that differ, and name some; those that lie in quarantine, or are NULL on purpose, apart."""
         if not proven:
             return
-        known = self._shelved.cells(proven)
-        meant = {cell for cell in proven.keys() - known if self._is_nulled(cell, found, proven[cell][1])}
+        explained = proven.keys() - found.crowded.keys()  # of those that several rows fill, none can be right
+        known = self._shelved.cells(explained)
+        meant = {cell for cell in explained - known if self._is_nulled(cell, found, proven[cell][1])}
         self._report.quarantined += len(known)
         self._report.nulled += len(meant)
         for cell in sorted(proven.keys() - known - meant, key=str):

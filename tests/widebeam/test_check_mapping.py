@@ -14,6 +14,7 @@ import pytest
 from widebeam.check import findings
 from widebeam.config import Connector, load
 from widebeam.finding import Finding
+from widebeam.plan.keys import Reach
 
 TABLES = """
 CREATE TABLE a (place text, tag int, at bigint, v float8, PRIMARY KEY (place, tag, at));
@@ -78,6 +79,49 @@ def test_two_ids_of_one_name_are_two_keys_for_one_column(make):
 
 def test_two_ids_of_one_name_may_meet_where_it_is_said_what_holds_then(make):
     assert findings(make("UPDATE tags SET name = 'speed';", key='key = "name"\nseveral = "last"')) == []
+
+
+ROWS = """
+INSERT INTO a SELECT 'here', 1, n, n FROM generate_series(1, 500) n;
+INSERT INTO b SELECT 'here', {tag}, n, n + {more} FROM generate_series({first}, {first} + 500) n;
+ANALYZE a; ANALYZE b;
+"""
+
+
+def test_two_tables_that_fill_one_cell_are_found_with_both_values_and_the_way_out(make):
+    (finding,) = findings(make(ROWS.format(tag=1, first=500, more=7)))
+    assert finding.what == (
+        "public.a and public.b fill one cell with different values: 'speed' of (here, 1970-01-01 00:00:00.5+00)"
+        " (public.a: 500; public.b: 507)"
+    )
+    assert 'several = "first" or "last"' in finding.remedy and "`table_pattern`" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("tag", "first", "more"), [(2, 1, 7), (1, 501, 7), (1, 1, 0)], ids=["other keys", "another month", "an archive"]
+)
+def test_tables_that_fill_other_cells_or_the_same_with_the_same_are_no_finding(make, tag, first, more):
+    assert findings(make(ROWS.format(tag=tag, first=first, more=more))) == []
+
+
+def test_tables_that_are_too_big_to_be_read_are_looked_up_by_their_keys(make, monkeypatch):
+    monkeypatch.setattr("widebeam.plan.keys.SAMPLE_ROWS", 10)
+    monkeypatch.setattr("widebeam.check_cells._REACH", Reach(60, 1_000, 2))
+    (finding,) = findings(make(ROWS.format(tag=1, first=3, more=7)))  # neither one's ends are the other's
+    assert "fill one cell with different values: 'speed' of (here, " in finding.what
+
+
+def test_two_raw_keys_that_are_joined_to_one_are_found_in_one_table(make):
+    keys = "ALTER TABLE a ADD unit text DEFAULT 'x', DROP CONSTRAINT a_pkey, ADD PRIMARY KEY (place, tag, unit, at);"
+    keys += "INSERT INTO a VALUES ('here', 1, 1, 5, 'x'), ('here', 2, 1, 6, 'x');"
+    connector = make(
+        keys + "UPDATE tags SET name = CASE id WHEN 1 THEN 'a/b' ELSE 'a' END;"
+        "UPDATE a SET unit = CASE tag WHEN 1 THEN 'c' ELSE 'b/c' END;",
+        key='key = ["name", "unit"]',
+        tables='tables = ["public.a"]',
+    )
+    (finding,) = findings(connector)
+    assert finding.what.startswith("several rows of public.a fill one cell with different values: 'a/b/c' of (here, ")
 
 
 def test_an_id_with_two_names_is_found(make):
