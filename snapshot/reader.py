@@ -122,7 +122,7 @@ class ChunkReader:
         """The rows of the other tables that can meet the chunk's in a cell: those of the same range."""
         others = [rule.table.qualified for rule in self._mapping.rules if rule.table.qualified != chunk.source]
         for source in others if self._crowded else []:
-            for lines, _ in self._lines(chunk._replace(source=source), stop):
+            for lines, _ in self._lines(chunk._replace(source=source, reads=""), stop):
                 fold.add_other(source, lines)
 
     def _rule(self, chunk: Chunk) -> Rule:

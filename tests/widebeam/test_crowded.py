@@ -255,6 +255,19 @@ def test_cells_that_are_cleared_after_a_chunk_was_read_and_before_it_is_merged_s
     assert crowd.there() == crowd.should() != set()
 
 
+def test_a_chunk_that_writes_over_what_is_there_meets_the_rows_of_the_other_table_too(
+    database: str, tmp_path: Path
+) -> None:
+    crowd = Crowd(database, tmp_path / "crowd.toml", FORMS["milliseconds in buckets"], "last")
+    crowd.prepare()
+    crowd.backfill()
+    crowd.execute("UPDATE wide.crowd__1 SET speed = -7, heat = -7; UPDATE widebeam.progress SET barrier = 'F/0'")
+    crowd.execute("UPDATE widebeam.chunks SET state = 'planned', reads = source")  # as for an attached partition
+    crowd.backfill()
+    left = {(place, key) for place, key, value in crowd.there() if value == "-7"}
+    assert {each for each in crowd.there() if each[:2] not in left} == crowd.should() != set()
+
+
 @pytest.mark.parametrize("query", ["SELECT id, name", "SELECT id, name, 7 AS place"])
 def test_without_a_time_cells_are_read_again_by_their_entity_real_or_virtual(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
