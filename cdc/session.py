@@ -37,6 +37,17 @@ ALIVE: Final[dict[str, int]] = {
 }
 """How long a connection waits for a server that has vanished, as libpq's parameters. The user's own win."""
 
+BOUNDED: Final[dict[str, int]] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""Parameters for sessions that only look, above ALIVE: a server that has vanished is given up after 15 s.
+
+A server that is there and says nothing (a stopped process) is still waited for: look in a thread of your own."""
+
 
 def pinned_options(more: str = "") -> str:
     """The pinned settings as libpq's `options`, after the options `more` of the user's own."""

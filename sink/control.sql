@@ -71,6 +71,17 @@ CREATE TABLE IF NOT EXISTS widebeam.notices (
     PRIMARY KEY (connector, source, kind, subject)
 );
 
+-- Parts of `widebeam run` that died in the present run on a host, or in the last one: for `status`.
+CREATE TABLE IF NOT EXISTS widebeam.restarts (
+    connector text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    host      text NOT NULL,
+    part      text NOT NULL,
+    times     int NOT NULL,               -- in this run
+    cause     text NOT NULL,              -- of the last time
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connector, host, part)
+);
+
 -- Version 1 had a single narrow table, written down in the connector's row.
 DO $$
 BEGIN

@@ -91,6 +91,7 @@ class Backfill:
                 return None
             else:
                 self._losses = 0
+                self._settings.done()
         return ledger.counts(connected.target, self._connector)
 
     def _ready(self, connected: Sessions, stop: Event) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sink.mapping import Mapping
@@ -15,7 +16,8 @@ class BackfillSettings:
     `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
     first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
     join: where the mapping has a family, a worker looks for them, and does not end. It `stays`, too, where partitions
-    can be attached, whose chunks come later. `repairs` is for chunks that compare and set.
+    can be attached, whose chunks come later. `repairs` is for chunks that compare and set. `done` is called whenever a
+    chunk is.
     """
 
     mapping: Mapping
@@ -30,3 +32,4 @@ class BackfillSettings:
     chunk_hours: float = 24.0
     stays: bool = False
     repairs: Repairs | None = None
+    done: Callable[[], None] = lambda: None

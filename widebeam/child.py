@@ -12,6 +12,8 @@ import time
 from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeAlias
 
+from widebeam import pulse
+
 PARENT: Final = "WIDEBEAM_PARENT"
 """Environment: the process id of the supervisor, for `die_with_parent`."""
 
@@ -43,39 +45,64 @@ class Line(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A part ended with an exit code (negative: by that signal), its last line, after so many seconds."""
+    """A part ended with an exit code (negative: by that signal), its last line, after so many seconds.
+
+    `progressed`: something had become durable by it.
+    """
 
     part: Part
     code: int
     last: str
     seconds: float
+    progressed: bool = False
 
 
 class Wake(NamedTuple):
     """Something outside the children asks for attention."""
 
 
-Message: TypeAlias = "Line | Ended | Wake"
+class Looked(NamedTuple):
+    """Whoever looks on has seen the goal reached, or cannot go on for an error."""
+
+    error: BaseException | None = None
+
+
+Message: TypeAlias = "Line | Ended | Wake | Looked"
 
 
 class Child:
-    """A running part. Start it from a thread that lives as long as the part: the kernel ends it with that thread."""
+    """A running part. Start it from a thread that lives as long as the part: the kernel ends it with that thread.
 
-    __slots__ = ("_messages", "_process", "_started", "part")
+    `felt` is when its pulse was last felt, and `sign` what it said.
+    """
+
+    __slots__ = ("_messages", "_process", "_pulse", "_started", "felt", "part", "progressed_at", "sign")
 
     def __init__(self, part: Part, messages: SimpleQueue[Message]) -> None:
         self.part, self._messages, self._started = part, messages, time.monotonic()
-        self._process = subprocess.Popen(
-            [*COMMAND, *part.arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, PARENT: str(os.getpid()), NAME: part.name},
-            start_new_session=True,  # Ctrl-C is for the supervisor, which tells its children in its own way
-            encoding="utf-8",
-            errors="replace",
-        )
-        threading.Thread(target=self._follow, name=part.name, daemon=True).start()
+        self.felt, self.sign = self._started, pulse.STARTING
+        self.progressed_at: float | None = None
+        self._pulse, told = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [*COMMAND, *part.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, PARENT: str(os.getpid()), NAME: part.name, pulse.FD: str(told)},
+                pass_fds=(told,),
+                start_new_session=True,  # Ctrl-C is for the supervisor, which tells its children in its own way
+                encoding="utf-8",
+                errors="replace",
+            )
+        except BaseException:
+            os.close(self._pulse)
+            raise
+        finally:
+            os.close(told)
+        feeling = threading.Thread(target=self._feel, name=f"{part.name} pulse", daemon=True)
+        feeling.start()
+        threading.Thread(target=self._follow, args=[feeling], name=part.name, daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -86,15 +113,23 @@ class Child:
         """Send a signal; nothing happens if the process has ended."""
         self._process.send_signal(how)
 
-    def _follow(self) -> None:
+    def _follow(self, feeling: threading.Thread) -> None:
         last = ""
         assert self._process.stderr is not None  # noqa: S101  it is a pipe
         with self._process.stderr as lines:
             for line in lines:
                 last = line.rstrip("\n") or last
                 self._messages.put(Line(self.part, line.rstrip("\n")))
-        code = self._process.wait()
-        self._messages.put(Ended(self.part, code, last, time.monotonic() - self._started))
+        code, seconds = self._process.wait(), time.monotonic() - self._started
+        feeling.join()
+        self._messages.put(Ended(self.part, code, last, seconds, self.progressed_at is not None))
+
+    def _feel(self) -> None:
+        with open(self._pulse, "rb", buffering=0) as signs:  # noqa: PTH123  it is no path
+            while felt := signs.read(256):
+                self.felt, self.sign = time.monotonic(), felt[-1:]
+                if pulse.PROGRESS in felt:
+                    self.progressed_at = self.felt
 
 
 def die_with_parent() -> None:

@@ -358,6 +358,16 @@ class Backfill(Section):
         return dsn or None
 
 
+class Run(Section):
+    """[run]: how `widebeam run` minds its parts."""
+
+    deaths: int = Field(default=10, ge=1, le=_MOST)
+    within_seconds: float = Field(default=900.0, gt=0, le=86_400)
+    well_after_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    longest_pause_seconds: float = Field(default=30.0, gt=0, le=3600)
+    drain_seconds: float = Field(default=40.0, ge=0, le=3600)
+
+
 class Options(BaseSettings):
     """A whole connector file. Read it by `widebeam.config.load`, which gives the environment the last word."""
 
@@ -370,3 +380,4 @@ class Options(BaseSettings):
     kafka: Kafka | None = None
     sink: Sink = Sink()
     backfill: Backfill = Backfill()
+    run: Run = Run()

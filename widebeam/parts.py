@@ -13,7 +13,7 @@ import psycopg
 
 from cdc.direct import MemoryLog
 from cdc.envelope import JSON
-from cdc.journal import PostgresJournal
+from cdc.journal import PostgresJournal, Report
 from cdc.kafka import KafkaPublisher
 from cdc.run import Capture
 from cdc.session import connect
@@ -28,6 +28,7 @@ from widebeam.config import Connector
 from widebeam.crew import Crew
 from widebeam.gap.repair import RangeRepair
 from widebeam.prepare import Prepared
+from widebeam.pulse import progress_of
 from widebeam.survey import Survey
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -64,21 +65,32 @@ def capture_into(
     target = connector.options.target.conninfo()
     with connect(target, autocommit=True, application_name="widebeam-capture") as session:
         settings = replace(settings, follow=lambda: failover.follow(connector, session))
-        Capture(settings, publisher, _Journal(session, connector.name, ours)).run(stop)
+        Capture(settings, publisher, _Journal(session, connector.name, ours, progress_of(stop))).run(stop)
 
 
 class _Journal(PostgresJournal):
-    """Takes a generation exactly when the slot has become ours: the moment to tell others."""
+    """Takes a generation exactly when the slot has become ours: the moment to tell others. What is acknowledged is
+    progress."""
 
-    def __init__(self, session: Session, connector: str, ours: Callable[[], None]) -> None:
+    def __init__(
+        self, session: Session, connector: str, ours: Callable[[], None], progressed: Callable[[], None]
+    ) -> None:
         super().__init__(session, connector)
         self._ours = ours
+        self._progressed = progressed
 
     def take_generation(self) -> int:
         """The number of a new run of capture."""
         number = super().take_generation()
         self._ours()
         return number
+
+    def acknowledge(self, report: Report) -> bool:
+        """Write the report down."""
+        written = super().acknowledge(report)
+        if written:
+            self._progressed()
+        return written
 
 
 def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
@@ -94,6 +106,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         chunk_hours=connector.options.backfill.chunk_hours,
         stays=ready.partitioned,
         repairs=lambda source, target: RangeRepair(source, target, sources.joined(target, ready.mapping)),
+        done=progress_of(stop),
     )
     counts = Backfill(settings).run(stop)
     _LOG.info(
@@ -107,8 +120,21 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
 
 def run_sink(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From Kafka into the wide tables."""
-    join = partial(KafkaReader, connector.kafka_client(), connector.topic or "", connector.group)
+    join = partial(_Reader, progress_of(stop), connector.kafka_client(), connector.topic or "", connector.group)
     Sink(replace(sink_settings(connector, ready), rewindable=True), join).run(stop)
+
+
+class _Reader(KafkaReader):
+    """What is applied is progress."""
+
+    def __init__(self, progressed: Callable[[], None], *log: Any) -> None:
+        super().__init__(*log)
+        self._progressed = progressed
+
+    def applied(self, offsets: dict[int, int]) -> None:
+        """These next offsets are durable in the target."""
+        self._progressed()
+        super().applied(offsets)
 
 
 def sink_settings(connector: Connector, ready: Prepared) -> SinkSettings:

@@ -74,8 +74,9 @@ class Lines:
         )
 
     def line(self, text: str) -> None:
-        """Write a line."""
-        print(text, file=self._stream, flush=True)
+        """Write a line, from any thread, in one piece."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing to leave."""

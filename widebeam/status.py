@@ -78,6 +78,17 @@ class HaltSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """A part of a `widebeam run` on `host` that died: how often in that run, and how and when the last time."""
+
+    host: str
+    part: str
+    times: int
+    cause: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All that can be seen of a connector. `latency_ms` is commit to visible, as percentiles over all time.
 
@@ -99,6 +110,7 @@ class Status:
     quarantine: int = 0
     halt: HaltSeen | None = None
     notices: tuple[str, ...] = ()
+    restarts: tuple[Restart, ...] = ()
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

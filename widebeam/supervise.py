@@ -1,7 +1,7 @@
 """`widebeam run`: the parts as child processes, started again when they die, halted when that is no use.
 
-One thread, one queue: the lines and ends of the children and signals come as messages; between them the supervisor
-looks, once a second, at how far the connector is.
+One thread, one queue: the lines and ends of the children, signals, and what is seen of the servers come as messages.
+It never asks a server itself, so that a silent one does not keep it from minding the parts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from types import FrameType
 from typing import Final, Protocol
 
 from cdc.halt import CONNECTOR, Cause, Halt
-from widebeam.child import Child, Ended, Line, Message, Part, Wake
-from widebeam.restarts import Record
+from widebeam.child import Child, Ended, Line, Looked, Message, Part, Wake
+from widebeam.looker import Looker
+from widebeam.restarts import Policy, Record, death
 
-LOOK: Final = 1.0
-"""Seconds between two looks."""
+TICK: Final = 1.0
+"""Seconds between two looks at the parts."""
 
 DRAIN: Final = 40.0
-"""Seconds that parts get to end after SIGTERM; capture drains up to 10, a chunk or a batch takes a few."""
+"""Seconds that parts get to end after SIGTERM, unless it is configured otherwise."""
 
 HALTED: Final = 3
 """The exit code of a part that halted. The cause is in the target."""
@@ -33,7 +34,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Watch(Protocol):
-    """What is looked at between messages."""
+    """Who looks on: `look` is called in a thread of its own, the others in that of the supervisor."""
 
     def look(self) -> bool:
         """Look once, show it; True when the run has reached its goal. Raises Halt."""
@@ -41,44 +42,66 @@ class Watch(Protocol):
     def line(self, text: str) -> None:
         """Show a line of a part's log."""
 
+    def died(self, part: str, how: str, times: int) -> None:
+        """Note that a part died, for the how manieth time in this run. Waits for nobody."""
+
 
 class PartRefused(Exception):
     """A part ended by a mistake in its use or configuration: trying again is no use."""
 
 
+class _PartHalted(Exception):
+    """A part halted. What for is read once all parts have ended: it may take its time."""
+
+    def __init__(self, end: Ended) -> None:
+        super().__init__(end)
+        self.end = end
+
+
 class Supervisor:
     """Runs the parts until the goal, a signal or a halt. `recorded` reads the halt that a part wrote down."""
 
-    def __init__(self, parts: list[Part], watch: Watch, recorded: Callable[[], Halt | None]) -> None:
+    def __init__(
+        self,
+        parts: list[Part],
+        watch: Watch,
+        recorded: Callable[[], Halt | None],
+        policy: Policy = Policy(),  # noqa: B008  it cannot change
+        drain: float = DRAIN,
+    ) -> None:
         self._parts = parts
         self._watch = watch
         self._recorded = recorded
+        self._policy = policy
+        self._drain = drain
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._looker = Looker(watch, self._messages)
         self._children: dict[str, Child] = {}
         self._records = {part.name: Record() for part in parts}
         self._due: dict[str, float] = {part.name: 0.0 for part in parts}
         self._signals = 0
+        self._reached = False
 
     def run(self) -> None:
         """Return at the goal or after a signal, with all parts ended; raises Halt, PartRefused."""
         before = {one: signal.signal(one, self._signalled) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._supervise()
+        except _PartHalted as halted:
+            self._end_all()
+            raise self._halt(halted.end) from None
         finally:
             self._end_all()
             for one, handler in before.items():
                 signal.signal(one, handler)
 
     def _supervise(self) -> None:
-        next_look = time.monotonic()
-        while not self._signals:
+        self._looker.begin()
+        while not self._signals and not self._reached:
             now = time.monotonic()
             self._start_due(now)
-            if now >= next_look:
-                if self._watch.look():
-                    return
-                next_look = time.monotonic() + LOOK
-            wakes = [next_look, *self._due.values()]
+            self._looker.complain(now)
+            wakes = [now + TICK, *self._due.values()]
             self._take(max(min(wakes) - time.monotonic(), 0.0))
 
     def _start_due(self, now: float) -> None:
@@ -98,6 +121,10 @@ class Supervisor:
                 self._watch.line(text)
             case Ended():
                 self._ended(message)
+            case Looked(error=error):
+                if error is not None:
+                    raise error
+                self._reached = True
             case Wake():
                 pass
 
@@ -107,28 +134,33 @@ class Supervisor:
             case 0 if end.part.finite:
                 _LOG.info("%s has done its work", end.part.name)
             case 3:
-                raise self._recorded() or Halt(
-                    Cause.REPEATED_FAILURE,
-                    f"{end.part.name} halted: {end.last}",
-                    f"Mend that, then `widebeam run {CONNECTOR}`.",
-                )
+                raise _PartHalted(end)
             case 2:
                 raise PartRefused(end.last)
-            case code:
-                self._failed(end, code)
+            case _:
+                self._failed(end)
 
-    def _failed(self, end: Ended, code: int) -> None:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}: {end.last}"
+    def _halt(self, end: Ended) -> Halt:
+        return self._recorded() or Halt(
+            Cause.REPEATED_FAILURE,
+            f"{end.part.name} halted: {end.last}",
+            f"Mend that, then `widebeam run {CONNECTOR}`.",
+        )
+
+    def _failed(self, end: Ended) -> None:
+        found = death(end.code, end.last, end.seconds, progressed=end.progressed)
         record = self._records[end.part.name]
-        delay = record.failed(how, end.seconds)
-        if delay is None:
+        pause = record.died(found, time.monotonic(), self._policy)
+        self._watch.died(end.part.name, found.how, record.restarts)
+        if pause is None:
             raise Halt(
                 Cause.REPEATED_FAILURE,
-                f"{end.part.name} failed {record.same} times in the same way: {how}",
+                f"{end.part.name} died {len(record.alike)} times within {self._policy.within:g} s by the same cause, "
+                f"and did not get on between: {found.how}",
                 f"Mend that, then `widebeam run {CONNECTOR}`: it goes on from where it was.",
             )
-        _LOG.warning("%s %s; it starts again in %.1f s", end.part.name, how, delay)
-        self._due[end.part.name] = time.monotonic() + delay
+        _LOG.warning("%s %s; it starts again in %.1f s", end.part.name, found.how, pause)
+        self._due[end.part.name] = time.monotonic() + pause
 
     def _signalled(self, _: int, __: FrameType | None) -> None:
         self._signals += 1
@@ -136,8 +168,9 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """SIGTERM, and wait; SIGKILL at a second signal or when it takes too long."""
+        self._looker.end()
         self._tell(signal.SIGTERM)
-        deadline, asked = time.monotonic() + DRAIN, self._signals
+        deadline, asked = time.monotonic() + self._drain, self._signals
         killed = False
         while self._children:
             late = time.monotonic() > deadline or self._signals > max(asked, 1)
@@ -146,7 +179,7 @@ class Supervisor:
                 self._tell(signal.SIGKILL)
                 killed = True
             try:
-                message = self._messages.get(timeout=LOOK)
+                message = self._messages.get(timeout=TICK)
             except Empty:
                 continue
             if isinstance(message, Line):

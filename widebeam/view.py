@@ -51,6 +51,8 @@ def _facts(status: Status) -> Table:
         table.add_row("slot", Text(f"{state}, confirmed {slot.confirmed}{kept}, {slot.wal_status}"))
     else:
         table.add_row("slot", Text("not there", style="red"))
+    for one in status.restarts:
+        table.add_row("started again", Text(f"{one.part}, {one.times} times, last at {one.at:%H:%M:%S}Z: {one.cause}"))
     table.add_row("quarantine", Text(f"{status.quarantine} readings"))
     table.add_row("generation", Text(f"{status.generation}, cutoff {status.cutoff}, over {status.transport}"))
     return table

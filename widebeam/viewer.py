@@ -11,10 +11,11 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from psycopg.rows import dict_row
 
 from cdc.refusal import Admin
-from cdc.session import connect
+from cdc.session import BOUNDED, connect
 from sink import notices
 from sink.latency import added, percentile
 from snapshot import ledger
+from widebeam import deaths
 from widebeam.check import first_line
 from widebeam.config import Connector
 from widebeam.options import Server
@@ -100,6 +101,7 @@ class Viewer:
             quarantine=quarantine[0] if quarantine else 0,
             halt=_halt(found),
             notices=tuple(one.what for one in told),
+            restarts=deaths.load(target, self._connector.name),
             problems=tuple(problems),
         )
 
@@ -172,9 +174,8 @@ class Viewer:
     def _session(self, name: str, server: Server) -> Session:
         session = self._sessions.get(name)
         if session is None or session.closed:
-            session = connect(
-                server.conninfo(), autocommit=True, connect_timeout=_SECONDS, application_name="widebeam-status"
-            )
+            session = connect(server.conninfo(), autocommit=True, **BOUNDED, application_name="widebeam-status")
+            session.execute("SELECT set_config('statement_timeout', %s, false)", [f"{_SECONDS}s"])
             self._sessions[name] = session
         return session
 

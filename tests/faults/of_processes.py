@@ -59,7 +59,7 @@ def kill_capture_unnoticed(stand: Stand) -> Iterator[None]:
     generation = stand.generation()
     with stand.gates["source"].silent("up", "down", port=stand.stream_port()):
         stand.part("capture").kill()
-        until(lambda: stand.generation() > generation, 150)  # the supervisor's own look may hang in the silence
+        until(lambda: stand.generation() > generation)
     yield
 
 

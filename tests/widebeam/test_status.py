@@ -19,7 +19,7 @@ from widebeam import halts, progress
 from widebeam.config import Connector, load
 from widebeam.prepare import prepare
 from widebeam.progress import Bars, Lines, Rate, backfill_text, count, duration, flow_text, size
-from widebeam.status import Backfill, HaltSeen, Status, Stream
+from widebeam.status import Backfill, HaltSeen, Restart, Status, Stream
 from widebeam.view import page
 from widebeam.viewer import Viewer
 
@@ -144,6 +144,15 @@ def test_the_page_shows_names_as_text_and_the_halt_first():
     text = captured.get()
     assert "[red]the slot[/red]" in text
     assert text.index("make it anew") < text.index("quarantine")
+
+
+def test_the_page_names_the_parts_that_were_started_again_and_of_what_they_died():
+    died = Restart("host", "sink 1", 7, "was ended by SIGSEGV", datetime.now(UTC))
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(page(status(restarts=(died,))))
+    assert "sink 1, 7 times, last at" in captured.get()
+    assert "was ended by SIGSEGV" in captured.get()
 
 
 def test_texts_for_people():

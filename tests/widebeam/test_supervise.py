@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from cdc.halt import Cause, Halt
-from widebeam import child, restarts
+from widebeam import child, looker, restarts
 from widebeam import supervise as supervise_module
 from widebeam.child import Part
-from widebeam.restarts import MOST, Record
+from widebeam.restarts import AWAY, Death, Policy, Record, death
 from widebeam.supervise import PartRefused, Supervisor
 
 
@@ -24,7 +24,7 @@ class Watch:
     """Reaches its goal when `done` says so; keeps the lines. `look` is called once a second."""
 
     def __init__(self, done) -> None:
-        self.done, self.lines, self.looks = done, [], 0
+        self.done, self.lines, self.looks, self.deaths = done, [], 0, []
 
     def look(self) -> bool:
         self.looks += 1
@@ -33,20 +33,26 @@ class Watch:
     def line(self, text: str) -> None:
         self.lines.append(text)
 
+    def died(self, part: str, how: str, times: int) -> None:
+        self.deaths.append((part, how, times))
+
 
 @pytest.fixture(autouse=True)
 def programs(monkeypatch):
     """Parts are Python programs here, and restarts are quick."""
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c"))
-    monkeypatch.setattr(restarts, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(restarts, "LONGEST_DELAY", 0.02)
-    monkeypatch.setattr(supervise_module, "LOOK", 0.02)
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(looker, "LOOK", 0.02)
+    monkeypatch.setattr(supervise_module, "TICK", 0.02)
+
+
+QUICK = Policy(deaths=3, longest_pause=0.02)
 
 
 def supervise(*programs: str, done=lambda _: False, finite: bool = False, halt: Halt | None = None) -> Watch:
     parts = [Part(f"part {number}", (text,), finite) for number, text in enumerate(programs)]
     watch = Watch(done)
-    Supervisor(parts, watch, lambda: halt).run()
+    Supervisor(parts, watch, lambda: halt, QUICK).run()
     return watch
 
 
@@ -105,6 +111,59 @@ def test_the_same_failure_again_and_again_is_a_halt():
     with pytest.raises(Halt, match="no disk, said 0x12") as caught:
         supervise("raise SystemExit('no disk, said 0x12')")
     assert caught.value.cause is Cause.REPEATED_FAILURE
+    assert "died 3 times within 900 s by the same cause" in caught.value.what
+
+
+GETS_ON = "import threading; from widebeam.pulse import Pulse; Pulse(threading.Event()).progressed()\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        GETS_ON + "raise SystemExit('always the same')",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        f"raise SystemExit({AWAY})",
+        "",
+    ],
+    ids=["after progress", "killed", "server away", "asked to end"],
+)
+def test_a_storm_of_deaths_that_are_not_its_own_failure_halts_nothing(program: str):
+    watch = supervise(program, done=lambda watch: len(watch.deaths) > 2 * QUICK.deaths)
+    assert [times for _, _, times in watch.deaths[:4]] == [1, 2, 3, 4]
+
+
+def test_a_death_by_a_signal_of_its_own_making_counts():
+    with pytest.raises(Halt, match="ended by SIGSEGV"):
+        supervise("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+
+
+def test_a_look_that_hangs_keeps_no_part_from_being_started_again(tmp_path: Path):
+    """Until the part has come again, the look does not come to its end."""
+    flag, again = tmp_path / "second", threading.Event()
+    program = (
+        f"import os, signal, sys, time\nif os.path.exists({str(flag)!r}): print('again', file=sys.stderr, flush=True)\n"
+        f"else: open({str(flag)!r}, 'w'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)"
+    )
+
+    class Hangs(Watch):
+        def line(self, text: str) -> None:
+            again.set()
+
+    def look(_: Watch) -> bool:
+        came = again.wait(60)
+        assert came, "nobody minded the part while the look hung"
+        return came
+
+    Supervisor([Part("part", (program,))], Hangs(look), lambda: None, QUICK).run()
+
+
+def test_an_error_of_the_look_ends_the_run():
+    def fail(_: Watch) -> bool:
+        raise Halt(Cause.SLOT_GONE, "the slot is gone", "drop it")
+
+    with pytest.raises(Halt, match="the slot is gone"):
+        supervise(SAYS, done=fail)
+    assert parts_left() == []
 
 
 def test_a_halt_of_a_part_halts_the_run_with_its_recorded_cause_and_ends_the_others():
@@ -156,9 +215,22 @@ def test_a_second_signal_ends_by_force():
                 os.kill(os.getpid(), signal.SIGINT)
 
     watch, began = Impatient(lambda _: False), time.monotonic()
-    Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None).run()
+    Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None, drain=600).run()
     assert watch.lines == ["ready", "no"]
     assert time.monotonic() - began < 10
+    assert parts_left() == []
+
+
+def test_what_has_not_ended_in_the_time_for_it_is_killed():
+    class Asks(Watch):
+        def line(self, text: str) -> None:
+            super().line(text)
+            if text == "ready":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    watch = Asks(lambda _: False)
+    Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None, drain=0.1).run()
+    assert watch.lines[0] == "ready"
     assert parts_left() == []
 
 
@@ -169,6 +241,7 @@ def test_a_part_dies_with_a_supervisor_that_was_killed(tmp_path: Path):
         "from widebeam import child\nfrom widebeam.child import Part\nfrom widebeam.supervise import Supervisor\n"
         "import sys\nchild.COMMAND = (sys.executable, '-c')\n"
         "class W:\n    def look(self): return False\n    def line(self, text): print(text, flush=True)\n"
+        "    def died(self, *_): pass\n"
         f"Supervisor([Part('p', ({part!r},))], W(), lambda: None).run()\n"
     )
     with psutil.Popen([sys.executable, str(file)], stdout=-1, text=True) as supervisor:
@@ -179,18 +252,49 @@ def test_a_part_dies_with_a_supervisor_that_was_killed(tmp_path: Path):
     assert not alive
 
 
-def test_delays_grow_up_to_a_bound_and_different_errors_do_not_give_up():
-    record = Record()
-    delays = [record.failed(f"error {'abc'[n % 3]}", 1.0) for n in range(40)]
-    assert delays[:2] == [0.01, 0.02]
-    assert set(delays[2:]) == {0.02}
+def test_pauses_grow_up_to_a_bound_and_different_causes_do_not_give_up():
+    record, policy = Record(), Policy(longest_pause=0.03)
+    pauses = [record.died(Death(f"error {'abc'[n % 3]}", 1.0, False), n, policy) for n in range(2000)]
+    assert pauses[:3] == [0.01, 0.02, 0.03]
+    assert set(pauses[3:]) == {0.03}
 
 
-def test_only_numbers_differ_is_the_same_failure_and_a_long_run_forgives():
+SAME = Death("pid 1 died at 0/12", 1.0, False)
+
+
+def died(*deaths: tuple[float, Death], policy: Policy = QUICK) -> list[bool]:
+    """Whether it is given up, at each of these times."""
     record = Record()
-    assert [record.failed(f"pid {n} died at 0/{n}", 1.0) for n in range(MOST)][-1] is None
-    assert record.failed("pid 99 died at 0/99", 3600.0) is not None
-    assert record.same == 1
+    return [record.died(each, now, policy) is None for now, each in deaths]
+
+
+def test_deaths_by_one_cause_give_up_and_only_numbers_differ_is_one_cause():
+    assert died((0, SAME), (1, SAME._replace(how="pid 99 died at 0/99")), (2, SAME)) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [SAME._replace(progressed=True), SAME._replace(ran=60.0), SAME._replace(how="another")],
+    ids=["progress", "a long run", "another cause"],
+)
+def test_the_count_starts_anew_with(between: Death):
+    assert died((0, SAME), (1, SAME), (2, between), (3, SAME)) == [False] * 4
+
+
+def test_deaths_that_lie_too_far_apart_do_not_count_together():
+    policy = Policy(deaths=3, within=100)
+    assert died((0, SAME), (60, SAME), (120, SAME), (130, SAME), policy=policy) == [False, False, False, True]
+
+
+def test_a_kill_from_outside_neither_counts_nor_makes_anything_forgotten():
+    killed = death(-signal.SIGKILL, "", 1.0, progressed=False)
+    assert killed.outside and "SIGKILL" in killed.how
+    assert died((0, SAME), (1, SAME), (2, killed), (3, killed), (4, SAME)) == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("code", [1, 70, -signal.SIGSEGV, -signal.SIGABRT])
+def test_a_failure_of_its_own_is_none_from_outside(code: int):
+    assert not death(code, "", 1.0, progressed=False).outside
 
 
 def test_signal_handlers_are_put_back():

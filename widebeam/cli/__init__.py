@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib.metadata import version
@@ -9,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from widebeam.child import die_with_parent
+from widebeam.child import PARENT, die_with_parent
 from widebeam.cli.backfill import backfill
 from widebeam.cli.capture import capture
 from widebeam.cli.check import check
 from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
-from widebeam.cli.outcome import explained, wants_debug
+from widebeam.cli.outcome import explained, is_away, wants_debug
 from widebeam.cli.plan import plan
 from widebeam.cli.quarantine import quarantine
 from widebeam.cli.replay import replay
@@ -27,6 +28,7 @@ from widebeam.cli.sink import sink
 from widebeam.cli.status import status
 from widebeam.cli.stream import stream
 from widebeam.cli.verify import verify
+from widebeam.restarts import AWAY
 
 _EPILOG = (
     "CONNECTOR is the name of a file in connectors/ (or in the directory WIDEBEAM_CONNECTORS), or a path. "
@@ -82,4 +84,4 @@ def main() -> None:
             raise
         message, code = explained(error)
         print(message, file=sys.stderr)
-        sys.exit(code)
+        sys.exit(AWAY if PARENT in os.environ and is_away(error) else code)

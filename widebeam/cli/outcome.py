@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 import psycopg
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from cdc.halt import Halt
 from cdc.journal import Superseded
@@ -49,6 +49,8 @@ _EXPECTED: Final = (
 )
 """Things that happen: their message is for the user. Anything else is a fault of ours, and says so."""
 
+_NO_BROKER: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
+
 
 def wants_debug() -> bool:
     """Whether tracebacks and debug messages are wanted; asked before the options are read, too."""
@@ -59,6 +61,22 @@ def explained(error: Exception) -> tuple[str, int]:
     """The message, without a traceback and without secrets, and the exit code."""
     message, code = _explained(error)
     return struck_out(message), code
+
+
+def is_away(error: Exception) -> bool:
+    """Whether it is only that a server is out of reach, or not up yet: then it is tried again, however often.
+
+    libpq tells no code of why it could not connect. A server that answers and refuses says FATAL.
+    """
+    match error:
+        case psycopg.OperationalError(sqlstate=None):
+            return "FATAL" not in str(error) or "the database system is" in str(error)
+        case psycopg.OperationalError(sqlstate=str(code)):
+            return code.startswith(("08", "57P"))
+        case KafkaException():
+            return bool(error.args) and getattr(error.args[0], "code", int)() in _NO_BROKER
+        case _:
+            return False
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from widebeam.cli.outcome import wants_debug
 from widebeam.config import Connector, load
 from widebeam.log import set_up as set_up_log
 from widebeam.prepare import Prepared, is_set_up, prepare, prepared
+from widebeam.pulse import Pulse
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
 
@@ -38,13 +39,15 @@ def run_part(name: str, connector_name: str, work: Work) -> None:
     set_up_log(os.environ.get(NAME, name), debug=wants_debug())
     connector = load(connector_name)
     stop = stop_on_signals()
+    pulse = Pulse(stop)
+    pulse.beat()
     alone = PARENT not in os.environ
     ready = set_up(connector, alone=alone)
     if alone:
         threading.Thread(target=_forget_old_halt, args=(connector, stop, time.time()), daemon=True).start()
     _LOG.info("starts")
     try:
-        work(connector, ready, stop)
+        work(connector, ready, pulse)
     except Halt as halt:
         record_halt(connector, halt)
         raise

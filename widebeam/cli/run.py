@@ -48,6 +48,7 @@ def _run(connector: Connector, screen: Display, *, until_converged: bool) -> Non
     from widebeam.cli.part import set_up  # noqa: PLC0415
     from widebeam.monitor import Monitor  # noqa: PLC0415
     from widebeam.prepare import start_anew  # noqa: PLC0415
+    from widebeam.restarts import Policy  # noqa: PLC0415
     from widebeam.supervise import Supervisor  # noqa: PLC0415
 
     ready = set_up(connector, alone=True)
@@ -56,8 +57,9 @@ def _run(connector: Connector, screen: Display, *, until_converged: bool) -> Non
     history = start_anew(target, connector.name) > 0
     monitor = Monitor(connector, screen, until_converged=until_converged)
     try:
-        every = parts(connector, history=history, stays=stays)
-        Supervisor(every, monitor, lambda: halts.read(target, connector.name)).run()
+        every, how = parts(connector, history=history, stays=stays), connector.options.run
+        policy = Policy(how.deaths, how.within_seconds, how.well_after_seconds, how.longest_pause_seconds)
+        Supervisor(every, monitor, lambda: halts.read(target, connector.name), policy, how.drain_seconds).run()
     finally:
         monitor.close()
     logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
