@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench lock clean
+.PHONY: help setup demo test fuzz soak lint bench lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ test: setup ## Run all tests, against real servers; ARGS are for pytest
 fuzz: setup ## Hand readers and the configuration broken input for so long; SECONDS=600
 	@end=$$(( $$(date +%s) + $(or $(SECONDS),600) )); \
 	while $(BIN)/pytest -x tests/fuzz --hypothesis-profile=fuzz $(ARGS) || exit 1; [ $$(date +%s) -lt $$end ]; do :; done
+
+soak: setup ## Storm a running pipeline with all faults for so long, then prove it; SECONDS=600, SEED to have it again
+	@$(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

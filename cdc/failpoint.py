@@ -7,7 +7,8 @@ site is a call that looks at an empty dictionary, and does nothing. Its form:
 
 NAME (`*` and `?` stand for others), ACTION, `@n` for the n-th hit in a process, and any of:
 `once:FILE` fires only while the file is there, and takes it away, so that a part that starts again passes; in a
-directory (with a slash at its end) the file is that of the point's name, and the action that is written in it wins;
+directory (with a slash at its end) the file is that of the point's name, and the action that is written in it wins
+(`crash@3`: at the third hit from now on, in whichever processes);
 `chance:P` fires by chance, by the generator that `seed:N` sets (else by the process's own).
 
 Actions: `crash` kills this process by SIGKILL, `hang` stops it by SIGSTOP, `error` raises Injected, `cut` sends COMMIT
@@ -160,11 +161,21 @@ class Trap:
         """Whoever of several processes takes the file away is the one that fires."""
         file = Path(token, point) if token.endswith("/") else Path(token)
         try:
-            said = file.read_text().strip()
+            said, _, left = file.read_text().strip().partition("@")
+            if left and int(left) > 1:
+                _put(file, f"{said}@{int(left) - 1}")
+                return None
             file.unlink()
         except FileNotFoundError:
             return None
         return _action(said) if said else self.action
+
+
+def _put(file: Path, text: str) -> None:
+    """Over what is there, in one step: others read it meanwhile."""
+    made = file.with_name(f".{file.name}.{os.getpid()}")
+    made.write_text(text)
+    made.replace(file)
 
 
 _traps: dict[Failpoint, Trap] = {}

@@ -78,6 +78,18 @@ def test_a_token_is_for_one_hit_of_whoever_takes_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_token_counts_hits_from_when_it_is_there(tmp_path: Path) -> None:
+    with armed(f"*=crash,once:{tmp_path}/"):
+        hit(POINT)
+        (tmp_path / POINT).write_text("error@3")
+        hit(POINT)
+        hit(POINT)
+        with pytest.raises(Injected):
+            hit(POINT)
+        hit(POINT)
+    assert not list(tmp_path.iterdir())
+
+
 def test_chance_goes_by_its_seed() -> None:
     def story(seed: int) -> list[bool]:
         trap = parse(f"sink.*=error,chance:0.5,seed:{seed}")[POINT]

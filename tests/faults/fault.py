@@ -21,5 +21,5 @@ class Fault(NamedTuple):
     name: str
     inject: Injector
     says: str = ""
-    promised: Literal["recovers"] = "recovers"
+    promised: Literal["recovers", "halts"] = "recovers"
     needs: Literal["small disk"] | None = None

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -100,7 +100,9 @@ class Proxy:
     def __init__(self, upstream: int = 0) -> None:
         self.upstream = upstream
         self.weather = Weather()
-        self._refuses = False
+        self._fronts: list[dict[str, float | int]] = []
+        self._downs = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._links: dict[_Link, set[Way]] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -109,33 +111,36 @@ class Proxy:
 
     def close(self) -> None:
         """Take no more clients, and reset those there are."""
-        self._refuses = True
+        self._closed = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
-    def cut(self) -> None:
-        """Reset all connections; new ones are taken."""
+    def cut(self) -> int:
+        """Reset all connections; new ones are taken. How many there were."""
         with self._lock:
             for link in self._links:
                 link.cut()
+            return len(self._links)
 
     @contextmanager
     def weathered(self, **weather: float | int) -> Iterator[None]:
-        """Another weather for a while."""
-        before = self.weather
-        self._set_weather(replace(before, **weather))  # type: ignore[arg-type]
+        """Another weather for a while; of several at a time the latest holds in what it says."""
+        self._set_weather(lambda fronts: fronts.append(weather))
         try:
             yield
         finally:
-            self._set_weather(before)
+            self._set_weather(lambda fronts: fronts.remove(weather))
 
-    def _set_weather(self, weather: Weather) -> None:
+    def _set_weather(self, change: Callable[[list[dict[str, float | int]]], None]) -> None:
         with self._lock:
-            self.weather = weather
+            change(self._fronts)
+            self.weather = Weather()
+            for front in self._fronts:
+                self.weather = replace(self.weather, **front)  # type: ignore[arg-type]
             for link in self._links:
-                link.lose(weather.loss, "up", "down")
+                link.lose(self.weather.loss, "up", "down")
 
     def vanish(self) -> None:
         """The server is gone as far as the clients of now see: they get no answer, not even from its kernel."""
@@ -163,12 +168,14 @@ class Proxy:
     @contextmanager
     def down(self) -> Iterator[None]:
         """All connections are reset, and new ones too."""
-        self._refuses = True
+        with self._lock:
+            self._downs += 1
         self.cut()
         try:
             yield
         finally:
-            self._refuses = False
+            with self._lock:
+                self._downs -= 1
 
     def over(self, link: _Link, way: Way) -> None:
         """One way of a link is over."""
@@ -187,7 +194,7 @@ class Proxy:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            if self._refuses:
+            if self._downs or self._closed:
                 raise ConnectionRefusedError
             server = socket.create_connection(("127.0.0.1", self.upstream))
         except OSError:

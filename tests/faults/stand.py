@@ -76,8 +76,8 @@ class Apart(Pipeline):
 class LiveWriter:
     """The demo's writer, which goes on after whatever happens to its server. Its connection is not by the proxy."""
 
-    def __init__(self, dsn: str, history: History) -> None:
-        self._writer = Writer(dsn, history, rate=RATE)
+    def __init__(self, dsn: str, history: History, rate: int) -> None:
+        self._writer = Writer(dsn, history, rate=rate)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -121,6 +121,11 @@ class Stand:
     writer: LiveWriter
     run: psutil.Popen | None = None
     helpers: list[psutil.Popen] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of `widebeam run` and its parts, on top of ours."""
+
+    resting: bool = False
+    """Nobody is to start `widebeam run` again."""
 
     @property
     def log(self) -> Path:
@@ -145,27 +150,38 @@ class Stand:
         with psycopg.connect(self.pipeline.dsn, autocommit=True) as session:
             yield session
 
-    def command(self, *arguments: str) -> psutil.Popen:
+    def command(self, *arguments: str, **environment: str) -> psutil.Popen:
         """A command of widebeam for the connector, whose output goes to the log."""
         with self.log.open("ab") as log:
             return psutil.Popen(
                 [sys.executable, str(LAUNCH), *arguments, str(self.pipeline.file)],
                 stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "WIDEBEAM_TEST_CLOCK": str(self.directory / "clock")},
+                env={**os.environ, "WIDEBEAM_TEST_CLOCK": str(self.directory / "clock"), **environment},
             )  # fmt: skip
 
     def running(self) -> psutil.Popen:
         """`widebeam run`; started when there is none, or it has ended."""
         if self.run is None or self.run.poll() is not None:
-            self.run = self.command("run")
-            self.witness.watch(self.run)
+            self.run = self.command("run", **self.environment)
         return self.run
+
+    @contextmanager
+    def rest(self) -> Iterator[psutil.Popen]:
+        """While this lasts, `widebeam run` is started again by nobody. Waits for one that runs."""
+        until(lambda: self.run is not None and self.run.poll() is None)
+        self.resting = True
+        try:
+            assert self.run is not None
+            yield self.run
+        finally:
+            self.run = None  # its end was wanted
+            self.resting = False
 
     def parts(self, verb: str) -> list[psutil.Process]:
         """The running parts of `widebeam run` with this verb."""
         found = []
         with suppress(psutil.NoSuchProcess):
-            for child in self.running().children():
+            for child in self.run.children() if self.run is not None else ():
                 with suppress(psutil.Error):
                     if verb in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
                         found.append(child)
@@ -231,14 +247,19 @@ class Stand:
 
 
 @contextmanager
-def stand() -> Iterator[Stand]:
-    """A stand with all of its servers; nothing of it is left afterwards. From the main thread, as servers are."""
+def stand(
+    *, rows: int = ROWS, rate: int = RATE, megabytes: int = DISK_MEGABYTES, chunk_attempts: int = 5
+) -> Iterator[Stand]:
+    """A stand with all of its servers; nothing of it is left afterwards. From the main thread, as servers are.
+
+    `rows` are there at the start, the writer writes `rate` a second; each server has a disk of so many `megabytes`.
+    """
     with ExitStack() as stack:
         directory = new_directory("wb-faults-")
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         disks = {}
         for name in ("source", "target"):
-            disks[name] = Disk.mount(directory / name, DISK_MEGABYTES)
+            disks[name] = Disk.mount(directory / name, megabytes)
             stack.callback(disks[name].unmount)
         gates = {name: Proxy() for name in ("source", "target", "kafka")}
         for gate in gates.values():
@@ -252,33 +273,42 @@ def stand() -> Iterator[Stand]:
         broker = KafkaBroker.start(directory / "kafka", settings={**BROKER, **advertised})
         stack.callback(broker.kill)
         gates["kafka"].upstream = broker.port
-        made = _made(directory, disks, servers, broker, gates)
+        file = _file(directory, gates, chunk_attempts)
+        made = _made(file, disks, servers, broker, gates, load(servers["source"].dsn(), rows), rate)
         stack.callback(made.kill)
         made.witness.start()
         stack.callback(made.witness.close)
         yield made
 
 
+def _file(directory: Path, gates: dict[str, Proxy], chunk_attempts: int) -> Path:
+    """The connector's file, which knows the servers by their proxies alone."""
+    client = ", ".join(f'"{name}" = "{value}"' for name, value in CLIENT.items())
+    kafka = f'[kafka]\nbootstrap_servers = "127.0.0.1:{gates["kafka"].port}"\npartitions = 4\nclient = {{ {client} }}'
+    through, there = (
+        f"host=127.0.0.1 port={gates[name].port} user=postgres dbname=postgres" for name in ("source", "target")
+    )
+    text = FILE.format(dsn=through, kafka=kafka).replace(f'[target]\ndsn = "{through}"', f'[target]\ndsn = "{there}"')
+    file = directory / f"{CONNECTOR}.toml"
+    file.write_text(text.replace("[backfill]", f"[backfill]\nattempts = {chunk_attempts}"))
+    return file
+
+
 def _made(
-    directory: Path,
+    file: Path,
     disks: dict[str, Disk],
     servers: dict[str, PostgresServer],
     broker: KafkaBroker,
     gates: dict[str, Proxy],
+    history: History,
+    rate: int,
 ) -> Stand:
-    (directory / "clock").write_bytes(struct.pack("d", 0.0))
+    (file.parent / "clock").write_bytes(struct.pack("d", 0.0))
     source, target = servers["source"].dsn(), servers["target"].dsn()
-    file = directory / f"{CONNECTOR}.toml"
-    client = ", ".join(f'"{name}" = "{value}"' for name, value in CLIENT.items())
-    kafka = f'[kafka]\nbootstrap_servers = "127.0.0.1:{gates["kafka"].port}"\npartitions = 4\nclient = {{ {client} }}'
-    through = f"host=127.0.0.1 port={gates['source'].port} user=postgres dbname=postgres"
-    text = FILE.format(dsn=through, kafka=kafka)
-    there = f"host=127.0.0.1 port={gates['target'].port} user=postgres dbname=postgres"
-    file.write_text(text.replace(f'[target]\ndsn = "{through}"', f'[target]\ndsn = "{there}"'))
-    history = load(source, ROWS)
     pipeline = Apart(file, target, history, broker.bootstrap, f"widebeam.{CONNECTOR}", source)
-    witness = Witness(target)
-    return Stand(
-        directory, disks, servers["source"], servers["target"], broker, gates, pipeline, witness,
-        LiveWriter(source, history),
+    made = Stand(
+        file.parent, disks, servers["source"], servers["target"], broker, gates, pipeline, Witness(target),
+        LiveWriter(source, history, rate),
     )  # fmt: skip
+    made.witness.watch(lambda: [each for each in [made.run, *made.helpers] if each is not None])
+    return made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psutil
 import psycopg
@@ -23,12 +25,14 @@ class Witness:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._run: psutil.Process | None = None
+        self._watched: Callable[[], list[psutil.Popen]] = list
+        self._began = time.monotonic()
         self._before: dict[str, tuple[Any, ...]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self.went_back: list[str] = []
         self.peaks: dict[str, int] = {}
+        self.samples: list[Sample] = []
         self.looks = 0
 
     def start(self) -> None:
@@ -40,9 +44,9 @@ class Witness:
         self._stop.set()
         self._thread.join()
 
-    def watch(self, run: psutil.Process) -> None:
-        """Measure the memory of this process and its children."""
-        self._run = run
+    def watch(self, processes: Callable[[], list[psutil.Popen]]) -> None:
+        """Measure the memory of these processes, whatever they are at the time, and of their children."""
+        self._watched = processes
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -64,13 +68,28 @@ class Witness:
         self.looks += 1
 
     def _measure(self) -> None:
-        with suppress(psutil.Error):
-            if self._run is not None:
-                for process in [self._run, *self._run.children()]:
+        """Processes come and go while they are looked at."""
+        for process in self._watched():
+            with suppress(psutil.Error):
+                for each in [process, *process.children()]:
                     with suppress(psutil.Error):
-                        verb = next((each for each in process.cmdline() if each in _VERBS), "")
-                        megabytes = process.memory_info().rss >> 20
-                        self.peaks[verb] = max(self.peaks.get(verb, 0), megabytes)
+                        self._sample(each)
+
+    def _sample(self, process: psutil.Process) -> None:
+        verb = next((each for each in process.cmdline() if each in _VERBS), None)
+        if verb is not None:
+            megabytes = process.memory_info().rss / 2**20
+            self.peaks[verb] = max(self.peaks.get(verb, 0), int(megabytes))
+            self.samples.append(Sample(time.monotonic() - self._began, verb, process.pid, megabytes))
 
 
-_VERBS: Final = ("run", "capture", "sink", "backfill", "stream")
+class Sample(NamedTuple):
+    """The resident memory of a process at a time, in seconds since the witness began."""
+
+    seconds: float
+    verb: str
+    pid: int
+    megabytes: float
+
+
+_VERBS: Final = ("run", "capture", "sink", "backfill", "stream", "resume")
