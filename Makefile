@@ -5,7 +5,11 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup demo test fuzz soak lint bench lock clean
+=======
+.PHONY: help setup demo test protections fuzz lint bench lock clean
+>>>>>>> c53180f (Switch off each protection in turn and show that its tests fail: a list of 160 in one place, a runner, and the tests that were missing)
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +29,9 @@ demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep
 
 test: setup ## Run all tests, against real servers; ARGS are for pytest
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+
+protections: setup ## Switch off each protection in turn and show that its tests fail; ARGS are names of some
+	$(BIN)/python -m tests.protections.prove $(ARGS)
 
 # What it finds is kept in .hypothesis and tried first the next time; each find becomes an @example of its test.
 fuzz: setup ## Hand readers and the configuration broken input for so long; SECONDS=600

@@ -177,3 +177,14 @@ def test_avro_of_another_schema_id_is_refused() -> None:
 
 def test_avro_starts_with_confluents_framing() -> None:
     assert AvroCodec(258).encode(CHANGES)[:5] == b"\0\0\0\1\2"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_record_that_is_longer_than_any_of_ours_is_not_looked_into(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = codec.encode(Barrier(Stamp("ships", 1, 0, Lsn(8), 1, 1), "x" * 1000))
+    for module in ("cdc.envelope", "cdc.avro"):
+        monkeypatch.setattr(f"{module}.MAX_BYTES", 1000)
+    with pytest.raises(Undecodable, match="more than 1000"):
+        codec.decode(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -12,6 +13,7 @@ from cdc import topic as topics
 from cdc.halt import Cause, Halt
 from cdc.kafka import KafkaPublisher
 from cdc.transport import DeliveryFailed
+from sink.reader import KafkaReader
 from widebeam.lab.kafka import KafkaBroker
 
 
@@ -134,3 +136,24 @@ def test_a_topic_that_is_gone_fails_the_run(client: dict[str, Any], topic: str) 
         publisher.publish(0, None, b"x", 0)
         drained(publisher, 1)
     publisher.close()
+
+
+def test_no_setting_of_the_users_makes_a_delivery_less_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka does not tell what it was configured with, so its constructors are looked over the shoulder."""
+    given: dict[str, Any] = {}
+
+    def configured(settings: dict[str, Any]) -> MagicMock:
+        given.update(settings)
+        return MagicMock()
+
+    monkeypatch.setattr("cdc.kafka.Producer", configured)
+    monkeypatch.setattr("sink.reader.Consumer", configured)
+    careless = {
+        "acks": 1, "enable.idempotence": False, "enable.auto.commit": True, "enable.auto.offset.store": True,
+        "auto.offset.reset": "latest", "isolation.level": "read_committed", "linger.ms": 50,
+    }  # fmt: skip
+    KafkaPublisher(careless, "t", 1)
+    assert (given["acks"], given["enable.idempotence"], given["linger.ms"]) == ("all", True, 50)
+    KafkaReader(careless, "t", "g", MagicMock())
+    assert (given["auto.offset.reset"], given["isolation.level"]) == ("error", "read_uncommitted")
+    assert (given["enable.auto.commit"], given["enable.auto.offset.store"]) == (False, False)

@@ -18,12 +18,14 @@ from cdc import slot
 from cdc import topic as topics
 from cdc.envelope import decode
 from cdc.halt import Cause, Halt
-from cdc.journal import Report, Superseded
+from cdc.journal import PostgresJournal, Report, Superseded
 from cdc.lsn import Lsn
 from cdc.record import Changes
 from cdc.run import Capture
 from cdc.standby import SlotInUse
+from cdc.stream import Stream, StreamEnded
 from cdc.transport import DeliveryFailed
+from tests.faults.proxy import Proxy
 from widebeam.lab.kafka import KafkaBroker
 
 INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) SELECT 's', 'c' || g, '2026-01-01' FROM {} g"
@@ -348,3 +350,46 @@ def test_a_change_of_another_table_than_the_one_written_down_halts(connector: An
     with pytest.raises(Halt, match="another table"), connector.capturing(log, oids={"tenant.readings": 1}):
         log.wait(lambda it: it.closed)
     assert not log.published
+
+
+def test_while_the_journal_cannot_be_written_the_slot_stays_where_it_is(
+    connector: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledge, refusing, refused = PostgresJournal.acknowledge, threading.Event(), threading.Semaphore(0)
+    before = connector.confirmed()
+
+    def busy(self: PostgresJournal, report: Report) -> bool:
+        if not refusing.is_set():
+            return acknowledge(self, report)
+        refused.release()
+        return False
+
+    monkeypatch.setattr(PostgresJournal, "acknowledge", busy)
+    refusing.set()
+    end = insert(connector, 1, 10)
+    with connector.capturing(log):
+        log.wait(lambda it: len(it.rows) == 10)
+        for _ in range(8):  # each is followed by a report to the server
+            assert refused.acquire(timeout=60)
+        assert connector.confirmed() == before
+        refusing.clear()
+        connector.wait_confirmed(end)
+
+
+def test_a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_stream(connector: Any) -> None:
+    with psycopg.connect(connector.dsn, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET wal_sender_timeout = '900ms'")
+        proxy = Proxy(admin.info.port)
+        through = psycopg.conninfo.make_conninfo(connector.dsn, host="127.0.0.1", port=proxy.port)
+        stream = Stream.start(through, connector.name, connector.name, connector.cutoff.lsn)
+        try:
+            port = "SELECT client_port FROM pg_stat_replication WHERE application_name = 'widebeam-capture'"
+            with proxy.silent("down", port=admin.execute(port).fetchone()[0]):
+                deadline = time.monotonic() + 60
+                with pytest.raises(StreamEnded, match="has not answered"):
+                    while time.monotonic() < deadline:
+                        stream.read(10, 0.1)
+                        stream.report(connector.cutoff.lsn)
+        finally:
+            stream.close()
+            proxy.close()

@@ -101,6 +101,13 @@ def test_a_flood_of_hostile_keys_stays_under_the_cap_and_the_pipeline_goes_on(li
     assert flooded.reasons() == {"too_many_columns": 100_001 - 50}
 
 
+def test_no_more_columns_come_about_than_a_table_may_have(line):
+    limited = line(columns_per_table=2)
+    limited.apply(*(narrow(f"k{n}", "Decimal", "1") for n in range(3)))
+    assert list(limited.types()) == ["k0", "k1"]
+    assert limited.reasons() == {"too_many_columns": 1}
+
+
 def test_no_more_columns_come_about_in_an_hour_than_are_allowed(line):
     limited = line(columns_per_hour=3)
     limited.apply(*(narrow(f"k{n}", "Decimal", "1") for n in range(5)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from cdc.lsn import Lsn
+from cdc.session import connect
 from sink.copytext import escaped
 from sink.merge import Merger
 from sink.registry import Registry
-from sink.rows import WideRow, spread
+from sink.rows import WideRow, spread, spread_all
 from sink.wide import Need
 
 ENTITY = '["ship-1"]'
@@ -187,3 +190,38 @@ def test_rows_of_two_parts_are_cleared_and_deleted_part_by_part(target, mapping)
     table.write({T1: {f"k{n}": None for n in range(1, 1037)}}, position=24)
     assert table.read("k0") == [(T2, "0/8", "1")]
     assert target.execute('SELECT count(*) FROM wide."ship-1__2"').fetchone() == (0,)
+
+
+@pytest.mark.parametrize("cells", [{"a": "9"}, {"a": None}], ids=["set", "clear"])
+def test_rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in(table, database, cells):
+    """So two sessions never wait for each other: who waits for the first row holds no later one."""
+    table.write({T2: {"a": "2", "b": "2"}})
+    table.write({T1: {"a": "1", "b": "1"}})
+    row = 'SELECT FROM wide."ship-1__1" WHERE created_time = %s FOR UPDATE'
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with connect(database) as other, connect(database, autocommit=True) as watcher:
+        other.execute(row, [T1])
+        merging = threading.Thread(target=table.write, args=[{T2: cells, T1: cells}, 16])
+        merging.start()
+        try:
+            while watcher.execute(waiting).fetchone() == (0,):
+                pass
+            free = watcher.execute(row + " SKIP LOCKED", [T2]).rowcount
+        finally:
+            other.rollback()
+            merging.join()
+    assert free == 1
+    assert table.read("a", "b") == [(T1, "0/10", cells["a"], "1"), (T2, "0/10", cells["a"], "2")]
+
+
+def test_part_tables_come_in_the_order_of_their_names_whatever_order_entities_came_in(target, mapping):
+    registry = Registry(mapping)
+    registry.ensure(target, [Need((f"ship-{n}",), "a", "double_v", mapping.types["double_v"]) for n in (3, 1, 2)])
+    folded = {}
+    for entity in registry.entities.values():
+        row = folded.setdefault(entity.identity, {})[T1,] = WideRow(Lsn(8))
+        row.cells = {entity.columns["a"].ordinal: "1"}
+    backwards = dict(sorted(folded.items(), reverse=True))
+    assert [rows.part.table for rows in spread_all(registry.entities, backwards)] == [
+        "ship-1__1", "ship-2__1", "ship-3__1",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from cdc.halt import Halt
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Stamp
+from cdc.session import connect
 from sink import account
 from sink.account import Fenced
 from sink.progress import Admission, Progress
@@ -159,3 +161,27 @@ def test_an_older_epoch_is_fenced(target):
 def test_a_partition_without_a_row_is_named(target):
     with pytest.raises(Halt, match=r"\[9\]"):
         account.load(target, "ships", [0, 9])
+
+
+def test_partitions_are_advanced_in_their_order_whatever_order_they_came_in(target, database):
+    """So two owners never wait for each other: who waits for the first row holds no later one."""
+    batch = [advanced(account.load(target, "ships", [n])[n].progress, 0) for n in (2, 1)]
+    row = "SELECT FROM widebeam.progress WHERE partition = %s FOR UPDATE"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    def advance():
+        with target.transaction():
+            account.advance(target, "ships", batch)
+
+    with connect(database) as other, connect(database, autocommit=True) as watcher:
+        other.execute(row, [1])
+        advancing = threading.Thread(target=advance)
+        advancing.start()
+        try:
+            while watcher.execute(waiting).fetchone() == (0,):
+                pass
+            free = watcher.execute(row + " SKIP LOCKED", [2]).rowcount
+        finally:
+            other.rollback()
+            advancing.join()
+    assert free == 1

@@ -459,3 +459,41 @@ def test_the_late_buffer_of_an_old_capture_does_not_come_between_the_records_of_
     pipe.wait(target)
     assert read(target, "a", "b", "c") == [("1", "2", "3")]
     assert target.execute("SELECT skipped, broken FROM widebeam.progress WHERE partition = 0").fetchone() == (1, False)
+
+
+PASSING = ["40P01", "40001", "57014", "53100", "55P03"]
+"""A deadlock, a serialisation failure, a time-out, a full disk, a lock that is not available."""
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_a_failure_that_passes_is_tried_again_and_nothing_is_lost(target, pipe, code):
+    target.execute(
+        "CREATE SEQUENCE public.attempts; CREATE FUNCTION public.fail_once() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN IF nextval('public.attempts') = 1 THEN RAISE 'as the test wished' USING ERRCODE = TG_ARGV[0]; END IF;"
+        " RETURN new; END $$"
+    )
+    when = "CREATE TRIGGER fail_once AFTER UPDATE OF next_offset ON widebeam.progress FOR EACH ROW EXECUTE FUNCTION "
+    target.execute(sql.SQL(when + "public.fail_once({})").format(sql.Literal(code)))
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    pipe.start()
+    pipe.wait(target)
+    assert not pipe.failures
+    assert read(target, "a") == [("1",)]
+    assert target.execute("SELECT last_value FROM public.attempts").fetchone() == (2,)
+
+
+def test_a_batch_that_fails_before_its_commit_leaves_neither_rows_nor_progress(target, pipe):
+    failed = []
+
+    def fail_once():
+        if not failed:
+            failed.append(True)
+            raise psycopg.OperationalError("as the test wished")
+
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    with doing(Failpoint.SINK_MERGED, fail_once):
+        pipe.start()
+        pipe.wait(target)
+    assert not pipe.failures
+    assert read(target, "a") == [("1",)]
+    assert target.execute("SELECT rows, next_offset FROM widebeam.progress WHERE partition = 0").fetchone() == (1, 1)

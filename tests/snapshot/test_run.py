@@ -226,6 +226,23 @@ def test_a_chunk_that_is_heavier_than_memory_allows_is_merged_in_pieces(
     assert origins.fetchone() == (5000, "empty_key", "empty_key")
 
 
+def test_a_chunk_that_is_read_twice_is_read_as_of_one_moment(
+    source: Connection, target: Connection, mapping: Mapping, database: str
+) -> None:
+    source.execute(LOAD)
+    ledger.write_plan(target, "ships", plan_chunks(source, mapping.rule, 10**9, 24))
+    target.execute("DELETE FROM widebeam.chunks WHERE chunk > 1; UPDATE widebeam.chunks SET upper_bound = NULL")
+    before = narrow(source)
+    with connect(database, autocommit=True) as other:
+        reader, merger = parts(source, target, mapping, other)
+        chunk = ledger.claim(target, "ships")
+        assert chunk is not None
+        with reader.read(chunk, Event(), most_bytes=100_000) as reading:
+            other.execute("DELETE FROM tenant.readings WHERE created_time > '2024-01-02'")
+            assert merger.merge(chunk, reading, monotonic())
+    assert wide(target) == before
+
+
 def test_a_worker_that_is_told_to_stop_leaves_the_rest_for_the_next_run(
     loaded: Connection, source: Connection, settings: BackfillSettings, database: str
 ) -> None:

@@ -1,0 +1,165 @@
+"""Protections of the backfill: which snapshot it reads, how a chunk meets the stream, how it ends."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.protections.protection import Edit, Protection
+
+RUN: Final = "tests/snapshot/test_run.py::test_"
+GATE: Final = "tests/snapshot/test_gate.py::test_"
+LEDGER: Final = "tests/snapshot/test_ledger.py::test_"
+ORDERS: Final = (
+    "tests/snapshot/test_orders.py::"
+    "test_of_a_chunk_and_a_sink_that_meet_the_later_one_waits_and_then_sees_what_the_other_did"
+)
+MERGE: Final = "tests/sink/test_merge.py::test_"
+
+BACKFILL: Final = (
+    Protection(
+        "gate G",
+        ("chunk meets stream",),
+        (Edit("snapshot/gate.py", "while lacking(primary, cutoff_snapshot):", "while False:"),),
+        (GATE + "the_gate_waits_for_a_commit_that_is_decoded_and_not_visible",),
+    ),
+    Protection(
+        "standby has replayed",
+        ("chunk meets stream",),
+        (Edit("snapshot/gate.py", "if row is not None and row[0]:", "if row is not None:"),),
+        ("tests/snapshot/test_standby.py::test_a_standby_is_waited_for_until_it_has_replayed_the_gate",),
+    ),
+    Protection(
+        "fill only",
+        ("chunk meets stream",),
+        (Edit("sink/stage.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
+        (
+            MERGE + "a_chunk_fills_what_is_null_and_leaves_position_and_value",
+            RUN + "the_stream_wins_and_its_position_stays",
+        ),
+    ),
+    Protection(
+        "a chunk leaves the position",
+        ("truncate", "chunk meets stream"),
+        (
+            Edit(
+                "sink/stage.py",
+                'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")',
+                'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", sql.SQL("_lsn = EXCLUDED._lsn"))',
+            ),
+        ),
+        (
+            MERGE + "a_chunk_fills_what_is_null_and_leaves_position_and_value",
+            RUN + "the_stream_wins_and_its_position_stays",
+        ),
+    ),
+    Protection(
+        "chunk heeds tombstones",
+        ("chunk meets stream",),
+        (Edit("snapshot/merge.py", "self._bury(piece, tombstones)", "pass"),),
+        (RUN + "a_chunk_leaves_out_what_has_a_tombstone",),
+    ),
+    Protection(
+        "ledger row FOR UPDATE",
+        ("chunk meets stream",),
+        (
+            Edit(
+                "snapshot/ledger.py",
+                "WHERE connector = %s AND chunk = %s FOR UPDATE",
+                "WHERE connector = %s AND chunk = %s",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Protection(
+        "tombstones read under the lock",
+        ("chunk meets stream",),
+        (
+            Edit(
+                "snapshot/merge.py",
+                "self._registry.hold(self._target)\n            if not",
+                "tombstones = self._tombstones(chunk)\n            if not",
+            ),
+            Edit(
+                "snapshot/merge.py",
+                "            tombstones = self._tombstones(chunk)\n            for",
+                "            for",
+            ),
+        ),
+        (RUN + "a_tombstone_that_is_being_written_is_waited_for",),
+    ),
+    Protection(
+        "void chunks stay void",
+        ("truncate", "chunk meets stream"),
+        (Edit("snapshot/ledger.py", "return row is not None and bool(row[0])", "return row is not None"),),
+        (RUN + "a_chunk_that_became_void_after_it_was_read_is_not_merged",),
+    ),
+    Protection(
+        "merged in the merge's transaction",
+        ("backfill dies", "commit unanswered"),
+        (
+            Edit(
+                "snapshot/merge.py",
+                "ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)\n"
+                "            hit",
+                "ledger.mark_merged(psycopg.connect(self._target.info.dsn, autocommit=True), connector, chunk.number,"
+                " rows=rows, cells=cells, seconds=seconds)\n            hit",
+            ),
+        ),
+        (RUN + "a_chunk_whose_commit_is_not_answered_is_merged_once",),
+    ),
+    Protection(
+        "a claim is one's own",
+        ("backfill dies", "two runs"),
+        (Edit("snapshot/ledger.py", "SELECT pg_try_advisory_lock(", "SELECT true OR pg_try_advisory_lock("),),
+        (LEDGER + "two_workers_claim_different_chunks",),
+    ),
+    Protection(
+        "looked at again once claimed",
+        ("backfill dies", "two runs"),
+        (Edit("snapshot/ledger.py", "if _due(target, connector, chunk, 1, last=chunk):", "if True:"),),
+        (LEDGER + "a_chunk_that_was_merged_while_it_was_claimed_is_not_read_again",),
+    ),
+    Protection(
+        "a failed chunk is no data",
+        ("backfill dies", "disk full"),
+        (Edit("snapshot/worker.py", "self._failed(chunk, str(error))\n            return False", "return True"),),
+        (RUN + "a_chunk_that_fails_is_given_up_at_last_and_done_when_the_cause_is_mended",),
+        r"Failed: DID NOT RAISE|Failed: Timeout",
+    ),
+    Protection(
+        "one snapshot a chunk",
+        ("chunk meets stream",),
+        (
+            Edit(
+                "snapshot/reader.py",
+                "ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+                "ISOLATION LEVEL READ COMMITTED, READ ONLY",
+            ),
+        ),
+        (RUN + "a_chunk_that_is_read_twice_is_read_as_of_one_moment",),
+    ),
+    Protection(
+        "heavy chunks in pieces",
+        ("large transaction",),
+        (Edit("snapshot/reader.py", "if fold.weight > most_bytes and not self._crowded:", "if False:"),),
+        (RUN + "a_chunk_that_is_heavier_than_memory_allows_is_merged_in_pieces",),
+    ),
+    Protection(
+        "no limits of the role's",
+        ("time-out",),
+        (
+            Edit(
+                "snapshot/sessions.py", '" ".join([str(given), *(f"-c {limit}=0" for limit in _LIMITS)])', "str(given)"
+            ),
+        ),
+        (RUN + "defaults_of_database_and_role_do_not_change_a_value",),
+        r"cdc.halt.Halt|psycopg.errors.QueryCanceled|AssertionError|assert ",
+    ),
+    Protection(
+        "backfill connects again",
+        ("session ends", "backfill dies"),
+        (Edit("snapshot/run.py", "if self._losses > _MOST_LOSSES or stop.is_set():", "if True:"),),
+        (RUN + "a_worker_whose_sessions_are_ended_connects_again",),
+        r"psycopg\.(OperationalError|errors\.AdminShutdown)|cdc.halt.Halt",
+    ),
+)

@@ -1,0 +1,312 @@
+"""Protections of the sink: which records it takes, and what goes with them into one transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.protections.protection import Edit, Protection
+
+PROGRESS: Final = "tests/sink/test_progress.py::test_"
+RUN: Final = "tests/sink/test_run.py::test_"
+MERGE: Final = "tests/sink/test_merge.py::test_"
+TOMBSTONES: Final = "tests/sink/test_tombstones.py::test_"
+REGISTRY: Final = "tests/sink/test_registry.py::test_"
+RETRY: Final = REGISTRY + "a_reader_in_the_way_is_waited_for_in_short_attempts"
+KAFKA: Final = "tests/cdc/test_kafka.py::test_"
+SETTINGS: Final = "tests/sink/test_target.py::test_a_session_is_as_careful_as_it_has_to_be_whatever_the_database_says"
+READER: Final = "tests/sink/test_reader.py::test_"
+
+SINK: Final = (
+    Protection(
+        "skip rule",
+        ("death between acks", "capture dies"),
+        (Edit("sink/progress.py", " or position < self._high:", ":"),),
+        (PROGRESS + "a_lower_position_is_a_redelivery_and_an_equal_one_is_applied_again",),
+    ),
+    Protection(
+        "equal positions again",
+        ("death between acks", "large transaction"),
+        (Edit("sink/progress.py", "or position < self._high:", "or position <= self._high:"),),
+        (PROGRESS + "a_lower_position_is_a_redelivery_and_an_equal_one_is_applied_again",),
+    ),
+    Protection(
+        "older generations dropped",
+        ("slot in use", "capture frozen"),
+        (Edit("sink/progress.py", "if stamp.generation < self._generation:", "if False:"),),
+        (
+            PROGRESS + "a_zombie_s_records_are_dropped",
+            RUN + "the_late_buffer_of_an_old_capture_does_not_come_between_the_records_of_the_new_one",
+        ),
+    ),
+    Protection(
+        "stop at a gap",
+        ("broker down",),
+        (Edit("sink/progress.py", "if not self._broken and stamp.sequence != self._sequence:", "if False:"),),
+        (
+            PROGRESS + "a_gap_stops_the_generation_and_the_next_one_goes_on",
+            RUN + "a_gap_is_not_applied_past_until_the_next_generation_brings_it",
+        ),
+    ),
+    Protection(
+        "lasting gap halts",
+        ("log incomplete",),
+        (Edit("sink/run.py", "> self._settings.patience:", "> 1e9:"),),
+        (RUN + "a_gap_that_no_generation_mends_halts",),
+        r"assert |ValueError: not enough values|AssertionError",
+    ),
+    Protection(
+        "compare-and-set of the offset",
+        ("zombie sink", "rebalance storm"),
+        (Edit("sink/account.py", "AND next_offset = %(known)s AND epoch", "AND %(known)s >= 0 AND epoch"),),
+        (
+            PROGRESS + "the_loser_of_a_race_is_fenced",
+            RUN + "a_sink_that_stood_still_since_its_assignment_cannot_take_anything_back",
+        ),
+    ),
+    Protection(
+        "compare-and-set of the epoch",
+        ("replay", "zombie sink"),
+        (Edit("sink/account.py", "AND epoch = %(epoch)s", "AND %(epoch)s >= 0"),),
+        (PROGRESS + "an_older_epoch_is_fenced",),
+    ),
+    Protection(
+        "fenced by no row",
+        ("zombie sink",),
+        (Edit("sink/account.py", "if cursor.rowcount != len(ordered):", "if False:"),),
+        (PROGRESS + "the_loser_of_a_race_is_fenced",),
+    ),
+    Protection(
+        "go on from the target's progress",
+        ("commit unanswered", "session ends"),
+        (Edit("sink/session.py", "self.close()\n        self.lost = True", "self.close()"),),
+        (RUN + "a_batch_whose_commit_is_not_answered_is_neither_lost_nor_applied_twice",),
+    ),
+    Protection(
+        "not the group's offsets",
+        ("offsets reset", "rebalance storm"),
+        (
+            Edit(
+                "sink/reader.py",
+                "each.offset = self._wanted[each.partition] = offsets[each.partition]",
+                "self._wanted[each.partition] = offsets[each.partition]",
+            ),
+        ),
+        (READER + "the_group_s_own_offsets_are_not_believed_but_told",),
+    ),
+    Protection(
+        "tombstones",
+        ("chunk meets stream",),
+        (Edit("sink/apply.py", "if tombstones.bury(self._connection, self._mapping, cells):", "if False:"),),
+        (RUN + "a_delete_in_an_unmerged_chunk_leaves_a_tombstone",),
+    ),
+    Protection(
+        "tombstones under the chunk's lock",
+        ("chunk meets stream",),
+        (Edit("sink/tombstones.py", "ORDER BY chunk FOR KEY SHARE", "ORDER BY chunk"),),
+        (
+            TOMBSTONES + "a_chunk_that_merges_meanwhile_is_waited_for_and_then_gets_none",
+            TOMBSTONES + "a_tombstone_that_is_not_committed_holds_the_chunk_up",
+        ),
+    ),
+    Protection(
+        "truncate halts",
+        ("truncate",),
+        (Edit("sink/batch.py", 'self.mapping.on_truncate == "halt"', "False"),),
+        (RUN + "a_truncate_halts_and_nothing_past_it_is_applied",),
+    ),
+    Protection(
+        "truncate voids chunks",
+        ("truncate", "chunk meets stream"),
+        (Edit("sink/apply.py", "tombstones.void(self._connection, self._mapping.connector)", "pass"),),
+        (RUN + "a_truncate_is_applied_or_ignored_as_the_mapping_says[apply-left1]",),
+    ),
+    Protection(
+        "truncate by position",
+        ("truncate",),
+        (Edit("sink/merge.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <> %s::pg_lsn"),),
+        (MERGE + "a_truncate_takes_the_rows_below_its_position",),
+    ),
+    Protection(
+        "staging tables kept",
+        ("catalog bloat",),
+        (Edit("sink/merge.py", "stage = self._stages.get(rows.part.table)", "stage = None"),),
+        (MERGE + "no_temporary_table_is_made_or_dropped_once_there_is_one",),
+    ),
+    Protection(
+        "columns of others looked for",
+        ("column waits",),
+        (
+            Edit(
+                "sink/merge.py",
+                'empty = sql.SQL(" AND ").join(_is_gone(column, indexes.get(column)) for column in'
+                " self._columns(rows.part))",
+                'empty = sql.SQL(" AND ").join(_is_gone(column, indexes.get(column)) for column in indexes)',
+            ),
+        ),
+        (MERGE + "a_row_with_a_cell_in_a_column_that_this_sink_has_not_heard_of_is_not_empty",),
+    ),
+    Protection(
+        "progress in the rows' transaction",
+        ("session ends", "commit unanswered", "disk full"),
+        (
+            Edit(
+                "sink/apply.py",
+                "account.advance(self._connection,",
+                "with psycopg.connect(self._connection.info.dsn) as other:\n                account.advance(other,",
+            ),
+        ),
+        (RUN + "a_batch_that_fails_before_its_commit_leaves_neither_rows_nor_progress",),
+    ),
+    Protection(
+        "passing failures tried again",
+        ("deadlock", "time-out", "disk full", "session ends"),
+        (Edit("sink/session.py", "psycopg.OperationalError,  # lost", "# lost"),),
+        (RUN + "a_failure_that_passes_is_tried_again_and_nothing_is_lost",),
+    ),
+    Protection(
+        "rows by key",
+        ("deadlock",),
+        (
+            Edit("sink/stage.py", "FROM {stage} ORDER BY {key}", "FROM {stage}"),
+            Edit("sink/merge.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
+        ),
+        (
+            MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[set]",
+            MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[clear]",
+        ),
+    ),
+    Protection(
+        "tables by name",
+        ("deadlock",),
+        (Edit("sink/rows.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
+        (MERGE + "part_tables_come_in_the_order_of_their_names_whatever_order_entities_came_in",),
+    ),
+    Protection(
+        "partitions by number",
+        ("deadlock",),
+        (Edit("sink/account.py", "sorted(admissions, key=lambda each: each.known.partition)", "list(admissions)"),),
+        (PROGRESS + "partitions_are_advanced_in_their_order_whatever_order_they_came_in",),
+    ),
+    Protection(
+        "read committed",
+        ("zombie sink", "deadlock"),
+        (
+            Edit("sink/target.py", "connection.isolation_level = IsolationLevel.READ_COMMITTED", "pass"),
+            Edit("sink/target.py", "\"SET default_transaction_isolation = 'read committed'\",", ""),
+        ),
+        (SETTINGS + "[transaction_isolation-default_transaction_isolation = 'serializable'-read committed]",),
+    ),
+    Protection(
+        "commits outlive a crash",
+        ("session ends",),
+        (Edit("sink/target.py", "'synchronous_commit', 'on', false)", "'synchronous_commit', 'off', false)"),),
+        (SETTINGS + "[synchronous_commit-synchronous_commit = off-on]",),
+    ),
+    Protection(
+        "no statement time-out of people's",
+        ("time-out",),
+        (Edit("sink/target.py", '"SET statement_timeout = 0",', ""),),
+        (SETTINGS + "[statement_timeout-statement_timeout = '5s'-0]",),
+    ),
+    Protection(
+        "an idle transaction ends",
+        ("zombie sink",),
+        (Edit("sink/target.py", "\"SET idle_in_transaction_session_timeout = '60s'\",", ""),),
+        (SETTINGS + "[idle_in_transaction_session_timeout-idle_in_transaction_session_timeout = 0-1min]",),
+    ),
+    Protection(
+        "nothing before the ledger",
+        ("chunk meets stream", "crash in set-up"),
+        (Edit("sink/target.py", "return row[0] is not None", "return True"),),
+        (RUN + "nothing_is_applied_before_the_ledger_is_there",),
+    ),
+    Protection(
+        "short waits for a new column",
+        ("column waits",),
+        (Edit("sink/registry.py", "retry=retry_if_exception_type(_CLASH)", "retry=retry_if_exception_type(())"),),
+        (RETRY,),
+        r"AssertionError|assert ",
+    ),
+    Protection(
+        "one makes columns at a time",
+        ("column waits",),
+        (Edit("sink/registry.py", "SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))", "SELECT 1"),),
+        (REGISTRY + "many_at_once_make_each_column_once",),
+    ),
+    Protection(
+        "tables looked for",
+        ("target changed",),
+        (Edit("sink/registry.py", "        if gone is not None:\n", "        if False:\n"),),
+        (REGISTRY + "a_target_that_somebody_changed_halts_and_names_it",),
+    ),
+    Protection(
+        "partitions known",
+        ("partitions added",),
+        (Edit("sink/account.py", "    if missing:\n", "    if False:\n"),),
+        (PROGRESS + "a_partition_without_a_row_is_named",),
+    ),
+    Protection(
+        "topic by its id",
+        ("topic recreated",),
+        (Edit("cdc/topic.py", "if state.topic_id != topic_id:", "if False:"),),
+        (KAFKA + "a_topic_made_anew_has_another_id",),
+    ),
+    Protection(
+        "topic's partitions",
+        ("partitions added",),
+        (Edit("cdc/topic.py", "if state.partitions != partitions:", "if False:"),),
+        (KAFKA + "a_topic_that_is_not_as_recorded_halts",),
+    ),
+    Protection(
+        "no compaction",
+        ("compaction",),
+        (Edit("cdc/topic.py", 'if "compact" in state.cleanup_policy:', "if False:"),),
+        (KAFKA + "a_topic_that_is_not_as_recorded_halts",),
+    ),
+    Protection(
+        "no jump over lost records",
+        ("retention gap", "topic recreated"),
+        (Edit("sink/reader.py", '"auto.offset.reset": "error"', '"auto.offset.reset": "earliest"'),),
+        (
+            READER + "a_record_that_is_older_than_the_log_halts_as_a_retention_gap",
+            READER + "an_offset_behind_the_log_s_end_halts_as_another_topic",
+        ),
+    ),
+    Protection(
+        "a deleted topic",
+        ("topic recreated",),
+        (Edit("sink/reader.py", "elif error.code() in _GONE:", "elif False:"),),
+        (READER + "a_topic_that_is_deleted_halts",),
+    ),
+    Protection(
+        "settings of the producer",
+        ("broker down", "bad network"),
+        (Edit("cdc/kafka.py", "{**client, **PRODUCER, **chosen,", "{**PRODUCER, **client, **chosen,"),),
+        (KAFKA + "no_setting_of_the_users_makes_a_delivery_less_certain",),
+    ),
+    Protection(
+        "settings of the consumer",
+        ("rebalance storm", "offsets reset"),
+        (Edit("sink/reader.py", "**client, **CONSUMER,", "**CONSUMER, **client,"),),
+        (KAFKA + "no_setting_of_the_users_makes_a_delivery_less_certain",),
+    ),
+    Protection(
+        "rests are short whatever the clock says",
+        ("clock jump",),
+        (Edit("sink/pace.py", "return min(max(took * share, _LEAST_CYCLE - took), _LONGEST)", "return took * share"),),
+        ("tests/sink/test_pace.py::test_a_sink_rests_the_longer_the_older_what_it_applies",),
+    ),
+    Protection(
+        "latencies beyond all bounds",
+        ("clock jump",),
+        (
+            Edit(
+                "sink/latency.py",
+                "min(bisect_left(BOUNDS, milliseconds), len(BOUNDS) - 1)",
+                "bisect_left(BOUNDS, milliseconds)",
+            ),
+        ),
+        ("tests/sink/test_latency.py::test_a_clock_that_is_behind_and_a_time_beyond_all_bounds_are_counted",),
+        "IndexError",
+    ),
+)

@@ -1,0 +1,66 @@
+"""The list of protections fits the code, the tests and the page; `make protections` shows that each is needed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from tests.protections.every import PROTECTIONS
+from tests.protections.matrix import LINES, table
+from tests.protections.protection import ROOT, Edit, Protection
+
+PAGE = ROOT / "docs" / "reliability.md"
+
+
+def name_of(protection: Protection) -> str:
+    return protection.name
+
+
+def test_each_protection_has_a_name_of_its_own() -> None:
+    names = [each.name for each in PROTECTIONS]
+    assert not [name for name in names if names.count(name) > 1]
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS, ids=name_of)
+def test_what_is_switched_off_stands_once_in_the_code_and_leaves_code(protection: Protection) -> None:
+    texts: dict[str, str] = {}
+    for edit in protection.edits:
+        texts[edit.path] = edit.applied(texts.get(edit.path) or (ROOT / edit.path).read_text())
+    for path, text in texts.items():
+        assert text != (ROOT / path).read_text()
+        if path.endswith(".py"):
+            ast.parse(text, path)
+
+
+def test_each_test_that_shows_a_protection_exists() -> None:
+    for test in chain.from_iterable(each.tests for each in PROTECTIONS):
+        path, _, name = test.partition("::")
+        function = re.sub(r"\[.*", "", name, flags=re.DOTALL)
+        assert f"def {function}(" in (ROOT / path).read_text(), test
+
+
+def test_each_line_of_the_matrix_has_a_protection_or_a_reason_why_it_has_none() -> None:
+    kept = set(chain.from_iterable(each.keeps for each in PROTECTIONS))
+    assert not [line.name for line in LINES if (line.name in kept) == bool(line.reason)]
+    assert not kept - {line.name for line in LINES}
+
+
+def test_the_page_on_reliability_shows_the_matrix_as_it_is() -> None:
+    shown = table(PROTECTIONS)
+    assert shown in PAGE.read_text(), "put there what `.venv/bin/python -m tests.protections.prove --table` prints"
+
+
+def test_an_edit_that_has_no_place_or_two_is_refused() -> None:
+    edit = Edit("x", "old", "new")
+    assert edit.applied("an old one") == "an new one"
+    for text in ("none", "old and old"):
+        with pytest.raises(ValueError, match="places"):
+            edit.applied(text)
+
+
+def test_the_page_is_where_it_is_looked_for() -> None:
+    assert Path(PAGE).exists()
