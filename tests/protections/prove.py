@@ -44,7 +44,7 @@ def unseen(protection: Protection, cases: Sequence[Case]) -> str | None:
     for test in map(function_of, protection.tests):
         said = [case.said for case in cases if case.test == test and case.said is not None]
         if not said:
-            return f"{test} passes without the protection" if cases else "pytest did not come to its end"
+            return f"{test} passes without the protection"
         other = next((each for each in said if re.match(protection.fails_by, each) is None), None)
         if other is not None:
             return f"{test} fails by something else: {other[:300]}"
@@ -66,7 +66,8 @@ def show(protection: Protection, with_it: Sequence[Case], copies: SimpleQueue[Sc
         amiss = unwell(protection, with_it)
         if amiss is None:
             with copy.without(protection.edits):
-                amiss = unseen(protection, copy.run(protection.tests))
+                cases = copy.run(protection.tests)
+                amiss = unseen(protection, cases) if cases else f"pytest came to no end: {copy.output}"
     finally:
         copies.put(copy)
     verdict = "shown" if amiss is None else f"NOT SHOWN: {' '.join(amiss.split())}"
@@ -80,6 +81,8 @@ def prove(protections: Sequence[Protection], jobs: int) -> list[str]:
         copies: SimpleQueue[Scratch] = SimpleQueue()
         first = stack.enter_context(scratch())
         with_it = first.run(test for each in protections for test in each.tests)
+        if not with_it:
+            raise SystemExit(f"pytest came to no end: {first.output}")
         copies.put(first)
         for _ in range(jobs - 1):
             copies.put(stack.enter_context(scratch()))

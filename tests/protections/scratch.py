@@ -53,23 +53,29 @@ class Scratch:
             for path, text in before.items():
                 _write(path, text)
 
+    @property
+    def output(self) -> str:
+        """The end of what pytest said in the last run."""
+        return (self._root / "output.txt").read_text(errors="replace")[-400:]
+
     def run(self, tests: Iterable[str]) -> list[Case]:
         """Run these tests over the copy: no case if pytest itself fails, or takes too long."""
         self._report.unlink(missing_ok=True)
         names = sorted(set(tests))
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line"]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=line"]
         options = [f"--timeout={SECONDS}", f"--junitxml={self._report}"]
         # What a test starts has to find the copy, too, and not what is installed.
         environment = {**os.environ, "PYTHONPATH": str(self._root), "WIDEBEAM_LAB": _lab()}
-        process = subprocess.Popen(
-            [*command, *options, *names], cwd=self._root, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            process.wait(SECONDS * (1 + len(names)))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with (self._root / "output.txt").open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *options, *names], cwd=self._root, env=environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+            try:
+                process.wait(SECONDS * (1 + len(names)))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         return _cases(self._report) if self._report.exists() else []
 
 
