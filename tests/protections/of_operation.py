@@ -12,6 +12,11 @@ PREPARE: Final = "tests/widebeam/test_prepare.py::test_"
 DROP: Final = "tests/widebeam/test_drop.py::test_"
 CONFIG: Final = "tests/widebeam/test_config.py::test_"
 REWIND: Final = "tests/sink/test_rewind.py::test_"
+FOLLOW: Final = "tests/widebeam/test_follow.py::test_"
+LOSSY: Final = FOLLOW + "a_failover_that_may_have_lost_what_was_taken_halts_and_nothing_is_adopted"
+DIRECT: Final = "tests/cdc/test_direct.py::test_"
+JOIN: Final = "tests/snapshot/test_join.py::test_"
+QUARANTINE: Final = "tests/widebeam/test_quarantine.py::test_"
 LOG: Final = "tests/widebeam/test_log.py::test_"
 GIVES_UP: Final = r"Failed: Timeout|AssertionError|assert |Failed: DID NOT RAISE"
 
@@ -181,5 +186,123 @@ OPERATION: Final = (
             ),
         ),
         (LOG + "what_looks_like_a_password_is_struck_out",),
+    ),
+    Protection(
+        "nothing was applied beyond a failover",
+        ("other incarnation",),
+        (Edit("widebeam/failover.py", "    if seen >= switch:\n", "    if False:\n"),),
+        (LOSSY,),
+    ),
+    Protection(
+        "nothing was read beyond a failover",
+        ("other incarnation",),
+        (Edit("widebeam/failover.py", "if not _covered(target, connector):", "if False:"),),
+        (LOSSY,),
+    ),
+    Protection(
+        "the slot came along",
+        ("other incarnation", "slot gone"),
+        (Edit("widebeam/failover.py", "    if state is None:\n", "    if False:\n"),),
+        (LOSSY,),
+        r"Failed: DID NOT RAISE|AttributeError",
+    ),
+    Protection(
+        "only a later timeline of the same system",
+        ("other incarnation",),
+        (Edit("widebeam/failover.py", "slot.check_incarnation(found.incarnation, now)\n", "pass\n"),),
+        (FOLLOW + "another_history_is_never_followed",),
+    ),
+    Protection(
+        "acknowledged cut at a failover",
+        ("other incarnation", "slot ahead"),
+        (
+            Edit(
+                "widebeam/failover.py",
+                "least(coalesce(acknowledged, cutoff), %s::pg_lsn)",
+                "greatest(acknowledged, %s::pg_lsn)",
+            ),
+        ),
+        (FOLLOW + "a_failover_is_followed_and_what_was_acknowledged_beyond_the_switch_point_is_cut",),
+    ),
+    Protection(
+        "locks within a bound",
+        ("column waits", "crash in set-up"),
+        (Edit("cdc/patience.py", 'f"{seconds * 1000:.0f}ms") for session', '"0") for session'),),
+        ("tests/cdc/test_patience.py::test_a_session_has_its_own_limit_again",),
+    ),
+    Protection(
+        "no sink while attached rows are read",
+        ("partition attached",),
+        (Edit("snapshot/attached.py", "ORDER BY partition FOR UPDATE) AS locked", "ORDER BY partition) AS locked"),),
+        ("tests/widebeam/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
+    ),
+    Protection(
+        "no sink while a retry reads",
+        ("unplaceable",),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "ORDER BY partition FOR UPDATE) AS locked",
+                "ORDER BY partition) AS locked",
+            ),
+        ),
+        (QUARANTINE + "no_sink_advances_while_the_source_is_read",),
+    ),
+    Protection(
+        "a retry waits for writers",
+        ("unplaceable",),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py", "truth.await_writers(self._source, self._names, self._patience)", "pass"
+            ),
+        ),
+        (QUARANTINE + "it_waits_for_whoever_has_written_and_is_not_visible_yet",),
+    ),
+    Protection(
+        "a joining table's writers are waited for",
+        ("chunk meets stream",),
+        (Edit("cdc/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),
+        (JOIN + "a_table_that_is_being_written_to_is_published_only_when_its_writers_are_done",),
+    ),
+    Protection(
+        "delivered when applied",
+        ("death between acks", "session ends"),
+        (
+            Edit(
+                "cdc/direct.py",
+                "log.used_bytes += len(value)\n",
+                "log.used_bytes += len(value)\n            self.done.append(token)\n",
+            ),
+        ),
+        (DIRECT + "a_record_is_delivered_when_its_sink_has_applied_it",),
+    ),
+    Protection(
+        "memory pushes back",
+        ("large transaction", "session ends"),
+        (
+            Edit(
+                "cdc/direct.py", "if log.used_bytes and log.used_bytes + len(value) > log.capacity_bytes:", "if False:"
+            ),
+        ),
+        (DIRECT + "a_full_log_pushes_back_until_something_is_applied",),
+    ),
+    Protection(
+        "a dead sink ends capture's run",
+        ("part fails",),
+        (Edit("cdc/direct.py", "if self._log.failure is not None:", "if False:"),),
+        (DIRECT + "a_dead_sink_ends_the_publishers_run_and_not_the_next_ones",),
+    ),
+    Protection(
+        "offsets that memory holds",
+        ("log incomplete",),
+        (Edit("cdc/direct.py", "if not lane.base <= offset <= lane.base + len(lane.entries):", "if False:"),),
+        (DIRECT + "an_offset_that_memory_does_not_hold_fails_loudly",),
+        r"Failed: DID NOT RAISE|AssertionError|assert |IndexError|ValueError",
+    ),
+    Protection(
+        "a catalog that is described anew",
+        ("type rewritten", "publication altered"),
+        (Edit("cdc/run.py", "watch.wake()", "pass"),),
+        ("tests/cdc/test_run.py::test_the_catalog_is_looked_at_when_the_stream_describes_a_table_anew",),
     ),
 )
