@@ -24,15 +24,40 @@ OPERATION: Final = (
     Protection(
         "parts start again",
         ("part fails", "capture dies", "backfill dies"),
-        (Edit("widebeam/supervise.py", "self._due[end.part.name] = time.monotonic() + delay", "raise SystemExit(1)"),),
+        (Edit("widebeam/supervise.py", "self._due[end.part.name] = time.monotonic() + pause", "raise SystemExit(1)"),),
         (SUPERVISE + "a_part_that_is_killed_starts_again",),
         r"SystemExit",
     ),
     Protection(
         "the same failure halts",
         ("part fails",),
-        (Edit("widebeam/restarts.py", "if self.same >= MOST:", "if self.same >= MOST * 1000:"),),
-        (SUPERVISE + "only_numbers_differ_is_the_same_failure_and_a_long_run_forgives",),
+        (Edit("widebeam/restarts.py", ">= policy.deaths:", ">= 10**9:"),),
+        (SUPERVISE + "deaths_by_one_cause_give_up_and_only_numbers_differ_is_one_cause",),
+    ),
+    Protection(
+        "progress forgives",
+        ("part fails",),
+        (Edit("widebeam/restarts.py", "if death.progressed or death.ran >= policy.well_after:", "if False:"),),
+        (SUPERVISE + "the_count_starts_anew_with[progress]", SUPERVISE + "the_count_starts_anew_with[a long run]"),
+    ),
+    Protection(
+        "deaths from outside do not count",
+        ("part fails", "capture dies", "backfill dies"),
+        (Edit("widebeam/restarts.py", "if not death.outside and self", "if self"),),
+        (SUPERVISE + "a_kill_from_outside_neither_counts_nor_makes_anything_forgotten",),
+    ),
+    Protection(
+        "hung parts are known",
+        ("part fails",),
+        (Edit("widebeam/pulse.py", "if self._hung_after is not None and", "if False and"),),
+        ("tests/widebeam/test_pulse.py::test_a_work_that_does_not_turn_any_more_hangs",),
+        r"assert |AssertionError|TypeError",
+    ),
+    Protection(
+        "signs of life of servers",
+        ("bad network", "session ends"),
+        (Edit("cdc/session.py", '"widebeam", **ALIVE}', '"widebeam"}'),),
+        ("tests/cdc/test_session.py::test_the_kernel_watches_over_sessions_and_over_the_stream",),
     ),
     Protection(
         "parts drain at SIGTERM",
