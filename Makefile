@@ -5,11 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup demo test fuzz soak lint bench lock clean
-=======
-.PHONY: help setup demo test protections fuzz lint bench lock clean
->>>>>>> c53180f (Switch off each protection in turn and show that its tests fail: a list of 160 in one place, a runner, and the tests that were missing)
+.PHONY: help setup demo test protections fuzz soak lint bench bench-peers lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,11 +42,12 @@ lint: setup ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# -P: a bench is named after the package that it measures, and must not be taken for it.
-bench: setup ## Measure capture, sink and backfill each by itself; one JSON line each
-	$(BIN)/python -P tests/bench/capture.py
-	$(BIN)/python -P tests/bench/sink.py
-	$(BIN)/python -P tests/bench/backfill.py
+# Without ARGS, a bench keeps its figures in docs/performance/ and writes docs/performance.md anew.
+bench: setup ## Measure Widebeam stage by stage; ARGS="--only capture.single_row --rows 200000"
+	@$(BIN)/python -m tests.bench.run $(or $(ARGS),--keep)
+
+bench-peers: setup ## Measure Widebeam and its peers in one run; the last line says which bars hold
+	@$(BIN)/python -m tests.bench.peers $(or $(ARGS),--keep)
 
 lock: ## Choose all versions anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from cdc.session import connect
 from tests.bench import reference
-from tests.bench.pace import steady
-from tests.bench.process import LOOK, Measured, Usage, figures, running, until
+from tests.bench.pace import SHARES, steady
+from tests.bench.process import LOOK, Line, Measured, Meter, running, until
 from tests.bench.stack import Stack
 from widebeam.lab.jars import cache, fetched_jars
 from widebeam.lab.java import java
@@ -123,26 +123,24 @@ class Debezium:
             f"{fetched_jars(LOCK)}/*",
             "org.apache.kafka.connect.cli.ConnectStandalone",
         ]
-        with running([*command, *files], directory / "log") as process:
+        with running("connect", [*command, *files], directory / "log") as process:
             yield process
 
-    def stream(self, slot: str, rows: int) -> dict[str, float]:
+    def stream(self, slot: str, rows: int) -> Line:
         """WAL that lies there -> Kafka, from the slot of that name."""
         return self._until_in_kafka(slot, self.source(slot, "no_data"), rows)
 
-    def snapshot(self, name: str, rows: int, *, schemas: bool = False, **more: str) -> dict[str, float]:
+    def snapshot(self, name: str, rows: int, *, schemas: bool = False, **more: str) -> Line:
         """The table as it is -> Kafka."""
         return self._until_in_kafka(name, self.source(name, "initial_only", **more), rows, schemas=schemas)
 
-    def _until_in_kafka(
-        self, name: str, connector: Mapping[str, str], rows: int, *, schemas: bool = False
-    ) -> dict[str, float]:
+    def _until_in_kafka(self, name: str, connector: Mapping[str, str], rows: int, *, schemas: bool = False) -> Line:
         self.topic(name)
         ends = Ends(self.stack.kafka.bootstrap, name)
         with self.connect(name, connector, schemas=schemas) as process:
-            return _filled(process, ends, rows)
+            return self._filled(process, ends, rows)
 
-    def sink(self, source: str, rows: int, target: str, target_dsn: str) -> dict[str, float]:
+    def sink(self, source: str, rows: int, target: str, target_dsn: str) -> Line:
         """Records of a snapshot that lie in Kafka -> a table of the same shape."""
         url = f"jdbc:postgresql://127.0.0.1:{self.stack.postgres.port}/{target}?reWriteBatchedInserts=true"
         connector = {**SINK, "name": f"sink-{target}", "topics": f"{source}.{TABLE}", "connection.url": url}
@@ -155,9 +153,9 @@ class Debezium:
                 row = session.execute("SELECT count(*) FROM tenant.tbl_data_timeseries").fetchone()
                 return int(row[0]) if row else 0
 
-            return _filled(process, count, rows)
+            return self._filled(process, count, rows)
 
-    def latency(self, low: int, per_second: int, seconds: float) -> dict[str, Any]:
+    def latency(self, low: int, per_second: int, seconds: float) -> Line:
         """Commit -> Kafka, as the broker stamps the records, while an application writes so many rows a second."""
         name = "debezium_latency"
         self.topic(name, **{"message.timestamp.type": "LogAppendTime"})
@@ -166,25 +164,27 @@ class Debezium:
             until(lambda: self._active(name), [process])
             low += steady(self.dsn, low, per_second, seconds / 4)
             until(lambda: ends() > 0, [process])
-            process.began()
-            measured_from, began = time.time(), time.monotonic()
+            meter, measured_from = Meter([process], self.stack.servers), time.time()
             count = steady(self.dsn, low, per_second, seconds)
-            cores = (process.cpu() - process.start_cpu) / (time.monotonic() - began)
-            until(lambda: ends() >= count + round(per_second * seconds / 4), [process])
-            peak = process.peak_mb()
+            cores = meter.cores()
+            ended = until(lambda: ends() >= count + round(per_second * seconds / 4), [process])
+            line = meter.line(count, ended)
         found = sorted(self._delays(name, ends(), measured_from * 1000))
-        shares = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
-        return {
-            "rows_s": per_second,
-            **{key: found[min(len(found) - 1, int(len(found) * share))] for key, share in shares.items()},
-            "cores": round(cores, 3),
-            "peak_mb": peak,
-        }
+        shown = {key: found[min(len(found) - 1, int(len(found) * share))] for key, share in SHARES.items()}
+        kept = {key: line[key] for key in ("peak_mb", "processes", "servers_cpu_us_row")}
+        return {"rows": count, "rows_s": per_second} | shown | {"cores": round(cores, 3)} | kept
+
+    def _filled(self, process: Measured, count: Callable[[], int], rows: int) -> Line:
+        """Rates from the first rows on: the start of the JVM is not counted."""
+        until(lambda: count() > 0, [process])
+        first, meter = count(), Meter([process], self.stack.servers)
+        return meter.line(rows - first, until(lambda: count() >= rows, [process]))
 
     def topic(self, name: str, **config: str) -> None:
         """The topic of the source called `name`."""
-        admin = AdminClient({"bootstrap.servers": self.stack.kafka.bootstrap})
-        admin.create_topics([NewTopic(f"{name}.{TABLE}", PARTITIONS, 1, config=config)])[f"{name}.{TABLE}"].result()
+        self.stack.admin.create_topics([NewTopic(f"{name}.{TABLE}", PARTITIONS, 1, config=config)])[
+            f"{name}.{TABLE}"
+        ].result()
 
     def _active(self, slot: str) -> bool:
         with connect(self.dsn, autocommit=True) as session:
@@ -225,15 +225,6 @@ class Ends:
                 time.sleep(LOOK)
 
 
-def _filled(process: Measured, count: Callable[[], int], rows: int) -> dict[str, float]:
-    """Rates from the first rows on: the start of the JVM is not counted."""
-    began = until(lambda: count() > 0, [process])
-    first = count()
-    process.began()
-    ended = until(lambda: count() >= rows, [process])
-    return figures(rows - first, ended - began, Usage(process.cpu() - process.start_cpu, process.peak_mb()))
-
-
 def _plugins() -> Path:
     """The plugins, unpacked."""
     archives = fetched_jars(LOCK)
@@ -266,4 +257,4 @@ def make_slot(debezium: Debezium, slot: str) -> None:
 
 def fill(debezium: Debezium, rows: int) -> None:
     """Write the rows."""
-    reference.insert(debezium.dsn, 0, rows)
+    reference.write(debezium.dsn, 0, rows)

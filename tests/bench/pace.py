@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from cdc.session import connect
-from tests.bench.reference import INSERT
+from tests.bench.reference import FLEET, INSERT
 
-TRANSACTIONS_S = 100
+TRANSACTIONS_S: Final = 100
+SHARES: Final = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
+"""What is told of latencies."""
 
 
 def steady(dsn: str, low: int, per_second: int, seconds: float) -> int:
@@ -19,6 +22,6 @@ def steady(dsn: str, low: int, per_second: int, seconds: float) -> int:
         for number in range(count):
             time.sleep(max(0.0, began + number / TRANSACTIONS_S - time.monotonic()))
             start = low + number * each
-            session.execute(INSERT, {"low": start, "high": start + each - 1})
+            session.execute(INSERT, [start, start + each, FLEET.ships, FLEET.channels])
             done += each
     return done

@@ -1,140 +1,145 @@
 """Widebeam and its peers, one after the other in one run, on the same servers and rows; the last line is the bars.
 
-python -m tests.bench.peers [--rows N] [--seconds N]
+python -m tests.bench.peers [--rows N] [--seconds N] [--json FILE] [--keep]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from cdc.session import connect
-from tests.bench import debezium, others
-from tests.bench.others import printed
-from tests.bench.ours import Backfilled, Ours, raw_copy, receive
+from tests.bench import backfill, debezium, live, others, page, sink
+from tests.bench.capture import captured
+from tests.bench.limits import recvlogical
+from tests.bench.ours import Ours
+from tests.bench.process import Line
+from tests.bench.quix import quix
+from tests.bench.report import KEPT, Report, reporting
 from tests.bench.stack import Stack, stack
 
-Line = dict[str, Any]
+PACE: Final = 10_000
+"""Rows a second at which latencies are measured."""
+JDBC_SHARE: Final = 3
+"""The JDBC sink gets a third of the rows: it would take a minute."""
+QUIX_ROWS: Final = 200_000
 
 
-def peer(place: Stack, rows: int, seconds: float) -> dict[str, Line]:
-    """Debezium's stages."""
-    found: dict[str, Line] = {}
+def ours(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, Line]:
+    """Our stages, and those of SQL and scripts over the same history."""
+    stage = partial(report.stage, peer="widebeam")
+    found = {
+        "capture": stage(partial(_capture, place, rows), stage="capture"),
+        "sink": stage(partial(sink.fed, place, 4 * rows, sinks=2), stage="sink"),
+        "chain": stage(partial(live.chain, place, rows, 2), stage="chain"),
+        "latency": stage(lambda: live.latency(Ours(place), round(PACE * seconds), PACE), stage="latency"),
+        "backfill": stage(partial(backfill.two_workers, place, rows), stage="backfill"),
+        "one_worker": stage(partial(backfill.one_worker, place, rows), stage="backfill"),
+    }
+    report.stage(partial(live.write_cost, place, min(rows, 50_000)), peer="trigger", stage="write cost")
+    dsn = backfill.History.of(place, rows).dsn
+    migrate = partial(others.row_by_row, place, dsn, rows)
+    found["row_by_row"] = report.stage(migrate, peer="row by row", stage="backfill")
+    report.stage(partial(others.filtered, dsn, rows), peer="INSERT … SELECT FILTER", stage="backfill")
+    report.stage(partial(others.crosstab, dsn, rows), peer="crosstab", stage="backfill")
+    report.stage(partial(quix, place, min(rows, QUIX_ROWS)), peer="quix streams", stage="sink")
+    return found
+
+
+def _capture(place: Stack, rows: int) -> Line:
+    """Beside it pg_recvlogical as a yardstick: no reader in C gets more out of the same slot."""
+    one = Ours(place)
+    kept = one.kept_slot(for_a="yardstick")
+    line = captured(one, rows, lambda: one.write(rows))
+    return line | {"pg_recvlogical": recvlogical(one, kept, rows)}
+
+
+def theirs(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, Line]:
+    """Debezium's stages: it can capture, take a snapshot, and write rows as they are."""
     one = debezium.prepare(place, "peer")
     debezium.make_slot(one, "peer_stream")
     debezium.fill(one, rows)
-    with printed(peer="debezium", stage="capture") as line:
-        line.update(one.stream("peer_stream", rows))
-        found["capture"] = line
-    with printed(peer="debezium", stage="snapshot") as line:
-        line.update(one.snapshot("peer_snapshot", rows))
-        found["snapshot"] = line
-    some = rows // 3
+    some = max(1, rows // JDBC_SHARE)
+    stage = partial(report.stage, peer="debezium")
+    return {
+        "capture": stage(partial(one.stream, "peer_stream", rows), stage="capture"),
+        "snapshot": stage(partial(one.snapshot, "peer_snapshot", rows), stage="snapshot"),
+        "sink": stage(partial(_jdbc_sink, place, one, some), stage="sink"),
+        "latency": stage(partial(_latency, one, rows, seconds), stage="latency"),
+    }
+
+
+def _jdbc_sink(place: Stack, one: debezium.Debezium, some: int) -> Line:
+    """The first rows of a snapshot, with their schemas, which the sink needs."""
     table = debezium.TABLE
     limit = {"snapshot.select.statement.overrides": table,
              f"snapshot.select.statement.overrides.{table}": f"SELECT * FROM {table} LIMIT {some}"}  # fmt: skip
     one.snapshot("peer_rows", some, schemas=True, **limit)
-    with printed(peer="debezium", stage="sink") as line:
-        line.update(one.sink("peer_rows", some, "copied", place.database("copied")))
-        found["sink"] = line
+    return one.sink("peer_rows", some, "copied", place.database("copied"))
+
+
+def _latency(one: debezium.Debezium, rows: int, seconds: float) -> Line:
     debezium.make_slot(one, "debezium_latency")
-    with printed(peer="debezium", stage="latency to Kafka") as line:
-        line.update(one.latency(rows, 10_000, seconds))
-        found["latency"] = line
-    return found
+    return one.latency(rows, PACE, seconds)
 
 
-def ours(place: Stack, rows: int, seconds: float) -> dict[str, Line]:
-    """The same stages of ours."""
-    found: dict[str, Line] = {}
-    one = Ours(place)
-    one.prepare()
-    with connect(one.dsn, autocommit=True) as session:
-        session.execute("SELECT pg_copy_logical_replication_slot(%s, 'ours_kept')", [one.connector.slot])
-    with printed(peer="widebeam", stage="capture") as line:
-        line.update(one.capture(rows))
-        found["capture"] = line
-    with printed(peer="raw receive loop", stage="capture") as line:
-        line.update(receive(one, "ours_kept"))
-        found["receive"] = line
-    with printed(peer="widebeam", stage="sink", sinks=2) as line:
-        line.update(one.sink(2))
-        found["sink"] = line
-    with printed(peer="widebeam", stage="chain", sinks=2) as line:
-        line.update(one.chain(rows, 2))
-        found["chain"] = line
-    with printed(peer="widebeam", stage="latency to wide table") as line:
-        line.update(one.latency(10_000, seconds))
-        found["latency"] = line
-    with printed(peer="trigger", stage="write cost") as line:
-        line.update(others.write_cost(one, 50_000))
-    history = Backfilled(place, rows)
-    with printed(peer="COPY out | COPY in", stage="backfill") as line:
-        line["rows_s"] = round(raw_copy(history.ours.dsn))
-        found["copy"] = line
-    with printed(peer="widebeam", stage="backfill", workers=2) as line:
-        line.update(history.fill(2))
-        found["backfill"] = line
-    dsn = history.ours.dsn
-    with printed(peer="row by row", stage="backfill") as line:
-        line.update(others.row_by_row(dsn, rows, place.log("row_by_row")))
-        found["row_by_row"] = line
-    with printed(peer="INSERT … SELECT FILTER", stage="backfill") as line:
-        line.update(others.filtered(dsn, rows))
-    with printed(peer="crosstab", stage="backfill") as line:
-        line.update(others.crosstab(dsn, rows))
-    with printed(peer="quix streams", stage="sink") as line:
-        line.update(others.quix(place, rows // 10))
-    return found
+class Bar(NamedTuple):
+    """Two figures, and what the first divided by the second has to be at least, or at most."""
+
+    ours: Line
+    theirs: Line
+    figure: str
+    least: float | None = None
+    most: float | None = None
+
+    def judged(self) -> Line:
+        """What it is, what it has to be, whether it holds. A stage that failed is a bar that does not hold."""
+        goal = f">= {self.least}" if self.most is None else f"<= {self.most}"
+        if self.figure not in self.ours or not self.theirs.get(self.figure):
+            return {"value": None, "goal": goal, "holds": False}
+        value = float(self.ours[self.figure]) / float(self.theirs[self.figure])
+        holds = (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        return {"value": round(value, 3), "goal": goal, "holds": holds}
 
 
-def bars(mine: dict[str, Line], theirs: dict[str, Line]) -> dict[str, Line]:
-    """Each bar: what was measured, what it has to be, whether it holds. `goal` is a least value, or most with `<=`."""
-
-    def ratio(one: Line, other: Line, name: str = "rows_s") -> float:
-        return float(one[name]) / float(other[name])
-
-    capture, debezium_capture = mine["capture"], theirs["capture"]
-    least = {
-        "capture_rows_vs_debezium": (ratio(capture, debezium_capture), 6),
-        "capture_rows_vs_raw_receive": (ratio(capture, mine["receive"]), 0.75),
-        "sink_cells_vs_jdbc_sink_rows": (ratio(mine["sink"], theirs["sink"]), 60),
-        "chain_rows_vs_debezium": (
-            ratio(mine["chain"], min(theirs["capture"], theirs["sink"], key=lambda x: x["rows_s"])),
-            12,
-        ),
-        "backfill_rows_vs_debezium_snapshot": (ratio(mine["backfill"], theirs["snapshot"]), 8),
-        "backfill_rows_vs_raw_copy": (ratio(mine["backfill"], mine["copy"]), 0.5),
-        "backfill_rows_vs_row_by_row": (ratio(mine["backfill"], mine["row_by_row"]), 15),
+def bars(mine: Mapping[str, Line], other: Mapping[str, Line]) -> dict[str, Line]:
+    """Each bar of the issue. Debezium's chain is as fast as the slower one of its two halves."""
+    capture, fill = mine["capture"], mine["backfill"]
+    chain = min(other["capture"], other["sink"], key=lambda line: float(line.get("rows_s", 0)))
+    every = {
+        "capture_rows_vs_debezium": Bar(capture, other["capture"], "rows_s", least=6),
+        "capture_cpu_a_row_vs_debezium": Bar(capture, other["capture"], "cpu_us_row", most=1 / 8),
+        "capture_memory_vs_debezium": Bar(capture, other["capture"], "peak_mb", most=1 / 8),
+        "capture_rows_vs_raw_receive": Bar(capture, capture.get("limit", {}), "rows_s", least=0.75),
+        "sink_cells_vs_jdbc_sink_rows": Bar(mine["sink"], other["sink"], "rows_s", least=60),
+        "chain_rows_vs_debezium": Bar(mine["chain"], chain, "rows_s", least=12),
+        "backfill_rows_vs_debezium_snapshot": Bar(fill, other["snapshot"], "rows_s", least=8),
+        "backfill_rows_vs_raw_copy": Bar(fill, fill.get("limit", {}), "rows_s", least=0.5),
+        "backfill_rows_vs_row_by_row": Bar(fill, mine["row_by_row"], "rows_s", least=15),
+        "backfill_memory_vs_row_by_row": Bar(mine["one_worker"], mine["row_by_row"], "peak_mb", most=0.5),
+        "latency_p99_vs_debezium_to_kafka": Bar(mine["latency"], other["latency"], "p99_ms", most=2),
     }
-    most = {
-        "capture_cpu_a_row_vs_debezium": (ratio(capture, debezium_capture, "cpu_us_row"), 1 / 8),
-        "capture_memory_vs_debezium": (ratio(capture, debezium_capture, "peak_mb"), 1 / 8),
-        "backfill_memory_vs_row_by_row": (ratio(mine["backfill"], mine["row_by_row"], "peak_mb"), 0.5),
-        "latency_p99_vs_debezium_to_kafka": (ratio(mine["latency"], theirs["latency"], "p99_ms"), 2),
-    }
-    return {
-        **{
-            name: {"value": round(value, 2), "goal": f">= {goal}", "holds": value >= goal}
-            for name, (value, goal) in least.items()
-        },
-        **{
-            name: {"value": round(value, 3), "goal": f"<= {goal}", "holds": value <= goal}
-            for name, (value, goal) in most.items()
-        },
-    }
+    return {name: bar.judged() for name, bar in every.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=20, help="of the latency's measurement")
+    parser.add_argument("--json", type=Path, help="a file for all lines")
+    parser.add_argument("--keep", action="store_true", help="keep them in docs/performance, and write the page anew")
     given = parser.parse_args()
-    with stack() as place:
-        mine = ours(place, given.rows, given.seconds)
-        theirs = peer(place, given.rows, given.seconds)
-    print(json.dumps({"bars": bars(mine, theirs)}))
+    with reporting(KEPT / "peers.jsonl" if given.keep else given.json) as report:
+        with stack() as place:
+            mine = ours(place, given.rows, given.seconds, report)
+            other = theirs(place, given.rows, given.seconds, report)
+        report.lines.append({"bars": bars(mine, other)})
+    if given.keep:
+        page.write()
+    print(json.dumps(report.lines[-1]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from psycopg import sql
 
 
 def main(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
+    with psycopg.connect(dsn, application_name="row_by_row") as connection:
         ships = [ship for (ship,) in connection.execute("SELECT DISTINCT ship_id FROM tenant.tbl_data_timeseries")]
         days = [
             day for (day,) in connection.execute("SELECT DISTINCT created_time::date FROM tenant.tbl_data_timeseries")

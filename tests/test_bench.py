@@ -1,0 +1,62 @@
+"""The benches run, and say what they should; how fast anything is, is not asked here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+
+from tests.bench import peers, reference
+from tests.bench.report import load
+from tests.bench.run import STAGES, wanted
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_stage_alone_says_rates_costs_memory_and_the_limit(tmp_path: Path) -> None:
+    kept = tmp_path / "lines"
+    command = [sys.executable, "-m", "tests.bench.run", "--only", "backfill.one_worker", "--rows", "4000"]
+    done = subprocess.run(
+        [*command, "--json", str(kept)], capture_output=True, text=True, check=False, cwd=ROOT, timeout=240
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert said == load(kept)
+    about, line = said
+    assert {"date", "commit", "cpu", "cores", "memory_gb", "postgres"} <= about["about"].keys()
+    assert (line["stage"], line["rows"]) == ("backfill.one_worker", 4000)
+    assert all(line[name] > 0 for name in ("rows_s", "seconds", "peak_mb"))
+    assert line["limit"]["rows_s"] > 0
+    assert line["processes"].keys() == {"backfill"}
+    assert line["servers_cpu_us_row"].keys() == {"postgres"}
+
+
+def test_stages_are_chosen_by_name_or_by_the_first_part_of_it() -> None:
+    assert wanted([]) == STAGES
+    assert list(wanted(["capture.updates", "latency"])) == ["capture.updates", *[f"latency.{n}k" for n in (1, 10, 50)]]
+
+
+def test_a_record_and_a_narrow_row_of_the_same_number_are_the_same_reading(database: str) -> None:
+    fleet = reference.Fleet(ships=2, channels=30)
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(reference.DDL)
+        reference.write(database, 0, 3 * fleet.tick_rows, per_transaction=7, fleet=fleet)
+        columns = ", ".join(f"{name}::text" for name in reference.TABLE.columns)
+        found = session.execute(f"SELECT {columns} FROM tenant.tbl_data_timeseries").fetchall()
+    made = [(*wide.values(), *row[1:]) for tick in range(3) for wide, rows in fleet.wide_rows(tick) for row in rows]
+    as_text = {"t": "true", "f": "false"}
+    assert sorted(found, key=str) == sorted((tuple(as_text.get(v, v) for v in row) for row in made), key=str)
+
+
+def test_a_bar_compares_with_its_goal_and_does_not_hold_where_a_stage_failed() -> None:
+    line = {"rows_s": 100, "peak_mb": 10}
+    assert peers.Bar(line, {"rows_s": 10}, "rows_s", least=6).judged() == {"value": 10, "goal": ">= 6", "holds": True}
+    assert not peers.Bar(line, {"peak_mb": 15}, "peak_mb", most=0.5).judged()["holds"]
+    assert peers.Bar({"failed": "x"}, line, "rows_s", least=6).judged() == {
+        "value": None,
+        "goal": ">= 6",
+        "holds": False,
+    }
