@@ -10,12 +10,11 @@ from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
 from sink import account, quarantine, tombstones
-from sink.batch import Batch, Segment
+from sink.batch import Batch
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
-from sink.misfit import Misfit
 from sink.partitions import days_of
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
@@ -28,14 +27,13 @@ from sink.wide import Refused
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _FOLDS: Final = 5
-"""Attempts to fold a segment: at first, when the dictionary was read, when columns are made, widened, one to spare."""
+"""Attempts to fold a batch: at first, when the dictionary was read, when columns are made, widened, one to spare."""
 
 
 @dataclass(slots=True)
 class _Folded:
-    """A segment ready to be merged: rows by part table, in the order in which tables are locked."""
+    """A batch's rows ready to be merged, by part table, in the order in which tables are locked."""
 
-    segment: Segment
     fold: Fold
     parts: list[PartRows]
 
@@ -67,71 +65,65 @@ class Applier:
         """
         if not self._mapping.plain:
             self._prepare_to_interpret(batch)
-        folded = [self._folded(segment) for segment in batch.segments if segment.entries or segment.truncate]
+        folded = self._folded(batch)
         try:
             self._commit(batch, folded)
         except Retyped:
             self._registry.refresh(self._connection)
-            for each in folded:
-                each.parts = spread_all(self._registry.entities, each.fold.tables)
+            folded.parts = spread_all(self._registry.entities, folded.fold.tables)
             self._commit(batch, folded)
         except errors.CheckViolation:  # somebody has dropped a partition; or has a constraint, which is said again
             if self._mapping.partition_by is None:
                 raise
             self._commit(batch, folded, anew=True)
 
-    def _commit(self, batch: Batch, folded: list[_Folded], *, anew: bool = False) -> None:
-        every = [rows for each in folded for rows in each.parts]
-        self._registry.cover(self._connection, lambda: days_of(self._mapping, every), anew=anew)
-        self._merger.prepare(every, self._registry.changes)
-        misfits = batch.misfits + [misfit for each in folded for misfit in each.fold.misfits]
+    def _commit(self, batch: Batch, folded: _Folded, *, anew: bool = False) -> None:
+        self._registry.cover(self._connection, lambda: days_of(self._mapping, folded.parts), anew=anew)
+        self._merger.prepare(folded.parts, self._registry.changes)
         with self._connection.transaction():
+            # Before any lock: a process that is stopped in mid-COPY must not hold up its partitions' next owner.
+            for rows in folded.parts:
+                self._merger.stage(rows)
+            if folded.parts:
+                hit(Failpoint.SINK_STAGED)
             self._registry.hold(self._connection)
             account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
             hit(Failpoint.SINK_ADVANCED)
-            self._before_rows(folded, misfits)
-            for each in folded:
-                for rows in each.parts:
-                    self._merger.upsert(rows)
-                if each.segment.truncate is not None:
-                    self._merger.truncate(self._registry.parts, each.segment.truncate)
-                    hit(Failpoint.SINK_TRUNCATED)
+            self._before_rows(batch, folded.fold)
+            for rows in folded.parts:
+                self._merger.upsert(rows)
+            if batch.truncate is not None:
+                self._merger.truncate(self._registry.parts, batch.truncate)
+                hit(Failpoint.SINK_TRUNCATED)
             hit(Failpoint.SINK_MERGED, self._connection)
         hit(Failpoint.SINK_COMMITTED)
 
-    def _before_rows(self, folded: list[_Folded], misfits: list[Misfit]) -> None:
+    def _before_rows(self, batch: Batch, fold: Fold) -> None:
         """What has to be done before the first wide row is touched, in the order of the locks."""
-        if any(each.segment.truncate is not None for each in folded):
+        if batch.truncate is not None:
             tombstones.void(self._connection, self._mapping.connector)
             hit(Failpoint.SINK_VOIDED)
             self._registry.refresh(self._connection)  # a chunk that was merged just before may have made a table
         else:
-            cells = [
-                cell
-                for each in folded
-                for cell in tombstones.cleared(
-                    self._mapping,
-                    self._registry.entities,
-                    each.fold.tables,
-                    None if self._mapping.plain else each.fold.moments,
-                )
-            ]
+            moments = None if self._mapping.plain else fold.moments
+            cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
             if tombstones.bury(self._connection, self._mapping, cells):
                 hit(Failpoint.SINK_TOMBSTONED)
+        misfits = batch.misfits + fold.misfits
         quarantine.write(self._connection, self._mapping.connector, misfits)
         if misfits:
             hit(Failpoint.SINK_QUARANTINED)
 
-    def _folded(self, segment: Segment) -> _Folded:
+    def _folded(self, batch: Batch) -> _Folded:
         refused: Refused = {}
         for attempt in range(_FOLDS):
-            fold = self._fold(segment, refused)
+            fold = self._fold(batch, refused)
             if self._interpreters.dictionary.missing:
-                self._look_up(segment)
-                fold = self._fold(segment, refused)
+                self._look_up(batch)
+                fold = self._fold(batch, refused)
                 self._interpreters.dictionary.missing.clear()
             if not fold.needs:
-                return _Folded(segment, fold, spread_all(self._registry.entities, fold.tables))
+                return _Folded(fold, spread_all(self._registry.entities, fold.tables))
             if attempt == 0 and self._lookup is not None:  # an entry may have been renamed: that makes no new column
                 self._lookup.refresh(self._connection, registry=self._registry)
                 continue
@@ -140,9 +132,9 @@ class Applier:
                 self._lookup.follow(self._connection, self._registry)
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
-    def _fold(self, segment: Segment, refused: Refused) -> Fold:
+    def _fold(self, batch: Batch, refused: Refused) -> Fold:
         fold = Fold(self._mapping, self._routes, refused, self._interpreters)
-        for entry in segment.entries:
+        for entry in batch.entries:
             if entry.poisoned:
                 fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
             else:
@@ -162,7 +154,7 @@ class Applier:
 
     def _prepare_to_interpret(self, batch: Batch) -> None:
         """Know the tables that have joined meanwhile, and what their ids mean by now."""
-        tables = {entry.changes.table for segment in batch.segments for entry in segment.entries}
+        tables = {entry.changes.table for entry in batch.entries}
         new = any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables)
         # Rows of a table that this sink has had no record of yet can meet those of others in a cell.
         if new or (self._mapping.family is not None and self._mapping.rule.several != "refuse"):
@@ -171,8 +163,8 @@ class Applier:
         if self._lookup is not None:
             self._lookup.follow(self._connection, self._registry)
 
-    def _look_up(self, segment: Segment) -> None:
+    def _look_up(self, batch: Batch) -> None:
         """An id is unknown: its entry was committed before its readings, or with them, so it is visible with them."""
         if self._lookup is not None:
-            xids = {entry.changes.stamp.xid for entry in segment.entries}
+            xids = {entry.changes.stamp.xid for entry in batch.entries}
             self._lookup.refresh(self._connection, xids, self._registry)

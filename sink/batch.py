@@ -1,4 +1,4 @@
-"""A batch: received records, decoded, admitted, and cut where a truncate stands. Pure."""
+"""A batch: received records, decoded and admitted, up to a truncate. Pure."""
 
 from __future__ import annotations
 
@@ -29,16 +29,8 @@ class Entry(NamedTuple):
 
 
 @dataclass(slots=True)
-class Segment:
-    """Changes that are folded together, and the position of the truncate that comes after them, if one does."""
-
-    entries: list[Entry] = field(default_factory=list)
-    truncate: Lsn | None = None
-
-
-@dataclass(slots=True)
 class Batch:
-    """What one target transaction is to apply.
+    """What one target transaction is to apply: `entries`, and then the truncate at that position, if there is one.
 
     `rows` counts narrow rows. `halted_by` is a truncate at which the connector is to stop: it and what comes after
     it are not in the batch. `commits` counts rows by partition and commit time, for the latency.
@@ -49,14 +41,25 @@ class Batch:
     known: Mapping[int, Progress]
     poison: Container[Place] = ()
     admissions: dict[int, Admission] = field(default_factory=dict)
-    segments: list[Segment] = field(default_factory=lambda: [Segment()])
+    entries: list[Entry] = field(default_factory=list)
+    truncate: Lsn | None = None
     misfits: list[Misfit] = field(default_factory=list)
     commits: dict[Place, int] = field(default_factory=dict)
     rows: int = 0
     halted_by: Truncated | None = None
 
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be taken: it ends with a truncate.
+
+        What comes after that one is staged apart, and a sink stages before it takes any lock.
+        """
+        return self.truncate is not None or self.halted_by is not None
+
     def take(self, received: Received) -> None:
         """Take the next record in. One of a partition that is not ours, or that is applied already, is nothing."""
+        if self.over:
+            raise ValueError("a batch takes nothing after a truncate")
         known = self.known.get(received.partition)
         if known is None:
             return
@@ -97,7 +100,7 @@ class Batch:
             case Changes():
                 place = received.partition, received.offset
                 escape = _may_need_escape(received.value)
-                self.segments[-1].entries.append(Entry(record, origin, escape, place in self.poison))
+                self.entries.append(Entry(record, origin, escape, place in self.poison))
                 admission.rows += len(record.rows)
                 admission.cells += len(record.rows)
                 self.rows += len(record.rows)
@@ -105,8 +108,7 @@ class Batch:
                 self.commits[commit] = self.commits.get(commit, 0) + len(record.rows)
             case Truncated():
                 if self.mapping.on_truncate == "apply" and any(map(self.mapping.owns, record.tables)):
-                    self.segments[-1].truncate = record.stamp.position
-                    self.segments.append(Segment())
+                    self.truncate = record.stamp.position
             case Barrier():
                 pass  # its position is in the admission
             case _:

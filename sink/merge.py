@@ -12,7 +12,6 @@ from typing import Final
 
 from psycopg import sql
 
-from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from sink import tables
 from sink.layout import LSN_COLUMN
@@ -30,7 +29,8 @@ _names: Final = count(1)
 class Merger:
     """Merges into the wide tables over one connection, which is in autocommit.
 
-    Call `prepare` outside a transaction, and then inside one `upsert` or `fill`, table by table in name order.
+    Call `prepare` outside a transaction, and then inside one `stage` for all rows; then take locks, and call `upsert`
+    or `fill` for each table, in name order.
     """
 
     def __init__(self, connection: Connection, mapping: Mapping) -> None:
@@ -38,7 +38,8 @@ class Merger:
         self._mapping = mapping
         self._stages: dict[str, Stage] = {}
         self._overflows: dict[str, Overflow] = {}
-        self._used: set[str] = set()
+        self._staged: set[str] = set()
+        self._merged: set[str] = set()
         self._changes = 0
 
     def prepare(self, batch: Iterable[PartRows], changes: int = 0) -> None:
@@ -46,7 +47,8 @@ class Merger:
 
         `changes` is how often columns were widened or renamed: staging tables from before that are no good.
         """
-        self._used.clear()
+        self._staged.clear()
+        self._merged.clear()
         if changes != self._changes:
             for old in self._stages.values():
                 old.drop()
@@ -66,34 +68,47 @@ class Merger:
                     self._connection, self._mapping, rows.part, rows.over, f"{stage.name}_over"
                 )
 
-    def upsert(self, rows: PartRows) -> None:
-        """The stream's rows: what is set wins, what is cleared goes, `_lsn` is the change's. Empty rows are deleted."""
-        stage = self._stages[rows.part.table]
-        if rows.copies:
-            self._stage(stage, rows)
-            hit(Failpoint.SINK_STAGED)
-            self._connection.execute(stage.upsert)
-        over = self._overflows[rows.part.table] if rows.over_lines else None
-        if over is not None:
-            self._empty(over.name)
-            self._write(over.copy, rows.over_lines)
-            over.set()
-        if rows.clear_lines:
-            self._clear(stage, rows)
-        if over is not None:
-            over.clear(self._columns(rows.part))
+    def stage(self, rows: PartRows) -> None:
+        """COPY rows into the staging tables, in the transaction that merges them; more may come after.
 
-    def fill(self, rows: PartRows) -> None:
-        """A chunk's rows (rule M): only cells that are NULL are filled, and the `_lsn` of a row that exists stays."""
-        if rows.copies:
-            stage = self._stages[rows.part.table]
-            self._stage(stage, rows)
-            hit(Failpoint.BACKFILL_STAGED)
-            self._connection.execute(stage.fill)
+        That touches nothing that anybody else wants. A process that is stopped in the middle of a COPY stays there,
+        whatever time limits the server has: so whoever stages before he takes locks holds nobody up by that.
+        """
+        stage = self._stages[rows.part.table]
+        for columns, lines in rows.copies:
+            self._write(stage.name, stage.copy(columns), lines)
         if rows.over_lines:
             over = self._overflows[rows.part.table]
-            self._empty(over.name)
-            self._write(over.copy, rows.over_lines)
+            self._write(over.name, over.copy, rows.over_lines)
+        if rows.clear_lines:
+            self._write(stage.clears_name, stage.copy_clears, rows.clear_lines)
+
+    def upsert(self, rows: PartRows) -> None:
+        """The stream's rows, which were staged: what is set wins, what is cleared goes, `_lsn` is the change's.
+
+        Rows that end empty are deleted.
+        """
+        stage, over = self._stages[rows.part.table], self._overflows.get(rows.part.table)
+        members = over is not None and self._take(over.name)
+        if self._take(stage.name):
+            self._connection.execute(stage.upsert)
+        if over is not None and members:
+            over.set()
+        if self._take(stage.clears_name):
+            self._clear(stage, rows)
+        if over is not None and members:
+            over.clear(self._columns(rows.part))
+
+    def fill(self, part: Part) -> None:
+        """A chunk's rows, which were staged (rule M): only cells that are NULL are filled, and a row keeps its `_lsn`.
+
+        All that was staged for a part goes in one statement, in the order of the wide key: that is what keeps a chunk
+        of any size from deadlocks with sinks.
+        """
+        stage, over = self._stages[part.table], self._overflows.get(part.table)
+        if self._take(stage.name):
+            self._connection.execute(stage.fill)
+        if over is not None and self._take(over.name):
             over.fill()
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
@@ -104,26 +119,26 @@ class Merger:
                 statement.format(tables.relation(part), sql.Identifier(LSN_COLUMN)), [str(position)]
             )
 
-    def _stage(self, stage: Stage, rows: PartRows) -> None:
-        self._empty(stage.name)
-        for columns, lines in rows.copies:
-            self._write(stage.copy(columns), lines)
-
-    def _empty(self, name: str) -> None:
+    def _write(self, name: str, copy: bytes, lines: list[str]) -> None:
         """A staging table is empty at the start of a transaction, not when it is used again in one."""
-        if name in self._used:
+        if name in self._merged:
             self._connection.execute(sql.SQL("DELETE FROM {}").format(temporary(name)))
-        self._used.add(name)
-
-    def _write(self, copy: bytes, lines: list[str]) -> None:
+            self._merged.remove(name)
+        self._staged.add(name)
         with self._connection.cursor().copy(copy) as target:
             for start in range(0, len(lines), _WRITE_AT_ONCE):
                 target.write("".join(lines[start : start + _WRITE_AT_ONCE]))
 
+    def _take(self, name: str) -> bool:
+        """Is there anything in a staging table that is not merged yet? From here on it is."""
+        if name not in self._staged:
+            return False
+        self._staged.remove(name)
+        self._merged.add(name)
+        return True
+
     def _clear(self, stage: Stage, rows: PartRows) -> None:
         """Delete the rows that end without a cell; clear the cells of the others."""
-        self._empty(stage.clears_name)
-        self._write(stage.copy_clears, rows.clear_lines)
         parts: dict[str, sql.Composable] = {
             "wide": tables.relation(rows.part),
             "gone": temporary(stage.clears_name),

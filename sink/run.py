@@ -176,7 +176,7 @@ class Sink:
         batch = Batch(self._settings.mapping, self._settings.decode, self._known, poison)
         for taken, each in enumerate(received, 1):
             batch.take(each)
-            if batch.halted_by is not None or batch.rows >= self._settings.batch_rows:
+            if batch.over or batch.rows >= self._settings.batch_rows:
                 return batch, taken
         return batch, len(received)
 

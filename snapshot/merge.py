@@ -30,6 +30,16 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _ROWS_AT_ONCE: Final = 50_000
 """Wide rows that are spread at once: a line may be much longer than its one cell, for the NULLs in it."""
 
+_STAGINGS: Final = 3
+"""Attempts to stage a chunk before its row in the ledger is locked, while the stream clears cells of it."""
+
+_HURRY: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+"""Between two statements that hold locks there is nothing to be done: who stands still there is to let go."""
+
+
+class _Cleared(Exception):
+    """The stream has cleared a cell of the chunk since its tombstones were read."""
+
 
 class Tombstone(NamedTuple):
     """A cell that the stream cleared before its chunk was merged: where the registry and a fold have it."""
@@ -51,37 +61,79 @@ class ChunkMerger:
         """Merge all pieces in one transaction and say so in the ledger; False when the chunk is not open any more.
 
         From the lock on the ledger's row on, no sink can write a tombstone of this chunk, and the tombstones are read
-        in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
+        (again) in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
         """
-        try:
-            return self._merge(chunk, reading, began)
-        except Retyped:  # before anything was read of it
-            self._registry.refresh(self._target)
-            return self._merge(chunk, reading, began)
+        if not reading.whole:
+            try:
+                return self._merge_pieces(chunk, reading, began)
+            except Retyped:  # before anything was read of it
+                self._registry.refresh(self._target)
+                return self._merge_pieces(chunk, reading, began)
+        piece = next(reading.pieces)
+        counts = piece.rows, piece.cells
+        for _ in range(_STAGINGS):
+            try:
+                return self._merge_whole(chunk, reading, piece, counts, began)
+            except _Cleared:
+                continue
+            except Retyped:
+                self._registry.refresh(self._target)
+        return self._merge_pieces(chunk, reading._replace(pieces=iter([piece])), began)
 
-    def _merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
-        entities = self._registry.entities
-        self._registry.cover(self._target, lambda: for_all_parts(entities, reading.entities))
-        self._merger.prepare(self._parts(reading.entities), self._registry.changes)
-        connector, rows, cells = self._mapping.connector, 0, 0
+    def _merge_whole(
+        self, chunk: Chunk, reading: Reading, piece: ChunkFold, counts: tuple[int, int], began: float
+    ) -> bool:
+        """Staged before any lock is taken, so that nobody waits for that. Raises _Cleared, Retyped."""
+        self._prepare(reading.entities)
         with self._target.transaction():
-            self._registry.hold(self._target)
-            if not ledger.lock(self._target, connector, chunk.number):
-                hit(Failpoint.BACKFILL_VOIDED)
+            known = self._tombstones(chunk)
+            parts = self._stage(piece, known)
+            self._target.execute(_HURRY)
+            if not self._lock(chunk):
                 return False
-            hit(Failpoint.BACKFILL_LOCKED)
+            if self._tombstones(chunk) != known:
+                raise _Cleared
+            self._fill(piece, parts)
+            self._mark(chunk, *counts, began)
+        hit(Failpoint.BACKFILL_COMMITTED)
+        return True
+
+    def _merge_pieces(self, chunk: Chunk, reading: Reading, began: float) -> bool:
+        """Too large to be staged as one, or cleared in too often. Raises Retyped."""
+        rows = cells = 0
+        self._prepare(reading.entities)
+        with self._target.transaction():
+            if not self._lock(chunk):
+                return False
             tombstones = self._tombstones(chunk)
             for piece in reading.pieces:
                 rows, cells = rows + piece.rows, cells + piece.cells
-                self._fill(piece, tombstones)
+                self._fill(piece, self._stage(piece, tombstones))
                 del piece  # before the next one is made: both would not fit
-            self._forget_tombstones(chunk)
-            seconds = monotonic() - began
-            hit(Failpoint.BACKFILL_MERGED)
-            ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
-            hit(Failpoint.BACKFILL_MARKED, self._target)
+            self._mark(chunk, rows, cells, began)
         hit(Failpoint.BACKFILL_COMMITTED)
         return True
+
+    def _prepare(self, entities: Dict[str, set[str]]) -> None:
+        """Partitions and staging tables for the rows of these entities, and their days."""
+        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
+        self._merger.prepare(self._parts(entities), self._registry.changes)
+
+    def _lock(self, chunk: Chunk) -> bool:
+        """Nobody writes a tombstone of this chunk from here on; False when the chunk is not open any more."""
+        self._registry.hold(self._target)
+        if not ledger.lock(self._target, self.connector, chunk.number):
+            hit(Failpoint.BACKFILL_VOIDED)
+            return False
+        hit(Failpoint.BACKFILL_LOCKED)
+        return True
+
+    def _mark(self, chunk: Chunk, rows: int, cells: int, began: float) -> None:
+        self._forget_tombstones(chunk)
+        seconds = monotonic() - began
+        hit(Failpoint.BACKFILL_MERGED)
+        ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+        hit(Failpoint.BACKFILL_MARKED, self._target)
 
     @property
     def connector(self) -> str:
@@ -105,8 +157,7 @@ class ChunkMerger:
         with the days of their rows where the wide tables are partitioned.
         Raises Retyped when columns changed meanwhile.
         """
-        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
-        self._merger.prepare(self._parts(entities), self._registry.changes)
+        self._prepare(entities)
         rows = cells = 0
         with self._target.transaction():
             self._registry.hold(self._target)
@@ -115,31 +166,39 @@ class ChunkMerger:
                     return
                 for piece in reading.pieces:
                     rows, cells = rows + piece.rows, cells + piece.cells
-                    self._write(piece, self._merger.upsert)
+                    for part_rows in self._stage(piece, ()):
+                        self._merger.upsert(part_rows)
+                    quarantine.write(self._target, self.connector, piece.misfits)
                     del piece  # before the next one is made: both would not fit
             self._forget_tombstones(chunk)
             seconds = monotonic() - began
             ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
 
-    def _fill(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
-        """Fill in what the stream has not cleared."""
-        self._bury(piece, tombstones)
-        self._write(piece, self._merger.fill)
+    def _stage(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> list[PartRows]:
+        """Stage what the stream has not cleared; the part tables, without their rows, in the order of their locks.
 
-    def _write(self, piece: ChunkFold, write: Callable[[PartRows], None]) -> None:
-        """Write entity by entity, in the order in which tables are locked, and some rows at a time."""
-        # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
-        found = [
-            (self._registry.entities[each], rows)
-            for each, rows in piece.tables.items()
-            if each in self._registry.entities
-        ]
-        for entity, rows in sorted(found, key=lambda pair: min(part.table for part in pair[0].parts.values())):
+        Some rows at a time are spread, and all of a table's are staged before any of them is merged: else a chunk
+        would come back to a table that it has locked rows of, behind those of another one.
+        """
+        self._bury(piece, tombstones)
+        parts: dict[str, PartRows] = {}
+        for each, rows in piece.tables.items():
+            entity = self._registry.entities.get(each)
             left = iter(rows.items())
-            while some := dict(islice(left, _ROWS_AT_ONCE)):
-                for part_rows in sorted(spread(entity, some), key=lambda each: each.part.table):
-                    write(part_rows)
-        quarantine.write(self._target, self._mapping.connector, piece.misfits)
+            # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
+            while entity is not None and (some := dict(islice(left, _ROWS_AT_ONCE))):
+                for part_rows in spread(entity, some):
+                    self._merger.stage(part_rows)
+                    parts.setdefault(part_rows.part.table, PartRows(part_rows.part))
+        if parts:
+            hit(Failpoint.BACKFILL_STAGED)
+        return [parts[table] for table in sorted(parts)]
+
+    def _fill(self, piece: ChunkFold, parts: Iterable[PartRows]) -> None:
+        """Fill in what is staged."""
+        for each in parts:
+            self._merger.fill(each.part)
+        quarantine.write(self._target, self.connector, piece.misfits)
 
     def _parts(self, entities: Iterable[str]) -> list[PartRows]:
         """Every part table of these entities, with all of its columns: what there may be to stage."""
@@ -160,18 +219,18 @@ class ChunkMerger:
             elif row is not None and row.over is not None:
                 row.over.pop(stone.key, None)
 
-    def _tombstones(self, chunk: Chunk) -> list[Tombstone]:
+    def _tombstones(self, chunk: Chunk) -> set[Tombstone]:
         single = self._mapping.layout == "single"
         found = self._target.execute(
             'SELECT entity, "time", key FROM widebeam.tombstones WHERE connector = %s AND chunk = %s',
             [self._mapping.connector, chunk.number],
         )
-        return [
+        return {
             Tombstone(
                 ALL if single else entity, tuple(json.loads(entity) if single else []) + tuple(json.loads(time)), key
             )
             for entity, time, key in found
-        ]
+        }
 
     def _forget_tombstones(self, chunk: Chunk) -> None:
         self._target.execute(

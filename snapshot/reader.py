@@ -44,13 +44,14 @@ class Stopped(Exception):
 
 
 class Reading(NamedTuple):
-    """A chunk as it was read: the identities of all entities in it, and its folded pieces.
+    """A chunk as it was read: the identities of all entities in it, and its folded pieces; `whole`: it is one piece.
 
     Where wide tables are partitioned by time, `entities` has the days of their rows, too; else nothing.
     """
 
     entities: dict[str, set[str]]
     pieces: Iterator[ChunkFold]
+    whole: bool = True
 
 
 class ChunkReader:
@@ -101,7 +102,7 @@ class ChunkReader:
             if whole:
                 open_snapshot.close()
             hit(Failpoint.BACKFILL_READ)
-            yield Reading(entities, iter([fold]) if whole else self._again(chunk, stop, most_bytes))
+            yield Reading(entities, iter([fold]) if whole else self._again(chunk, stop, most_bytes), whole)
 
     def _note(self, fold: ChunkFold, entities: dict[str, set[str]]) -> None:
         """Who is in the fold, and when."""

@@ -67,6 +67,9 @@ def connect(dsn: str) -> Connection:
 
 def _connect_all(settings: BackfillSettings, stack: ExitStack) -> Sessions:
     target = stack.enter_context(connect(settings.target_dsn))
+    # A worker that stands still while it holds locks, or whose machine is gone, must not hold up the sinks for ever.
+    # (In a chunk that comes in pieces it may be busy for long between two statements.)
+    target.execute("SET idle_in_transaction_session_timeout = '10min'")
     primary = stack.enter_context(connect(settings.source_dsn))
     standby = None if settings.standby_dsn is None else stack.enter_context(connect(settings.standby_dsn))
     return Sessions(target, primary, standby or primary)

@@ -42,7 +42,9 @@ class Table:
         self.merger.prepare(parts)
         with self.target.transaction():
             for part in parts:
-                getattr(self.merger, how)(part)
+                self.merger.stage(part)
+            for part in parts:
+                self.merger.upsert(part) if how == "upsert" else self.merger.fill(part.part)
 
     def read(self, *keys):
         columns = ", ".join(f'"{key}"::text' for key in keys)
@@ -105,6 +107,7 @@ def test_a_staging_table_used_twice_in_one_transaction_is_empty_the_second_time(
     table.merger.prepare([*first, *second, *third])
     with table.target.transaction():
         for part in (*first, *second, *third):
+            table.merger.stage(part)
             table.merger.upsert(part)
     assert table.read("a") == []
 

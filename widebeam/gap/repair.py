@@ -120,6 +120,7 @@ class RangeRepair:
         if not self._close(chunk, look.found.rows, len(look.differing), began):
             return
         for part_rows in spread_all(self._registry.entities, fold.tables):
+            self._merger.stage(part_rows)
             self._merger.upsert(part_rows)
         quarantine.write(self._target, self._mapping.connector, misfits)
         hit(Failpoint.REPAIR_MERGED)

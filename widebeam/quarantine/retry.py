@@ -178,6 +178,7 @@ class Retry:
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         tombstones.bury(self._target, self._mapping, cells)
         for part_rows in spread_all(self._registry.entities, fold.tables):
+            self._merger.stage(part_rows)
             self._merger.upsert(part_rows)
         self._close(cases, rows, fold)
 
