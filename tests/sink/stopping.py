@@ -1,0 +1,54 @@
+"""A sink that stops itself (SIGSTOP) in the middle of its first COPY, in a process of its own: DSN, its record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from cdc.envelope import decode
+from cdc.transport import Received
+from sink import account
+from sink.apply import Applier
+from sink.batch import Batch
+from sink.merge import Merger
+from sink.registry import Registry
+from sink.target import open_target
+from tests.sink.conftest import MAPPING
+
+FENCED = 7
+
+
+def _stop_in_copy(merger: Merger) -> None:
+    write = merger._write
+
+    def stopping(name: str, copy: bytes, lines: list[str]) -> None:
+        with merger._connection.cursor().copy(copy) as target:
+            target.write(lines[0])
+            merger._connection.pgconn.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        merger._merged.add(name)  # so that it is emptied
+        merger._write = write  # type: ignore[method-assign]
+        write(name, copy, lines)
+
+    merger._write = stopping  # type: ignore[method-assign]
+
+
+def main(dsn: str, record: str) -> int:
+    """Apply the record at offset 0 of partition 0; FENCED if somebody else did."""
+    with open_target(dsn, "stopping") as session:
+        registry = Registry(MAPPING)
+        registry.refresh(session)
+        batch = Batch(MAPPING, decode, {0: account.load(session, "ships", [0])[0].progress})
+        batch.take(Received(0, 0, None, record.encode(), 1))
+        applier = Applier(session, MAPPING, registry)
+        _stop_in_copy(applier._merger)
+        try:
+            applier.apply(batch)
+        except account.Fenced:
+            return FENCED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
