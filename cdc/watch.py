@@ -16,12 +16,15 @@ import psycopg
 
 from cdc import publication
 from cdc.halt import Halt
-from cdc.session import connect
+from cdc.session import BOUNDED, connect
 from cdc.standby import CaptureSettings
 
 log = logging.getLogger(__name__)
 
 _SOON: Final = 0.5  # seconds
+
+_FAREWELL: Final = 1.0
+"""Seconds that a look gets to come to its end. One that hangs in a silent server is left to the end of the process."""
 
 
 class Watch:
@@ -42,7 +45,7 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stopped = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(_FAREWELL)
 
     def wake(self) -> None:
         """Look now."""
@@ -70,9 +73,7 @@ class Watch:
     def _look(self) -> bool:
         """One look; True if another one is due soon."""
         settings = self._settings
-        with connect(
-            settings.source_dsn, autocommit=True, application_name="widebeam-watch", connect_timeout=5
-        ) as connection:
+        with connect(settings.source_dsn, autocommit=True, **BOUNDED, application_name="widebeam-watch") as connection:
             connection.execute("SET statement_timeout = '5s'")
             if settings.survey is not None:
                 return settings.survey(connection)

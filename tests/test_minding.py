@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
 import shlex
 import signal
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -33,15 +37,51 @@ def gate(pipeline: Pipeline) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """Systemd's end of the service's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(str(tmp_path / "notify"))
+        one.settimeout(60)
+        yield one
+
+
+def asked(port: int, path: str) -> tuple[int, dict[str, object]] | None:
+    """What the run answers; None while nobody does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    return None
+
+
+def heard(systemd: socket.socket, line: str) -> None:
+    """Wait until the service has told this."""
+    while line not in systemd.recv(4096).decode().splitlines():
+        pass
+
+
 def test_while_the_source_is_silent_to_the_supervisor_parts_are_started_again_and_end_in_order(
-    pipeline: Pipeline, gate: Proxy
+    pipeline: Pipeline, gate: Proxy, systemd: socket.socket
 ) -> None:
-    with pipeline.start("run") as run, gate.silent("up", "down", port=until(lambda: pipeline.one(LOOKS))):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "9000000", "WIDEBEAM_HEALTH__PORT": str(port)}
+    with pipeline.start("run", **service) as run, ExitStack() as silence:
+        heard(systemd, "READY=1")
+        until(lambda: (answer := asked(port, "/ready")) and answer[0] == 200)
+        silence.enter_context(gate.silent("up", "down", port=until(lambda: pipeline.one(LOOKS))))
         for _ in range(2):  # by the second time the look hangs
             victim = until(lambda: part(run, "stream"))
             victim.kill()
             until(lambda gone=victim: (again := part(run, "stream")) is not None and again.pid != gone.pid)
+        live = asked(port, "/live")
+        assert live is not None and live[0] == 200
+        assert live[1]["connector"] == pipeline.file.stem
+        heard(systemd, "WATCHDOG=1")
         run.send_signal(signal.SIGTERM)
+        heard(systemd, "STOPPING=1")
         assert run.wait(60) == 0, pipeline.said()
 
 

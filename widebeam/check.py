@@ -20,6 +20,7 @@ from widebeam.check_table import CHECKS as TABLE
 from widebeam.check_target import CHECKS as TARGET
 from widebeam.config import Connector
 from widebeam.finding import Finding
+from widebeam.health_port import port_findings
 from widebeam.options import Server
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -56,6 +57,7 @@ def findings(connector: Connector) -> list[Finding]:
     ):
         found.extend(_side(side, connector))
     found.extend(broker_findings(connector))
+    found.extend(port_findings(connector))
     return found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeAlias
 
@@ -73,15 +74,15 @@ Message: TypeAlias = "Line | Ended | Wake | Looked"
 class Child:
     """A running part. Start it from a thread that lives as long as the part: the kernel ends it with that thread.
 
-    `felt` is when its pulse was last felt, and `sign` what it said.
+    `felt` is when its pulse was last felt, and `sign` what it said; `progressed_at` is when it last got on.
     """
 
-    __slots__ = ("_messages", "_process", "_pulse", "_started", "felt", "part", "progressed_at", "sign")
+    __slots__ = ("_messages", "_process", "_pulse", "felt", "part", "progressed_at", "sign", "started")
 
     def __init__(self, part: Part, messages: SimpleQueue[Message]) -> None:
-        self.part, self._messages, self._started = part, messages, time.monotonic()
-        self.felt, self.sign = self._started, pulse.STARTING
-        self.progressed_at: float | None = None
+        self.part, self._messages, self.started = part, messages, time.monotonic()
+        self.felt, self.sign = self.started, pulse.STARTING
+        self.progressed_at: datetime | None = None
         self._pulse, told = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -120,7 +121,7 @@ class Child:
             for line in lines:
                 last = line.rstrip("\n") or last
                 self._messages.put(Line(self.part, line.rstrip("\n")))
-        code, seconds = self._process.wait(), time.monotonic() - self._started
+        code, seconds = self._process.wait(), time.monotonic() - self.started
         feeling.join()
         self._messages.put(Ended(self.part, code, last, seconds, self.progressed_at is not None))
 
@@ -129,7 +130,7 @@ class Child:
             while felt := signs.read(256):
                 self.felt, self.sign = time.monotonic(), felt[-1:]
                 if pulse.PROGRESS in felt:
-                    self.progressed_at = self.felt
+                    self.progressed_at = datetime.now(UTC)
 
 
 def die_with_parent() -> None:

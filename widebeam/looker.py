@@ -29,9 +29,10 @@ class Look(Protocol):
 class Looker:
     """Looks every second until the goal is reached, an error comes or it is told to end; answers by a message."""
 
-    def __init__(self, watch: Look, messages: SimpleQueue[Message]) -> None:
+    def __init__(self, watch: Look, messages: SimpleQueue[Message], every: float | None = None) -> None:
         self._watch = watch
         self._messages = messages
+        self._every = LOOK if every is None else every
         self._ends = threading.Event()
         self._late = False
         self._began: float | None = None
@@ -66,4 +67,4 @@ class Looker:
             if reached:
                 self._messages.put(Looked())
                 return
-            self._ends.wait(LOOK)
+            self._ends.wait(self._every)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -14,6 +15,7 @@ from cdc.session import BOUNDED, connect
 from widebeam import barrier, catalog, convergence, deaths
 from widebeam.check import first_line
 from widebeam.config import Connector
+from widebeam.health import Seen
 from widebeam.progress import Display
 from widebeam.viewer import Viewer
 
@@ -40,13 +42,15 @@ class Monitor:
         self._barrier: Lsn | None = None
         self._converged = False
         self._trouble = ""
+        self.seen: Seen | None = None
         self._looks = threading.Lock()
         self._book = deaths.Book(connector)
 
     def look(self) -> bool:
         """Show the status, and take the next step to convergence; True when the goal is reached. Raises Halt."""
         with self._looks:
-            self._display.show(self._viewer.read())
+            self.seen = Seen(self._viewer.read(), time.monotonic())
+            self._display.show(self.seen.status)
             try:
                 self._book.write()
                 self._converged = self._converged or self._step()

@@ -366,6 +366,19 @@ class Run(Section):
     well_after_seconds: float = Field(default=60.0, gt=0, le=86_400)
     longest_pause_seconds: float = Field(default=30.0, gt=0, le=3600)
     drain_seconds: float = Field(default=40.0, ge=0, le=3600)
+    hung_after_seconds: float = Field(default=900.0, ge=60, le=86_400)
+
+
+class Health(Section):
+    """[health]: where a run, or a part alone, is asked how it is."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    address: str = "127.0.0.1"
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _none(cls, given: Any) -> Any:
+        return None if given in (0, "0", "") else given
 
 
 class Options(BaseSettings):
@@ -381,3 +394,4 @@ class Options(BaseSettings):
     sink: Sink = Sink()
     backfill: Backfill = Backfill()
     run: Run = Run()
+    health: Health = Health()

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 FD: Final = "WIDEBEAM_PULSE"
@@ -38,7 +39,7 @@ class Pulse(threading.Event):
         self._new = False
         self._told = False
         self.turned: float | None = None
-        self.progressed_at: float | None = None
+        self.progressed_at: datetime | None = None
 
     def is_set(self) -> bool:
         """Whether the work is to stop."""
@@ -59,7 +60,7 @@ class Pulse(threading.Event):
 
     def progressed(self) -> None:
         """Something is durable that was not. From any thread. The first time is told at once: death may be near."""
-        self.progressed_at, self._new = time.monotonic(), True
+        self.progressed_at, self._new = datetime.now(UTC), True
         if not self._told:
             self._told = True
             _tell(PROGRESS)
@@ -71,8 +72,7 @@ class Pulse(threading.Event):
             return STARTING
         if self._hung_after is not None and time.monotonic() - self.turned > self._hung_after:
             return HUNG
-        new, self._new = self._new, False
-        return PROGRESS if new else AT_WORK
+        return AT_WORK
 
     def beat(self) -> None:
         """Tell the supervisor from now on, if there is one."""
@@ -82,7 +82,8 @@ class Pulse(threading.Event):
 
     def _beat(self) -> None:
         while True:
-            _tell(self.sign)
+            sign, new, self._new = self.sign, self._new, False
+            _tell(PROGRESS if new and sign == AT_WORK else sign)
             time.sleep(EVERY)
 
 

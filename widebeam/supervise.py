@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from cdc.halt import CONNECTOR, Cause, Halt
 from widebeam.child import Child, Ended, Line, Looked, Message, Part, Wake
 from widebeam.looker import Looker
 from widebeam.restarts import Policy, Record, death
+from widebeam.vitals import State, Vital, state
 
 TICK: Final = 1.0
 """Seconds between two looks at the parts."""
@@ -46,6 +48,17 @@ class Watch(Protocol):
         """Note that a part died, for the how manieth time in this run. Waits for nobody."""
 
 
+class Attend(Protocol):
+    """Who is told about once a second how the parts are, and whether the run ends."""
+
+    def __call__(self, vitals: Sequence[Vital], *, ends: bool) -> None:
+        """Take note. Waits for nobody."""
+
+
+def _nobody(vitals: Sequence[Vital], *, ends: bool) -> None:
+    """Nobody is told."""
+
+
 class PartRefused(Exception):
     """A part ended by a mistake in its use or configuration: trying again is no use."""
 
@@ -68,12 +81,15 @@ class Supervisor:
         recorded: Callable[[], Halt | None],
         policy: Policy = Policy(),  # noqa: B008  it cannot change
         drain: float = DRAIN,
+        attend: Attend = _nobody,
     ) -> None:
         self._parts = parts
         self._watch = watch
         self._recorded = recorded
         self._policy = policy
         self._drain = drain
+        self._attend = attend
+        self._progress: dict[str, datetime | None] = {}
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._looker = Looker(watch, self._messages)
         self._children: dict[str, Child] = {}
@@ -101,6 +117,7 @@ class Supervisor:
             now = time.monotonic()
             self._start_due(now)
             self._looker.complain(now)
+            self._attend(self._vitals(), ends=False)
             wakes = [now + TICK, *self._due.values()]
             self._take(max(min(wakes) - time.monotonic(), 0.0))
 
@@ -109,6 +126,16 @@ class Supervisor:
             if self._due.get(part.name, now + 1) <= now:
                 del self._due[part.name]
                 self._children[part.name] = Child(part, self._messages)
+
+    def _vitals(self) -> list[Vital]:
+        return [Vital(part.name, *self._vital(part.name)) for part in self._parts]
+
+    def _vital(self, name: str) -> tuple[State, datetime | None]:
+        progressed_at, child = self._progress.get(name), self._children.get(name)
+        if child is None:
+            return "pausing" if name in self._due else "done", progressed_at
+        how = state(child.sign, started=child.started, felt=child.felt, now=time.monotonic())
+        return how, child.progressed_at or progressed_at
 
     def _take(self, seconds: float) -> None:
         """Take one message, if one comes in time."""
@@ -129,7 +156,8 @@ class Supervisor:
                 pass
 
     def _ended(self, end: Ended) -> None:
-        del self._children[end.part.name]
+        child = self._children.pop(end.part.name)
+        self._progress[end.part.name] = child.progressed_at or self._progress.get(end.part.name)
         match end.code:
             case 0 if end.part.finite:
                 _LOG.info("%s has done its work", end.part.name)
@@ -173,6 +201,7 @@ class Supervisor:
         deadline, asked = time.monotonic() + self._drain, self._signals
         killed = False
         while self._children:
+            self._attend(self._vitals(), ends=True)
             late = time.monotonic() > deadline or self._signals > max(asked, 1)
             if late and not killed:
                 _LOG.warning("ending by force: %s", ", ".join(self._children))

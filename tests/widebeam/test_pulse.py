@@ -28,8 +28,6 @@ def test_it_is_at_work_once_the_work_looks_whether_to_stop() -> None:
     assert one.sign == STARTING
     assert not one.is_set()
     assert one.sign == AT_WORK
-    one.progressed()
-    assert [one.sign, one.sign] == [PROGRESS, AT_WORK]
 
 
 def test_it_is_the_event_that_it_was_made_of() -> None:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Annotated, Final, TypeAlias
 
 import psycopg
@@ -20,6 +21,8 @@ from widebeam.check import Preconditions, findings
 from widebeam.child import NAME, PARENT
 from widebeam.cli.outcome import wants_debug
 from widebeam.config import Connector, load
+from widebeam.health import PartAlone
+from widebeam.health_port import served
 from widebeam.log import set_up as set_up_log
 from widebeam.prepare import Prepared, is_set_up, prepare, prepared
 from widebeam.pulse import Pulse
@@ -39,9 +42,15 @@ def run_part(name: str, connector_name: str, work: Work) -> None:
     set_up_log(os.environ.get(NAME, name), debug=wants_debug())
     connector = load(connector_name)
     stop = stop_on_signals()
-    pulse = Pulse(stop)
+    # A chunk of the backfill takes as long as it takes, and nobody is asked for within.
+    pulse = Pulse(stop, None if name == "backfill" else connector.options.run.hung_after_seconds)
     pulse.beat()
     alone = PARENT not in os.environ
+    with served(connector, PartAlone(connector, name, pulse).health) if alone else nullcontext():
+        _work(connector, work, stop, pulse, alone=alone)
+
+
+def _work(connector: Connector, work: Work, stop: threading.Event, pulse: Pulse, *, alone: bool) -> None:
     ready = set_up(connector, alone=alone)
     if alone:
         threading.Thread(target=_forget_old_halt, args=(connector, stop, time.time()), daemon=True).start()

@@ -14,6 +14,7 @@ from widebeam.cli.part import ConnectorName, record_halt
 
 if TYPE_CHECKING:
     from widebeam.config import Connector
+    from widebeam.health import RunHealth
     from widebeam.progress import Display
 
 
@@ -28,14 +29,17 @@ def run(
     Parts that die are started again; a named halt ends the run with exit code 3. Example: widebeam run ships
     """
     from widebeam.config import load  # noqa: PLC0415
+    from widebeam.health import RunHealth  # noqa: PLC0415
+    from widebeam.health_port import served  # noqa: PLC0415
     from widebeam.log import set_up as set_up_log  # noqa: PLC0415
     from widebeam.progress import display  # noqa: PLC0415
 
     loaded = load(connector)
-    screen = display()
+    screen, health = display(), RunHealth(loaded.name)
     set_up_log("run", debug=wants_debug(), write=screen.line)
     try:
-        _run(loaded, screen, until_converged=until_converged)
+        with served(loaded, health.health):
+            _run(loaded, screen, health, until_converged=until_converged)
     except Halt as halt:
         record_halt(loaded, halt)
         raise
@@ -43,23 +47,29 @@ def run(
         screen.close()
 
 
-def _run(connector: Connector, screen: Display, *, until_converged: bool) -> None:
+def _run(connector: Connector, screen: Display, health: RunHealth, *, until_converged: bool) -> None:
     from widebeam import halts  # noqa: PLC0415
     from widebeam.cli.part import set_up  # noqa: PLC0415
+    from widebeam.herald import Herald  # noqa: PLC0415
     from widebeam.monitor import Monitor  # noqa: PLC0415
+    from widebeam.notify import Notifier  # noqa: PLC0415
     from widebeam.prepare import start_anew  # noqa: PLC0415
     from widebeam.restarts import Policy  # noqa: PLC0415
     from widebeam.supervise import Supervisor  # noqa: PLC0415
 
+    notifier = Notifier()
+    notifier.status("is being set up")
     ready = set_up(connector, alone=True)
     stays = connector.growing or ready.partitioned
     target = connector.options.target.conninfo()
     history = start_anew(target, connector.name) > 0
     monitor = Monitor(connector, screen, until_converged=until_converged)
+    health.seen = lambda: monitor.seen
+    attend = Herald(health, notifier, connector.options.run.drain_seconds).attend
     try:
         every, how = parts(connector, history=history, stays=stays), connector.options.run
         policy = Policy(how.deaths, how.within_seconds, how.well_after_seconds, how.longest_pause_seconds)
-        Supervisor(every, monitor, lambda: halts.read(target, connector.name), policy, how.drain_seconds).run()
+        Supervisor(every, monitor, lambda: halts.read(target, connector.name), policy, how.drain_seconds, attend).run()
     finally:
         monitor.close()
     logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
