@@ -49,6 +49,11 @@ def advance(connection: Connection, connector: str, admissions: Sequence[Admissi
             cursor.executemany(_LANDMARK, [_landmark(connector, each) for each in landmarks])
 
 
+def stop_all(connection: Connection, connector: str) -> None:
+    """Lock the progress of all partitions, in their order: no sink advances until the open transaction's end."""
+    connection.execute(_LOCK_ALL, [connector])
+
+
 def write_latency(connection: Connection, connector: str, histograms: dict[int, list[int]]) -> None:
     """Write down how long changes took. Of no consequence for what is applied, so it needs no compare-and-set."""
     with connection.transaction(), connection.cursor() as cursor:
@@ -106,4 +111,7 @@ VALUES (%(connector)s, %(partition)s, %(generation)s, coalesce(%(began_offset)s,
 ON CONFLICT (connector, partition, generation)
 DO UPDATE SET broke_offset = least(g.broke_offset, excluded.broke_offset)
 """
+_LOCK_ALL: Final = (
+    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
+)
 _LATENCY: Final = "UPDATE widebeam.progress SET latency = %s WHERE connector = %s AND partition = %s"

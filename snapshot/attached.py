@@ -21,6 +21,7 @@ from psycopg import errors, sql
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.writers import await_writers
+from sink import account
 from sink.registry import Retyped
 from sink.rule import Rule
 from snapshot.estimate import plan_chunks
@@ -37,12 +38,10 @@ REST: Final = 5.0
 
 _ATTEMPTS: Final = 4
 _PATIENCE: Final = 3.0  # seconds for which sinks are held up while writers end
-_LOCK: Final = (
-    "SELECT greatest(max(high), max(cutoff))::text FROM"
-    " (SELECT high, connector FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
-    " JOIN widebeam.connectors USING (connector)"
+_POSITION: Final = (
+    "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
+    " WHERE connector = %s"
 )
-
 _FLOOR: Final = "UPDATE widebeam.progress SET floor = next_offset WHERE connector = %s"
 
 
@@ -73,7 +72,8 @@ def place(primary: Connection, merger: ChunkMerger, read: Read, chunk: Chunk, be
     names = [sql.Identifier(schema, name).as_string(primary)]
 
     def held(target: Connection) -> AbstractContextManager[Reading]:
-        row = target.execute(_LOCK, [merger.connector]).fetchone()
+        account.stop_all(target, merger.connector)
+        row = target.execute(_POSITION, [merger.connector]).fetchone()
         # What lies in the log by now is older than these rows, which no record brings: a replay would undo them.
         target.execute(_FLOOR, [merger.connector])
         hit(Failpoint.ATTACHED_HELD)

@@ -28,7 +28,7 @@ from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.patience import SECONDS, bounded
 from cdc.session import connect
-from sink import sources, tables
+from sink import account, sources, tables
 from sink.layout import LSN_COLUMN
 from sink.registry import Registry
 from snapshot import ledger
@@ -106,7 +106,7 @@ def _fence(target: Session, connector: Connector) -> None:
     """Nothing of the old stream is applied from here on. Doing it twice does no harm."""
     name = [connector.name]
     with target.transaction():
-        target.execute(_LOCK_PROGRESS, name)
+        account.stop_all(target, connector.name)
         target.execute(_LOCK_CHUNKS, name)
         target.execute(_NEW_GENERATION, name)
         target.execute(_NEW_EPOCH, name)
@@ -132,7 +132,7 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
     with closing(LogWindow(client, connector.topic, connector.name)) as window:
         ends = {number: window.bounds(number)[1] for number in range(found.partitions)}
     with target.transaction(), target.cursor() as cursor:
-        cursor.execute(_LOCK_PROGRESS, [connector.name])
+        account.stop_all(target, connector.name)
         cursor.executemany(_SKIP_TO, [(end, end, connector.name, number) for number, end in ends.items()])
         # The old stream's landmarks are of no use: a replay never goes back to it.
         cursor.execute("DELETE FROM widebeam.generations WHERE connector = %s", [connector.name])
@@ -232,9 +232,6 @@ def _audit(target: Session, connector: Connector, action: str, detail: dict[str,
     )
 
 
-_LOCK_PROGRESS: Final = (
-    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
-)
 _LOCK_CHUNKS: Final = (
     "SELECT count(*) FROM (SELECT FROM widebeam.chunks WHERE connector = %s ORDER BY chunk FOR UPDATE) AS locked"
 )

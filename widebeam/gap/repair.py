@@ -20,7 +20,7 @@ from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op, Stamp
 from cdc.writers import await_writers
-from sink import quarantine
+from sink import account, quarantine
 from sink.interpret import Reading, Unplaced
 from sink.mapping import Mapping
 from sink.merge import Merger
@@ -132,7 +132,7 @@ class RangeRepair:
         from after it, and a later one removes them.
         """
         connector = self._mapping.connector
-        self._target.execute(_LOCK, [connector])
+        account.stop_all(self._target, connector)
         row = self._target.execute(_POSITION, [connector]).fetchone()
         return Lsn.parse(row[0] if row is not None and row[0] is not None else "0/0")
 
@@ -175,9 +175,6 @@ class RangeRepair:
         return misfit(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
 
 
-_LOCK: Final = (
-    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
-)
 _POSITION: Final = (
     "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
     " WHERE connector = %s"

@@ -25,7 +25,7 @@ from cdc.event import Value
 from cdc.lsn import Lsn
 from cdc.partition import partition
 from cdc.record import Changes, Op, Stamp
-from sink import tombstones
+from sink import account, tombstones
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
@@ -185,7 +185,7 @@ class Retry:
     def _lock(self) -> dict[int, Lsn]:
         """Stop the sinks; how far each partition is, which becomes its rows' `_lsn`: nothing applied is later."""
         connector = self._mapping.connector
-        self._target.execute(_LOCK, [connector])
+        account.stop_all(self._target, connector)
         return {number: Lsn.parse(text) for number, text in self._target.execute(_POSITIONS, [connector])}
 
     def _read(self, cases: Cases) -> truth.Rows:
@@ -241,9 +241,6 @@ class Retry:
         self.done.unfit.update((number, (reason, detail)) for number in case.ids)
 
 
-_LOCK: Final = (
-    "SELECT count(*) FROM (SELECT FROM widebeam.progress WHERE connector = %s ORDER BY partition FOR UPDATE) AS locked"
-)
 _POSITIONS: Final = (
     "SELECT partition, greatest(high, cutoff)::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
     " WHERE connector = %s"
