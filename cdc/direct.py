@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from threading import Condition
 from typing import NamedTuple
@@ -112,6 +113,16 @@ class MemoryPublisher:
             self._check()
             done, self.done = self.done, []
         return done
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        """Nothing is kept here: what is durable is in the target."""
+        return {}
+
+    def has(self, ends: Mapping[int, int], timeout: float) -> bool:
+        """There is nothing to lose."""
+        del ends, timeout
+        return True
 
     def close(self) -> None:
         """Take back what no sink has read yet. (What was read may still be applied: the skip rule allows for it.)"""

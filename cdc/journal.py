@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from cdc.lsn import Lsn
 from cdc.slot import Incarnation
@@ -17,19 +19,27 @@ class Superseded(Exception):
 
 
 class Account(NamedTuple):
-    """What the connector's record says. `acknowledged` is the cutoff until something was acknowledged."""
+    """What the connector's record says. `acknowledged` is the cutoff until something was acknowledged.
+
+    `log_ends` are by partition the offsets behind the last record that the log had confirmed, if it keeps records.
+    """
 
     incarnation: Incarnation
     acknowledged: Lsn
+    log_ends: Mapping[int, int] = {}
 
 
 class Report(NamedTuple):
-    """How far a run of capture is; `records` and `changes` (narrow rows) count since the last report."""
+    """How far a run of capture is; `records` and `changes` (narrow rows) count since the last report.
+
+    All that is acknowledged lies before `log_ends` in the log; partitions that are not in it are as they were.
+    """
 
     acknowledged: Lsn
     received: Lsn
     records: int
     changes: int
+    log_ends: Mapping[int, int] = {}
 
 
 class Journal(Protocol):
@@ -58,13 +68,14 @@ class PostgresJournal:
     def load(self) -> Account:
         """What is recorded."""
         row = self._connection.execute(
-            "SELECT system_id, timeline, coalesce(acknowledged, cutoff)::text"
+            "SELECT system_id, timeline, coalesce(acknowledged, cutoff)::text, log_ends"
             " FROM widebeam.connectors WHERE connector = %s",
             [self._connector],
         ).fetchone()
         if row is None or row[2] is None:
             raise LookupError(f"connector {self._connector} is not prepared: its slot is not recorded in the target")
-        return Account(Incarnation(row[0], row[1]), Lsn.parse(row[2]))
+        ends = {int(partition): int(end) for partition, end in row[3].items()}
+        return Account(Incarnation(row[0], row[1]), Lsn.parse(row[2]), ends)
 
     def take_generation(self) -> int:
         """The number of a new run of capture."""
@@ -82,13 +93,15 @@ class PostgresJournal:
         try:
             written = self._connection.execute(
                 "UPDATE widebeam.connectors SET acknowledged = greatest(acknowledged, %s::pg_lsn),"
-                " received = %s::pg_lsn, received_at = now(), records = records + %s, changes = changes + %s"
+                " received = %s::pg_lsn, received_at = now(), records = records + %s, changes = changes + %s,"
+                " log_ends = log_ends || %s"
                 " WHERE connector = %s AND generation = %s",
                 [
                     str(report.acknowledged),
                     str(report.received),
                     report.records,
                     report.changes,
+                    Jsonb({str(partition): end for partition, end in report.log_ends.items()}),
                     self._connector,
                     self._generation,
                 ],

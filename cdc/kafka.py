@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from cdc.halt import CONNECTOR, Cause, Halt
+from cdc import topic
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.refusal import refusal
-from cdc.topic import MAX_MESSAGE_BYTES
 from cdc.transport import DeliveryFailed
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "linger.ms": 5,
     "compression.type": "lz4",
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+    "message.max.bytes": topic.MAX_MESSAGE_BYTES,
     "queue.buffering.max.kbytes": 24 * 1024,  # what capture holds in memory at most for the brokers
     "queue.buffering.max.messages": 50_000,
     "delivery.timeout.ms": 60_000,
@@ -35,11 +35,13 @@ _USERS_CHOICE: Final = ("linger.ms", "compression.type", "delivery.timeout.ms")
 class KafkaPublisher:
     """Publishes to one topic. `client` is librdkafka's configuration with bootstrap.servers in it."""
 
-    def __init__(self, client: Mapping[str, Any], topic: str, partitions: int) -> None:
+    def __init__(self, client: Mapping[str, Any], name: str, partitions: int) -> None:
         chosen = {name: client[name] for name in _USERS_CHOICE if name in client}
         self._producer = Producer({**client, **PRODUCER, **chosen, "error_cb": self._broke, "logger": log})
-        self._topic = topic
+        self._client = client
+        self._topic = name
         self._partitions = partitions
+        self._ends: dict[int, int] = {}
         self._done: list[int] = []
         self._failure: Exception | None = None
 
@@ -68,13 +70,35 @@ class KafkaPublisher:
         done, self._done = self._done, []
         return done
 
+    @property
+    def ends(self) -> Mapping[int, int]:
+        """By partition, the offset behind the last record of this run that is durable."""
+        return dict(self._ends)
+
+    def has(self, ends: Mapping[int, int], timeout: float) -> bool:
+        """Whether the topic still goes as far as that; False if its brokers do not answer. Raises Halt."""
+        now = topic.ends(self._client, self._topic, ends, timeout) if ends else {}
+        if now is None:
+            return False
+        lost = {partition: (now[partition], end) for partition, end in sorted(ends.items()) if now[partition] < end}
+        if lost:
+            said = "; ".join(f"partition {number} ends at {now}, not {end}" for number, (now, end) in lost.items())
+            raise Halt(
+                Cause.LOG_INCOMPLETE,
+                f"topic {self._topic} has lost records that its brokers had confirmed: {said}",
+                "The slot was acknowledged beyond them. Look for an unclean leader election (unclean.leader.election"
+                f".enable, min.insync.replicas) or a lost disk. {OVER_THE_GAP}",
+            )
+        return True
+
     def close(self) -> None:
         """Give up what is still queued and let go of the brokers."""
         self._producer.purge()
         self._producer.close()
 
-    def _delivered(self, token: int, key: bytes | None, error: KafkaError | None, _message: Message) -> None:
+    def _delivered(self, token: int, key: bytes | None, error: KafkaError | None, message: Message) -> None:
         if error is None:
+            self._ends[message.partition()] = message.offset() + 1  # type: ignore[index, operator]  # it has both
             self._done.append(token)
         elif self._failure is None:
             self._failure = self._failed(error, key)

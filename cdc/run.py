@@ -21,7 +21,7 @@ from cdc.record import Changes
 from cdc.rows import SourceRows
 from cdc.standby import CaptureSettings, take_over
 from cdc.stream import Stream
-from cdc.transport import Publisher
+from cdc.transport import DeliveryFailed, Publisher
 from cdc.watch import Watch
 
 _COLLECT_EVERY: Final = 50_000
@@ -29,6 +29,10 @@ _BATCH: Final = 2_000
 """Frames between two looks at the clock and at what was delivered."""
 _PATIENCE: Final = 0.25
 """Seconds without a frame until the clock and `stop` are looked at."""
+_ASKING: Final = 2.0
+"""Seconds for the log's answer to where it ends, at least; meanwhile the server does not hear from us."""
+_SILENT: Final = 70.0
+"""Seconds in which it has to answer: as long as deliveries have, for which a part that ends has run well."""
 _PUSHED_BACK: Final = 0.05
 """Seconds to wait for a delivery when the log takes nothing more."""
 
@@ -90,7 +94,8 @@ class _Run:
         self._journal = journal
         self._stream = stream
         self._stop = stop
-        self._told = journal.load().acknowledged
+        account = journal.load()
+        self._told, self._ends = account.acknowledged, account.log_ends
         self._ack = Acknowledger(self._told)
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
@@ -105,6 +110,7 @@ class _Run:
     def go(self, watch: Watch) -> None:
         """Until `stop`, then drain."""
         try:
+            self._await_log()
             while not self._stop.is_set():
                 self._take(self._stream.read(_BATCH, _PATIENCE))
                 self._ack.delivered(self._publisher.delivered())
@@ -124,6 +130,20 @@ class _Run:
                 "The slot keeps everything from there on: report it with the server's version.",
             ) from error
         self._drain()
+
+    def _await_log(self) -> None:
+        """Nothing is published before the log has shown that it still has what it had confirmed.
+
+        A record that it lost is behind what the slot was told, so that nobody brings it again; and once later ones
+        lie in its place, nobody misses it.
+        """
+        deadline = time.monotonic() + _SILENT
+        while not self._publisher.has(self._ends, max(_ASKING, self._stream.status_seconds)):
+            if self._stop.is_set():
+                raise _Stopped
+            if time.monotonic() > deadline:
+                raise DeliveryFailed(f"the log has not said in {_SILENT:.0f} s where it ends")
+            self._report_if_due()
 
     def _take(self, frames: list[bytes]) -> None:
         for event, size in self._decoder.events(frames):
@@ -174,7 +194,9 @@ class _Run:
         if acknowledged > self._told or self._records:
             received = max(Lsn(self._stream.received), acknowledged)
             hit(Failpoint.CAPTURE_CONFIRMED)
-            if self._journal.acknowledge(Report(acknowledged, received, self._records, self._changes)):
+            if self._journal.acknowledge(
+                Report(acknowledged, received, self._records, self._changes, self._publisher.ends)
+            ):
                 hit(Failpoint.CAPTURE_JOURNALED)
                 self._told = acknowledged
                 self._records = self._changes = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
     AdminClient,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_delay, wait_random_exponential
@@ -95,6 +96,18 @@ def bounds(consumer: Consumer, name: str, partition: int) -> tuple[int, int]:
         reraise=True,
     )  # fmt: skip
     return asked(_bounds, consumer, TopicPartition(name, partition))
+
+
+def ends(client: Mapping[str, Any], name: str, partitions: Iterable[int], timeout: float) -> dict[int, int] | None:
+    """The offset after the last record of each of these partitions; None if it cannot be told within the time."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(name, partition): latest for partition in partitions}
+    try:
+        with asking(client) as admin:
+            found = admin.list_offsets(wanted, request_timeout=timeout)
+            return {each.partition: end.result(timeout).offset for each, end in found.items()}
+    except (KafkaException, TimeoutError):
+        return None
 
 
 def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

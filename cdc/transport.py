@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -26,6 +27,16 @@ class Publisher(Protocol):
         """Tokens that became durable since the last call, waiting up to `timeout` seconds for the first one.
 
         Raises DeliveryFailed as soon as any record of this run failed.
+        """
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        """By partition, the offset behind the last record of this run that is durable; empty if the log keeps none."""
+
+    def has(self, ends: Mapping[int, int], timeout: float) -> bool:
+        """Whether the log still goes as far as these ends; False if it cannot be asked within so many seconds.
+
+        Raises Halt if it does not: it has lost what it had confirmed.
         """
 
     def close(self) -> None:

@@ -35,12 +35,15 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
     records         bigint NOT NULL DEFAULT 0,   -- published by capture, all generations
     changes         bigint NOT NULL DEFAULT 0,   -- narrow rows in them
     converged_at    timestamptz,
+    log_ends        jsonb NOT NULL DEFAULT '{}', -- {"partition": the offset behind the last record that was confirmed}
     halt_cause      text,
     halt_what       text,
     halt_remedy     text,
     halted_at       timestamptz,
     settings        jsonb NOT NULL        -- the mapping as it was when last prepared
 );
+
+ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS log_ends jsonb NOT NULL DEFAULT '{}';
 
 -- The narrow tables. A table that joins while the connector runs has its row, and its chunks, before it is published.
 CREATE TABLE IF NOT EXISTS widebeam.sources (

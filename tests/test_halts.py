@@ -283,6 +283,12 @@ def records_deleted_before_they_are_applied(scene: Scene) -> None:
         done.result(timeout=30)
 
 
+def confirmed_records_lost(scene: Scene) -> None:
+    """To the recorded ends; tests/cdc/test_lost_records.py cuts a broker's files off."""
+    change_some(scene.pipeline.dsn)
+    scene.sql("UPDATE widebeam.connectors SET log_ends = log_ends || '{{\"0\": 1000000}}'")
+
+
 def compaction_on(scene: Scene) -> None:
     _set_policy(scene, "compact")
 
@@ -319,6 +325,7 @@ def _client(bootstrap: str) -> AdminClient:
 ON_KAFKA: Final = [
     Case(Cause.TOPIC_RECREATED, topic_deleted, "is gone"),
     Case(Cause.RETENTION_GAP, records_deleted_before_they_are_applied, "was never applied"),
+    Case(Cause.LOG_INCOMPLETE, confirmed_records_lost, "had confirmed"),
     Case(Cause.COMPACTION, compaction_on, "is compacted", compaction_off),
     Case(Cause.PARTITIONS_CHANGED, partition_added, "has 3 partitions", three_configured),
 ]

@@ -60,6 +60,13 @@ class Remembering:
             done, self.pending = ([], self.pending) if self.hold else (self.pending, [])
             return done
 
+    @property
+    def ends(self) -> dict[int, int]:
+        return {}
+
+    def has(self, ends: object, timeout: float) -> bool:
+        return True
+
     def close(self) -> None:
         with self.changed:
             self.closed = True

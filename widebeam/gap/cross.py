@@ -237,7 +237,8 @@ _LOCK_CHUNKS: Final = (
 )
 _NEW_GENERATION: Final = (
     "UPDATE widebeam.connectors SET generation = generation + 1, cutoff = NULL, cutoff_snapshot = NULL,"
-    " gate_lsn = NULL, acknowledged = NULL, received = NULL, planned_at = NULL, converged_at = NULL"
+    " gate_lsn = NULL, acknowledged = NULL, received = NULL, planned_at = NULL, converged_at = NULL,"
+    " log_ends = '{}'"
     " WHERE connector = %s"
 )
 # A record of the old stream has a lower generation than this one, which no capture has taken.
