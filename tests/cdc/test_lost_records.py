@@ -53,7 +53,7 @@ def test_capture_halts_when_the_log_has_lost_what_it_had_confirmed(connector: An
     lose_the_last_records(broker, "lost")
     connector.admin.execute(INSERT.format("generate_series(21, 30)"))
     before, stop = connector.confirmed(), threading.Event()
-    give_up = threading.Timer(60, stop.set)
+    give_up = threading.Timer(30, stop.set)
     give_up.start()
     with connector.journal() as journal, pytest.raises(Halt, match="had confirmed: partition 0 ends at") as halted:
         Capture(connector.settings(), KafkaPublisher(client, "lost", 1), journal).run(stop)

@@ -14,6 +14,12 @@ KAFKA: Final = "tests/cdc/test_kafka.py::test_"
 
 CAPTURE: Final = (
     Protection(
+        "the log has what it confirmed",
+        ("log incomplete", "topic recreated"),
+        (Edit("cdc/kafka.py", "        if lost:\n", "        if False:\n"),),
+        ("tests/cdc/test_lost_records.py::test_capture_halts_when_the_log_has_lost_what_it_had_confirmed",),
+    ),
+    Protection(
         "contiguous flush",
         ("death between acks", "capture dies", "broker down"),
         (

@@ -258,19 +258,13 @@ OPERATION: Final = (
     Protection(
         "no sink while attached rows are read",
         ("partition attached",),
-        (Edit("snapshot/attached.py", "ORDER BY partition FOR UPDATE) AS locked", "ORDER BY partition) AS locked"),),
+        (Edit("snapshot/attached.py", "account.stop_all(target, merger.connector)", "pass"),),
         ("tests/widebeam/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
     ),
     Protection(
         "no sink while a retry reads",
         ("unplaceable",),
-        (
-            Edit(
-                "widebeam/quarantine/retry.py",
-                "ORDER BY partition FOR UPDATE) AS locked",
-                "ORDER BY partition) AS locked",
-            ),
-        ),
+        (Edit("widebeam/quarantine/retry.py", "account.stop_all(self._target, connector)", "pass"),),
         (QUARANTINE + "no_sink_advances_while_the_source_is_read",),
     ),
     Protection(

@@ -18,6 +18,23 @@ READER: Final = "tests/sink/test_reader.py::test_"
 
 SINK: Final = (
     Protection(
+        "staged before locks",
+        ("zombie sink", "column waits"),
+        (
+            Edit("sink/apply.py", "self._merger.stage(rows)\n", "pass\n"),
+            Edit(
+                "sink/apply.py",
+                "self._merger.upsert(rows)\n",
+                "self._merger.stage(rows)\n                self._merger.upsert(rows)\n",
+            ),
+        ),
+        (
+            "tests/sink/test_standing_still.py::test_"
+            "the_next_owner_goes_on_while_a_sink_is_stopped_in_mid_copy_which_is_fenced_when_it_comes_back",
+        ),
+        r"psycopg\.errors\.LockNotAvailable",
+    ),
+    Protection(
         "skip rule",
         ("death between acks", "capture dies"),
         (Edit("sink/progress.py", " or position < self._high:", ":"),),
