@@ -5,7 +5,9 @@ Source: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, pr
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import time
 from struct import Struct
 from typing import Any, Final, TypeAlias
@@ -27,6 +29,14 @@ _STATUS: Final = Struct(">cQQQqB")
 _STATUS_SECONDS: Final = 5.0
 _PATIENCE: Final = 60.0
 """Seconds that we wait for a server that would wait for us for ever."""
+_GATHER: Final = 0.001
+"""Seconds from the first byte of something new to its reading, in which more of it comes."""
+_NEAR_MICROSECONDS: Final = 1_000
+"""A round trip that is no longer than this needs no large window."""
+_WINDOW: Final = 128 * 1024
+"""Bytes that a near server may send ahead of our reading: at a round trip of a millisecond 128 MB a second."""
+_TCP_INFO_RTT: Final = Struct("@68xI")
+"""Where Linux's struct tcp_info has the smoothed round trip time, in microseconds."""
 _PG_EPOCH: Final = 946_684_800
 """2000-01-01 in seconds since 1970-01-01."""
 
@@ -40,8 +50,10 @@ class Stream:
     A report is due every `status_seconds`, or the server takes us for dead; and a report asks for an answer when
     nothing came since the last one, so that we take a server for dead that is silent for `patience` seconds.
 
-    libpq takes 16 KB from its socket at a time, and the server flushes row by row to a reader that always waits for
-    it: so `read` collects what there is without any pause, and waits in select only when there is nothing at all.
+    libpq takes 16 KB from its socket at a time, so `read` collects what there is without any pause. The server sends
+    each row by itself, which costs it two to three times more when the row goes out at once and wakes its reader than
+    when it joins others that wait for a window: so the window is small where that costs no throughput, and a reader
+    that was woken lets more rows gather before it reads.
     """
 
     def __init__(self, connection: Connection, received: Lsn, patience: float) -> None:
@@ -69,6 +81,7 @@ class Stream:
             connection.close()
             raise
         connection.pgconn.nonblocking = 1
+        _narrow_window(connection.pgconn.socket)
         return cls(connection, start, patience)
 
     def read(self, most: int, timeout: float) -> list[bytes]:
@@ -119,6 +132,8 @@ class Stream:
 
     def _wait(self, timeout: float) -> bool:
         ready, _, _ = select.select([self._pgconn.socket], [], [], timeout)
+        if ready:
+            time.sleep(_GATHER)
         return bool(ready)
 
     def _check_silence(self) -> None:
@@ -149,6 +164,16 @@ def _patience(connection: Connection) -> float:
     """As long as the server waits for us (wal_sender_timeout), we wait for it."""
     row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'").fetchone()
     return (int(row[0]) if row else 0) / 1000 or _PATIENCE
+
+
+def _narrow_window(descriptor: int) -> None:
+    """Bound what a near server can send ahead; a far one, or one on a Unix socket, keeps the kernel's own bound."""
+    with socket.socket(fileno=os.dup(descriptor)) as link:
+        if link.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+            return
+        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size)
+        if len(info) == _TCP_INFO_RTT.size and _TCP_INFO_RTT.unpack(info)[0] <= _NEAR_MICROSECONDS:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
 
 
 def _start_replication(connection: Connection, slot: str, publication: str, start: Lsn) -> None:

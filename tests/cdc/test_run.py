@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -393,3 +395,14 @@ def test_a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_st
         finally:
             stream.close()
             proxy.close()
+
+
+def test_a_near_server_cannot_send_far_ahead_of_our_reading(connector: Any) -> None:
+    """Rows that wait in a full window cost the walsender half of what rows cost that go out one by one."""
+    stream = Stream.start(connector.dsn, connector.name, connector.name, connector.cutoff.lsn)
+    try:
+        with socket.socket(fileno=os.dup(stream._pgconn.socket)) as link:
+            doubled = link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # Linux counts its own bookkeeping in
+        assert doubled == 2 * 128 * 1024
+    finally:
+        stream.close()
