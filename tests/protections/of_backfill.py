@@ -106,12 +106,15 @@ BACKFILL: Final = (
         (
             Edit(
                 "snapshot/merge.py",
-                "self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)\n        hit",
-                "psycopg.connect(self._target.info.dsn, autocommit=True), self.connector, chunk.number,"
-                " rows=rows, cells=cells, seconds=seconds)\n        hit",
+                "ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells,"
+                " seconds=seconds)\n        hit",
+                "with psycopg.connect(self._target.info.dsn, autocommit=True) as other:\n            "
+                "ledger.mark_merged(other, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)\n"
+                "        hit",
             ),
+            Edit("snapshot/ledger.py", "AND chunk = %s FOR UPDATE", "AND chunk = %s"),
         ),
-        (RUN + "a_chunk_whose_commit_is_not_answered_is_merged_once",),
+        (RUN + "a_chunk_that_fails_when_it_is_marked_already_is_merged_by_the_next_run",),
     ),
     Protection(
         "a claim is one's own",

@@ -258,7 +258,10 @@ OPERATION: Final = (
     Protection(
         "no sink while attached rows are read",
         ("partition attached",),
-        (Edit("snapshot/attached.py", "account.stop_all(target, merger.connector)", "pass"),),
+        (
+            Edit("snapshot/attached.py", "account.stop_all(target, merger.connector)", "pass"),
+            Edit("snapshot/attached.py", "target.execute(_FLOOR, [merger.connector])", "pass"),
+        ),
         ("tests/widebeam/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
     ),
     Protection(

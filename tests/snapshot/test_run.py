@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc.failpoint import Failpoint, armed
+from cdc.failpoint import Failpoint, Injected, armed
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
@@ -315,6 +315,15 @@ def test_a_reading_in_quarantine_is_there_once(
         "SELECT reason, origin ~ '^chunk:[0-9]+:[0-9]+', raw ~ 'lost' FROM widebeam.quarantine ORDER BY 1"
     )
     assert found.fetchall() == [("empty_key", True, True), ("type_conflict", True, False)]
+
+
+def test_a_chunk_that_fails_when_it_is_marked_already_is_merged_by_the_next_run(
+    loaded: Connection, source: Connection, settings: BackfillSettings
+) -> None:
+    with armed("backfill.marked=error@1"), pytest.raises(Injected):
+        Backfill(settings).run(Event())
+    Backfill(settings).run(Event())
+    assert wide(loaded) == narrow(source)
 
 
 def test_a_chunk_whose_commit_is_not_answered_is_merged_once(
