@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -86,6 +87,10 @@ Fault = Callable[[Scene], None]
 def slot_ahead(scene: Scene) -> None:
     change_some(scene.pipeline.dsn)
     scene.sql("SELECT pg_replication_slot_advance({slot}, pg_current_wal_lsn())")
+
+
+def slot_dropped(scene: Scene) -> None:
+    scene.sql("SELECT pg_drop_replication_slot({slot})")
 
 
 def slot_recreated(scene: Scene) -> None:
@@ -343,6 +348,31 @@ def on_kafka(
 @pytest.mark.parametrize("case", ON_KAFKA, ids=lambda case: case.fault.__name__)
 def test_a_cause_in_the_log_halts_and_its_remedy_goes_on(on_kafka: Scene, case: Case) -> None:
     go_on(on_kafka, case)
+
+
+def test_what_is_killed_in_the_middle_of_going_over_a_gap_or_back_goes_on_at_the_next_attempt(on_kafka: Scene) -> None:
+    """SIGKILL of the command itself, at the steps after which least is as it was."""
+    slot_dropped(on_kafka)
+    change_some(on_kafka.pipeline.dsn)
+    for step in ("gap.fenced", "gap.slot_made"):
+        killed = command(
+            on_kafka.pipeline, "resume", on_kafka.name, "--backfill-gap", WIDEBEAM_FAILPOINTS=f"{step}=crash"
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, said = on_kafka.command("run", on_kafka.name)
+    assert (code, "half crossed" in said, "--backfill-gap" in said) == (2, True, True), said
+    on_kafka.follow(f"`widebeam resume {on_kafka.name} --backfill-gap`")
+    change_some(on_kafka.pipeline.dsn)
+    on_kafka.prove()
+    epochs = "SELECT sum(epoch) FROM widebeam.progress"
+    began, back = on_kafka.pipeline.one(epochs), ("replay", on_kafka.name, "--from-offset", "{}", "--yes")
+    floor = on_kafka.pipeline.one("SELECT string_agg(partition || ':' || floor, ',') FROM widebeam.progress")
+    for step, done in (("replay.rewound", False), ("replay.committed", True)):
+        verb = [each.format(floor) for each in back]
+        killed = command(on_kafka.pipeline, *verb, WIDEBEAM_FAILPOINTS=f"{step}=crash")
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (on_kafka.pipeline.one(epochs) > began) is done
+    on_kafka.prove()
 
 
 ELSEWHERE: Final = {
