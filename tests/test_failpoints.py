@@ -68,10 +68,11 @@ def remembered(transport: str, request: pytest.FixtureRequest, database: str, tm
     return made
 
 
-def poke(pipeline: Pipeline, key: str) -> None:
-    """A reading of a key that nobody knows, and one that belongs into the quarantine."""
+def poke(pipeline: Pipeline, *keys: str) -> None:
+    """A reading of a key that nobody knows, and one that belongs into the quarantine; a transaction for each key."""
     with psycopg.connect(pipeline.dsn, autocommit=True) as session:
-        session.execute(sql.SQL(POKE).format(NARROW), {"key": key})
+        for key in keys:
+            session.execute(sql.SQL(POKE).format(NARROW), {"key": key})
 
 
 def arrived(pipeline: Pipeline, key: str) -> bool:
@@ -126,7 +127,7 @@ def test_capture_dies_between_the_brokers_acknowledgement_and_the_slots_while_a_
         sink = parts.await_stopped("sink")
         parts.arm(Failpoint.CAPTURE_CONFIRMED, Failpoint.CAPTURE_JOURNALED)
         # Many transactions at once, so that some of them lie below the newest one of what comes again.
-        parts.await_fired(lambda: [poke(pipeline, f"then {parts.deaths} {number}") for number in range(10)])
+        parts.await_fired(lambda: poke(pipeline, *(f"then {parts.deaths} {number}" for number in range(30))))
         until(lambda: pipeline.one("SELECT generation >= 3 FROM widebeam.connectors"))
         sink.send_signal(signal.SIGCONT)
         poke(pipeline, "last")
