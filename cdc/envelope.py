@@ -12,14 +12,18 @@ from typing import Annotated, Any, Final, Literal, Protocol, assert_never
 import msgspec
 import orjson
 
+from cdc.columnar import INSERT
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
-from cdc.shape import OPS, Undecodable, barrier, changes, stamp, truncated
+from cdc.shape import OPS, Undecodable, barrier, by_columns, changes, stamp, truncated
 
 __all__ = ["JSON", "MAX_BYTES", "Codec", "JsonCodec", "Undecodable", "decode", "encode", "encode_key"]
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """The longest record that is looked into."""
+
+_MANY: Final = 8
+"""So many inserts are written by columns. Fewer are not worth another way through the sink."""
 
 
 class Codec(Protocol):
@@ -53,7 +57,8 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     table: str
     wide: dict[str, str | None]
     columns: list[str]
-    rows: list[list[str | None]]
+    rows: list[list[str | None]] | msgspec.UnsetType = msgspec.UNSET
+    inserts: list[list[str | None] | None] | msgspec.UnsetType = msgspec.UNSET
 
 
 _common: Final = msgspec.json.Decoder(_Common).decode
@@ -67,16 +72,32 @@ def _quickly(value: bytes) -> Changes | None:
         position = Lsn.parse(found.lsn)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    columns, rows = found.columns, found.rows
-    regular = columns and len(set(columns)) == len(columns) and set(map(len, rows)) == {len(columns) + 1}
-    if not regular or not set(map(_op, rows)) <= OPS or max(found.generation, found.sequence, abs(found.at)) >> 63:
+    rows = _rows(found)
+    if rows is None or not found.columns or len(set(found.columns)) != len(found.columns):
+        return None
+    if max(found.generation, found.sequence, abs(found.at)) >> 63:
         return None
     stamp = Stamp(found.connector, found.generation, found.sequence, position, found.xid, found.at)
-    return Changes(stamp, found.table, found.wide, columns, rows)  # type: ignore[arg-type]  # list is invariant
+    return Changes(stamp, found.table, found.wide, found.columns, rows)
+
+
+def _rows(found: _Common) -> Sequence[list[Any]] | None:
+    """Its rows, if they are as they should be: in either form, but not in both."""
+    rows, inserts, width = found.rows, found.inserts, len(found.columns)
+    if isinstance(inserts, list):
+        return by_columns(inserts, width) if rows is msgspec.UNSET else None
+    if not isinstance(rows, list):
+        return None
+    regular = set(map(len, rows)) == {width + 1} and set(map(_op, rows)) <= OPS
+    return rows if regular else None
 
 
 class JsonCodec:
-    """One JSON object a record. UNCHANGED is `false` in it, NULL is `null`, every other value a string."""
+    """One JSON object a record. UNCHANGED is `false` in it, NULL is `null`, every other value a string.
+
+    Rows are `rows`: `[op, value, ...]` each. Many inserts are `inserts` instead: for each of `columns` a list of its
+    values, or `null` for a column of NULLs alone.
+    """
 
     def encode(self, record: Record) -> bytes:
         """The record's bytes."""
@@ -92,8 +113,14 @@ class JsonCodec:
         }
         match record:
             case Changes(_, table, wide, columns, rows):
+                fields.update(table=table, wide=wide, columns=columns)
+                inserts = _transposed(rows)
+                if inserts is not None:
+                    value = orjson.dumps({**fields, "inserts": inserts})
+                    if b"false" not in value:  # else an insert may have left a value out, as no server does
+                        return value
                 # UNCHANGED needs no care here: orjson writes an enum as its value.
-                fields.update(table=table, wide=wide, columns=columns, rows=rows)
+                fields["rows"] = list(rows)
             case Truncated(_, tables):
                 fields["truncate"] = tables
             case Barrier(_, content):
@@ -125,13 +152,26 @@ def _carefully(value: bytes, *, suspect_nul: bool) -> Record:
 def _record(fields: dict[str, Any], *, suspect_nul: bool) -> Record:
     """The record whose JSON object this is. A NUL in JSON is always written as an escape, which is looked for once."""
     head = stamp(fields)
-    if "rows" in fields:
+    if "rows" in fields or "inserts" in fields:
         return changes(head, fields, suspect_nul=suspect_nul)
     if "truncate" in fields:
         return truncated(head, fields)
     if "barrier" in fields:
         return barrier(head, fields)
     raise Undecodable("neither rows nor truncate nor barrier in it")
+
+
+def _transposed(rows: Sequence[list[Any]]) -> list[Sequence[str | None] | None] | None:
+    """The values of each column, or None where all are NULL; None if they are to be written as rows."""
+    if len(rows) < _MANY:
+        return None
+    ops, *columns = zip(*rows, strict=True)
+    if ops.count(INSERT) < len(ops):
+        return None
+    inserts: list[Sequence[str | None] | None] = [
+        column if any(column) or column.count(None) < len(column) else None for column in columns
+    ]
+    return inserts if any(inserts) else None
 
 
 JSON: Final = JsonCodec()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -48,7 +49,7 @@ class Changes(NamedTuple):
     table: str
     wide: dict[str, str | None]
     columns: list[str]
-    rows: list[list[Value]]
+    rows: Sequence[list[Value]]
 
 
 class Truncated(NamedTuple):

@@ -7,6 +7,7 @@ from operator import itemgetter
 from types import NoneType
 from typing import Any, Final
 
+from cdc.columnar import Columnar
 from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Op, Stamp, Truncated
@@ -15,7 +16,7 @@ OPS: Final = frozenset(op.value for op in Op)
 """The ops that a row of a record can have."""
 _VALUE_TYPES: Final = frozenset((str, NoneType, bool))
 _HEAD: Final = frozenset(("v", "connector", "generation", "sequence", "lsn", "xid", "at"))
-_CHANGES: Final = _HEAD | {"table", "wide", "columns", "rows"}
+_CHANGES: Final = _HEAD | {"table", "wide", "columns"}
 
 
 class Undecodable(Exception):
@@ -42,18 +43,32 @@ def stamp(fields: dict[str, Any]) -> Stamp:
 
 def changes(head: Stamp, fields: dict[str, Any], *, suspect_nul: bool) -> Changes:
     """The changes of a wide key. Rows are checked all together, in C, since they are checked for every record."""
-    _only(fields, _CHANGES)
+    form = "inserts" if "inserts" in fields else "rows"
+    _only(fields, _CHANGES | {form})
     wide: Any = fields.get("wide")
     columns: Any = fields.get("columns")
-    rows: Any = fields["rows"]
+    rows: Any = fields[form]
     if not isinstance(wide, dict) or not all(isinstance(v, str | None) for v in wide.values()):
         raise Undecodable("`wide` is not an object of texts and nulls")
     if not _texts(columns) or len(set(columns)) != len(columns):
         raise Undecodable("`columns` is not a list of names")
-    _check_rows(rows, len(columns) + 1)
+    if form == "inserts":
+        rows = _inserts(rows, len(columns))
+    else:
+        _check_rows(rows, len(columns) + 1)
     if suspect_nul and any("\0" in v for v in chain(wide.values(), chain.from_iterable(rows)) if isinstance(v, str)):
         raise Undecodable("a NUL in a value")
     return Changes(head, text(fields, "table"), wide, columns, rows)
+
+
+def by_columns(inserts: list[list[str | None] | None], width: int) -> Columnar | None:
+    """The rows of which these are the columns, None for a column of NULLs alone; None if they are not `width` columns
+    of the same length. (With NULLs alone nobody can say how many rows there are.)"""
+    [count, *more] = {len(column) for column in inserts if column is not None} or {0}
+    if more or not count or len(inserts) != width:
+        return None
+    nulls = [None] * count
+    return Columnar([nulls if column is None else column for column in inserts])
 
 
 def truncated(head: Stamp, fields: dict[str, Any]) -> Truncated:
@@ -92,6 +107,18 @@ def _check_rows(rows: Any, width: int) -> None:
     ops = set(map(itemgetter(0), rows))
     if not ops <= OPS:
         raise Undecodable("an op in `rows` is none of i, u, d, m")
+
+
+def _inserts(inserts: Any, width: int) -> Columnar:
+    """The rows of which these are the columns."""
+    if not isinstance(inserts, list) or not all(isinstance(column, list | None) for column in inserts):
+        raise Undecodable("`inserts` is not a list of lists and nulls")
+    if not {type(value) for column in inserts if column is not None for value in column} <= {str, NoneType}:
+        raise Undecodable("a value in `inserts` is neither text nor null")
+    rows = by_columns(inserts, width)
+    if rows is None:
+        raise Undecodable("`inserts` is not a list of values, all of the same length, for each of `columns`")
+    return rows
 
 
 def _restore_unchanged(rows: list[list[Any]]) -> None:

@@ -22,6 +22,7 @@ from sink.reread import SourceCells
 from sink.route import Routes
 from sink.rows import PartRows, spread_all
 from sink.sources import joined
+from sink.template import Templates
 from sink.wide import Refused
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -56,6 +57,7 @@ class Applier:
         self._cells = cells
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
+        self._templates = Templates(self._routes)
         self._merger = Merger(connection, mapping)
 
     def apply(self, batch: Batch) -> None:
@@ -133,7 +135,7 @@ class Applier:
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
     def _fold(self, batch: Batch, refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused, self._interpreters)
+        fold = Fold(self._mapping, self._routes, refused, self._interpreters, self._templates)
         for entry in batch.entries:
             if entry.poisoned:
                 fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")

@@ -5,8 +5,10 @@ The order within a wide row is kept by keeping the last change of each cell; row
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
 
+from cdc.columnar import Columnar
 from cdc.event import UNCHANGED, Value
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op
@@ -19,7 +21,11 @@ from sink.misfit import Misfit, misfit
 from sink.route import Route, Routes
 from sink.rows import Moments, WideKey, WideRow
 from sink.several import Cell, SourceRow
+from sink.template import Templates
 from sink.wide import OVERFLOW, Column, Need
+
+Head: TypeAlias = "tuple[str | None, ...]"
+"""The values of a record's wide columns."""
 
 _DELETE: Final = Op.DELETE.value
 _GONE: Final = frozenset((Op.DELETE.value, Op.MOVE.value))
@@ -60,6 +66,7 @@ class Fold:
         routes: Routes,
         refused: dict[tuple[str, str], tuple[str, str]] | None = None,
         interpreters: Interpreters | None = None,
+        templates: Templates | None = None,
     ) -> None:
         self._mapping = mapping
         self._routes = routes
@@ -67,6 +74,7 @@ class Fold:
         self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
         table = mapping.table
         self._plain, self._tables = mapping.plain, mapping.tables
+        self._templates = templates if templates is not None else Templates(routes)
         self._wide_names = table.wide
         self._entity_width = len(table.entity)
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
@@ -99,12 +107,14 @@ class Fold:
         else:
             self._fold(changes, rows, wide, origin, escape)  # type: ignore[arg-type]
 
-    def _fold(self, changes: Changes, rows: list[list[Value]], wide: WideKey, origin: str, escape: bool) -> None:
+    def _fold(self, changes: Changes, rows: Sequence[list[Value]], wide: WideKey, origin: str, escape: bool) -> None:
         """The hot loop: what is an ordinary reading with a column is set here, all else by `_place`."""
         route = self._routes.of(wide[: self._entity_width])
         row = self._row(route.entity.identity, wide[self._key_from :])
         row.position = changes.stamp.position
         self.rows += len(rows)
+        if isinstance(rows, Columnar) and self._templates.fold(rows.cells, route, row, escape=escape):
+            return
         cells, choices, key, discriminator = row.cells, route.choices, self._routes.key, self._routes.discriminator
         for n, narrow in enumerate(rows):
             if discriminator is not None:
@@ -205,7 +215,9 @@ class Fold:
     def _entity_values(self, odd: _Odd) -> tuple[str | None, ...]:
         return tuple([odd.changes.wide[name] for name in self._mapping.table.entity])
 
-    def _interpret(self, changes: Changes, rows: list[list[Value]], head: tuple[str | None, ...], origin: str) -> None:
+    def _interpret(
+        self, changes: Changes, rows: Sequence[list[Value]], head: tuple[str | None, ...], origin: str
+    ) -> None:
         """The general path: row by row, by the rule of the table."""
         interpreter = self._interpreters.of(changes.table)
         several = interpreter.rule.several != "refuse"
@@ -266,7 +278,7 @@ class Fold:
             row = table[key] = WideRow(Lsn(0))
         return row
 
-    def _reordered(self, changes: Changes) -> list[list[Value]]:
+    def _reordered(self, changes: Changes) -> Sequence[list[Value]]:
         """The rows with their values in the order of `table.carried`; KeyError if one is not there."""
         place = {name: n for n, name in enumerate(changes.columns, 1)}
         picks = [0, *(place[name] for name in self._carried)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
 from sink.kinds import holds
@@ -21,7 +22,7 @@ class Route:
     With a discriminator, `choices` gives for each of its values where in a row the reading stands, and the columns
     that are filled from there: `index, slots = route.choices[row[discriminator]]; ordinal = slots[row[key]]`.
     Without one, `values` lists in order where a reading can stand and the columns that are filled from there.
-    `sources` names the narrow column at an index.
+    `sources` names the narrow column at an index, and `number` is the route's own, given once.
     """
 
     entity: Entity
@@ -29,6 +30,7 @@ class Route:
     values: tuple[tuple[int, Slots], ...]
     sources: dict[int, str]
     version: int
+    number: int
 
     @property
     def stale(self) -> bool:
@@ -52,6 +54,7 @@ class Routes:
         self._values = rule.table.values
         self._types = rule.types
         self._widens = mapping.type_conflict == "widen"
+        self._numbers = count(1)
         self._cache: dict[tuple[str | None, ...], Route] = {}
         self.key = self._index[rule.table.key[0]] if rule.table.key else 0
         self.discriminator = self._index.get(rule.discriminator or "")
@@ -82,4 +85,4 @@ class Routes:
             value: (self._index[name], slots[name]) for value, name in self._choices.items()
         }
         sources = {index: name for name, index in self._index.items()}
-        return Route(entity, choices, values, sources, entity.version)
+        return Route(entity, choices, values, sources, entity.version, next(self._numbers))

@@ -117,6 +117,72 @@ def test_the_json_form_is_the_documented_one() -> None:
     assert orjson.loads(JSON.encode(Barrier(STAMP, "x")))["barrier"] == "x"
 
 
+INSERTS: list[list[Any]] = [["i", f"chan-{n}", None if n % 3 else ""] for n in range(20)]
+
+
+def test_many_inserts_are_written_by_columns() -> None:
+    value = JSON.encode(CHANGES._replace(columns=["key", "v", "w"], rows=[[*row, None] for row in INSERTS]))
+    fields = orjson.loads(value)
+    assert "rows" not in fields
+    assert fields["inserts"] == [[row[1] for row in INSERTS], [row[2] for row in INSERTS], None]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        INSERTS,
+        INSERTS[:7],
+        [*INSERTS, ["u", "a", "b"]],
+        [*INSERTS, ["i", "a", UNCHANGED]],
+        [["i", None, None]] * 20,
+        [["i", None, ""]] * 20,
+        [["i", "false", "[false,"]] * 20,
+        [["i", "\0", "a"]] * 20,
+    ],
+    ids=["all", "few", "an update", "left out", "all null", "empty", "the word false", "nul"],
+)
+def test_records_of_all_kinds_of_rows_come_back_as_they_were(rows: list[list[Any]]) -> None:
+    value = JSON.encode(CHANGES._replace(rows=rows))
+    if rows[0][1] == "\0":
+        with pytest.raises(Undecodable, match="a NUL"):
+            JSON.decode(value)
+        return
+    found = JSON.decode(value)
+    assert isinstance(found, Changes)
+    assert (list(found.rows), len(found.rows)) == (rows, len(rows))
+    assert ([found.rows[n] for n in range(len(rows))], found.rows[1:3]) == (rows, rows[1:3])
+    assert found == CHANGES._replace(rows=rows)
+    assert JSON.encode(found) == value
+
+
+@pytest.mark.parametrize(
+    ("inserts", "reason"),
+    [
+        ([], "for each of `columns`"),
+        ([["a"]], "for each of `columns`"),
+        ([["a"], ["b"], ["c"]], "for each of `columns`"),
+        ([["a"], ["b", "c"]], "of the same length"),
+        ([None, None], "of the same length"),
+        ([[], []], "of the same length"),
+        ([["a"], "b"], "not a list of lists"),
+        ({"a": 1}, "not a list of lists"),
+        ([["a"], [False]], "neither text nor null"),
+        ([["a"], ["\0"]], "a NUL"),
+    ],
+)
+def test_inserts_of_another_shape_are_refused_with_the_reason(inserts: Any, reason: str) -> None:
+    fields = orjson.loads(JSON.encode(CHANGES))
+    del fields["rows"]
+    with pytest.raises(Undecodable, match=reason):
+        JSON.decode(orjson.dumps(fields | {"inserts": inserts}))
+
+
+def test_a_record_has_its_rows_in_one_form() -> None:
+    fields = orjson.loads(JSON.encode(CHANGES))
+    with pytest.raises(Undecodable, match="unknown fields 'rows'"):
+        JSON.decode(orjson.dumps(fields | {"inserts": [["a"], ["b"]]}))
+
+
 def test_a_key_is_a_json_array() -> None:
     assert encode_key(("schiff-ü", None, "2024-01-01 00:00:00")) == '["schiff-ü",null,"2024-01-01 00:00:00"]'.encode()
 

@@ -69,7 +69,7 @@ json_values = st.recursive(
 
 HEAD = ["v", "connector", "generation", "sequence", "lsn", "xid", "at"]
 wrongs = st.dictionaries(
-    st.sampled_from([*HEAD, "table", "wide", "columns", "rows", "truncate", "barrier", "more"]),
+    st.sampled_from([*HEAD, "table", "wide", "columns", "rows", "inserts", "truncate", "barrier", "more"]),
     json_values,
     min_size=1,
     max_size=3,
