@@ -63,6 +63,12 @@ class ChunkMerger:
         From the lock on the ledger's row on, no sink can write a tombstone of this chunk, and the tombstones are read
         (again) in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
         """
+        merged = self._merged(chunk, reading, began)
+        if merged:
+            hit(Failpoint.BACKFILL_COMMITTED)
+        return merged
+
+    def _merged(self, chunk: Chunk, reading: Reading, began: float) -> bool:
         if not reading.whole:
             try:
                 return self._merge_pieces(chunk, reading, began)
@@ -95,7 +101,6 @@ class ChunkMerger:
                 raise _Cleared
             self._fill(piece, parts)
             self._mark(chunk, *counts, began)
-        hit(Failpoint.BACKFILL_COMMITTED)
         return True
 
     def _merge_pieces(self, chunk: Chunk, reading: Reading, began: float) -> bool:
@@ -111,7 +116,6 @@ class ChunkMerger:
                 self._fill(piece, self._stage(piece, tombstones))
                 del piece  # before the next one is made: both would not fit
             self._mark(chunk, rows, cells, began)
-        hit(Failpoint.BACKFILL_COMMITTED)
         return True
 
     def _prepare(self, entities: Dict[str, set[str]]) -> None:
