@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +19,13 @@ import yaml
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
+from cdc.standby import CaptureSettings
+from tests.pipeline import change_some, until
 from widebeam.demo.history import load
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker, tool
 from widebeam.lab.postgres import QUICK, PostgresServer, newest_binaries
+from widebeam.lab.process import free_port
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yml"
@@ -66,6 +69,7 @@ class Service(Part):
     volumes: list[Annotated[str, Field(pattern=r"^[^:]+:/[^:]+(:ro)?$")]] = []
     depends_on: dict[str, Dependency] = {}
     restart: Literal["no", "always", "on-failure", "unless-stopped"]
+    init: bool = False
     stop_grace_period: Duration
     healthcheck: HealthCheck
 
@@ -125,6 +129,14 @@ def test_ours_start_after_healthy_servers_and_everything_named_is_defined() -> N
         assert named <= set(file.volumes)
 
 
+def test_ours_are_given_the_time_that_an_orderly_end_takes_and_somebody_who_passes_signals_on() -> None:
+    drains = next(field.default for field in fields(CaptureSettings) if field.name == "drain_seconds")
+    for name in OURS:
+        service = compose().services[name]
+        assert int(service.stop_grace_period.removesuffix("s")) >= drains + 15
+        assert service.init
+
+
 def test_no_password_is_in_the_file() -> None:
     for service in compose().services.values():
         for name, value in service.environment.items():
@@ -137,7 +149,6 @@ def test_no_password_is_in_the_file() -> None:
 def test_the_connector_and_the_servers_can_be_chosen_by_the_environment() -> None:
     file = compose({"CONNECTOR": "plant", "WIDEBEAM_SOURCE__DSN": "host=elsewhere dbname=plant"})
     assert file.services["sink"].command == ["sink", "plant"]
-    assert file.services["sink"].healthcheck.test[-1] == "plant"
     assert file.services["capture"].environment["WIDEBEAM_SOURCE__DSN"] == "host=elsewhere dbname=plant"
 
 
@@ -170,9 +181,10 @@ class Local:
     postgres: PostgresServer
     kafka: KafkaBroker
     directory: Path
+    ports: dict[str, int] = field(default_factory=dict)
 
-    def environment(self, service: str) -> dict[str, str]:
-        """A service's environment, with the hosts and the secrets of this machine."""
+    def environment(self, service: str, instance: str = "") -> dict[str, str]:
+        """A service's environment, with the hosts and the secrets of this machine, and a port of each one's own."""
         secret = self.directory / "secret"
         secret.write_text(SECRET)
         given = {name: str(value) for name, value in self.file.services[service].environment.items()}
@@ -185,6 +197,8 @@ class Local:
             for there, local in here.items():
                 value = value.replace(there, local)  # noqa: PLW2901
             given[name] = value
+        if "WIDEBEAM_HEALTH__PORT" in given:
+            given["WIDEBEAM_HEALTH__PORT"] = str(self.ports.setdefault(instance or service, free_port()))
         programs = f"{Path(sys.executable).parent}:{newest_binaries()}:{os.environ['PATH']}"
         return {"PATH": programs, "LANG": "C.UTF-8", "PGPORT": str(self.postgres.port), **given}
 
@@ -198,14 +212,15 @@ class Local:
         env = self.environment(service)
         return subprocess.run(test, env=env, cwd=ROOT, capture_output=True, check=False, timeout=60).returncode == 0
 
-    def start(self, service: str) -> subprocess.Popen[bytes]:
-        """Start one of ours; its output is in a file named after it."""
+    def start(self, service: str, instance: str = "") -> subprocess.Popen[bytes]:
+        """Start one of ours; its output is in a file named after its service."""
         command = self.file.services[service].command
         assert command
         with (self.directory / service).open("ab") as out:
             return subprocess.Popen(
-                ["widebeam", *command], env=self.environment(service), cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-            )
+                ["widebeam", *command], env=self.environment(service, instance), cwd=ROOT, stdout=out,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def said(self, service: str) -> str:
         return (self.directory / service).read_text()
@@ -244,22 +259,32 @@ def local() -> Iterator[Local]:
         shutil.rmtree(directory)
 
 
-def test_the_services_get_healthy_and_end_with_zero(local: Local) -> None:
+def test_the_services_get_healthy_and_end_with_zero_even_while_the_broker_is_frozen(local: Local) -> None:
     database = str(local.file.services["postgres"].environment["POSTGRES_DB"])
     with psycopg.connect(local.postgres.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     load(local.postgres.dsn(database), 10_000)
     assert local.healthy("postgres")
     assert local.healthy("kafka")
-    running = {"capture": local.start("capture"), "sink": local.start("sink"), "another sink": local.start("sink")}
+    assert not local.healthy("capture")
+    another = local.start("sink", "another")
+    running = {"capture": local.start("capture"), "sink": local.start("sink")}
     try:
         assert local.start("backfill").wait(120) == 0, local.said("backfill")
-        for service in OURS:
+        for service in running:
             while not local.healthy(service):
                 assert all(process.poll() is None for process in running.values()), local.said(service)
+        another.send_signal(signal.SIGTERM)
+        grace = int(local.file.services["sink"].stop_grace_period.removesuffix("s"))
+        assert another.wait(grace) == 0, local.said("sink")
+        os.kill(local.kafka.pid, signal.SIGSTOP)
+        change_some(local.postgres.dsn(database))
+        with psycopg.connect(local.postgres.dsn(), autocommit=True) as connection:
+            written = connection.execute("SELECT pg_current_wal_lsn()").fetchone()
+            sent = "SELECT sent_lsn >= %s FROM pg_stat_replication"  # so capture hands it to a broker that says nothing
+            until(lambda: connection.execute(sent, written).fetchone() == (True,))
     finally:
-        for process in running.values():
+        for process in [another, *running.values()]:
             process.send_signal(signal.SIGTERM)
-    grace = int(local.file.services["sink"].stop_grace_period.removesuffix("s"))
     codes = {name: process.wait(grace) for name, process in running.items()}
     assert codes == dict.fromkeys(running, 0), local.said("capture") + local.said("sink")

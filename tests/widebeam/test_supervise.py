@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from cdc.halt import Cause, Halt
 from widebeam import child, looker, restarts
 from widebeam import supervise as supervise_module
 from widebeam.child import Part
+from widebeam.cli.outcome import is_away
 from widebeam.restarts import AWAY, Death, Policy, Record, death
 from widebeam.supervise import PartRefused, Supervisor
 
@@ -302,3 +306,35 @@ def test_signal_handlers_are_put_back():
     supervise(SAYS, done=lambda _: True)
     assert signal.getsignal(signal.SIGINT) is before
     assert threading.current_thread() is threading.main_thread()
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (psycopg.OperationalError("connection failed: Connection refused"), True),
+        (psycopg.OperationalError("FATAL:  the database system is starting up"), True),
+        (psycopg.OperationalError('FATAL:  password authentication failed for user "x"'), False),
+        (psycopg.errors.AdminShutdown("terminating connection"), True),
+        (psycopg.errors.DiskFull("no space"), False),
+        (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), True),
+        (KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)), False),
+        (LookupError("gone"), False),
+    ],
+)
+def test_a_server_out_of_reach_is_told_from_one_that_refuses(error: Exception, away: bool):
+    assert is_away(error) == away
+
+
+@pytest.mark.parametrize(("minded", "code"), [(True, AWAY), (False, 1)])
+def test_a_part_under_a_supervisor_says_so_by_its_exit_code(tmp_path: Path, minded: bool, code: int):
+    file = tmp_path / "plant.toml"
+    text = 'dsn = "host=127.0.0.1 port=1 dbname=x"\n'
+    file.write_text(
+        f'[source]\n{text}table = "a.b"\nentity = ["e"]\ntime = "t"\nkey = "k"\n'
+        f'[source.value]\ncolumns = ["v"]\n[target]\n{text}'
+    )
+    environment = {**os.environ, **({child.PARENT: str(os.getpid())} if minded else {})}
+    done = subprocess.run(
+        [sys.executable, "-m", "widebeam", "backfill", str(file)], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == code, done.stderr
