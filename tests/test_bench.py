@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
-from tests.bench import peers, reference
+from tests.bench import page, peers, plot, reference
 from tests.bench.report import load
 from tests.bench.run import STAGES, wanted
 
@@ -60,3 +62,17 @@ def test_a_bar_compares_with_its_goal_and_does_not_hold_where_a_stage_failed() -
         "goal": ">= 6",
         "holds": False,
     }
+
+
+def test_the_page_says_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever edits the page by hand, or keeps other figures without it, is told."""
+    written = page.PAGE.read_text()
+    drawn = {each.file.name: each.file.read_bytes() for each in plot.PLOTS if each.file.exists()}
+    kept = tmp_path / "performance"
+    shutil.copytree(page.KEPT, kept)
+    for module in (page, plot):
+        monkeypatch.setattr(module, "KEPT", kept)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    page.write()
+    assert page.PAGE.read_text() == written
+    assert {each.file.name: each.file.read_bytes() for each in plot.PLOTS if each.file.exists()} == drawn

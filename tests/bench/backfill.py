@@ -34,18 +34,23 @@ def two_workers_half_filled(stack: Stack, rows: int) -> Line:
 class History:
     """A narrow table with so many rows, and how fast it can be copied. Several connectors may fill from it."""
 
-    def __init__(self, stack: Stack, rows: int, fleet: Fleet = FLEET) -> None:
-        self.rows, self.fleet = rows, fleet
-        self.dsn = stack.database(stack.name("history"))
-        reference.write(self.dsn, 0, rows, fleet=fleet)
-        stack.session(self.dsn).execute("VACUUM ANALYZE tenant.tbl_data_timeseries")
-        self.limit = copied_narrow(self.dsn, rows)
+    def __init__(self, stack: Stack, dsn: str, rows: int, fleet: Fleet) -> None:
+        self.dsn, self.rows, self.fleet = dsn, rows, fleet
+        stack.session(dsn).execute("VACUUM ANALYZE tenant.tbl_data_timeseries")
+        self.limit = copied_narrow(dsn, rows)
+
+    @classmethod
+    def written(cls, stack: Stack, rows: int, fleet: Fleet = FLEET) -> History:
+        """A new one."""
+        dsn = stack.database(stack.name("history"))
+        reference.write(dsn, 0, rows, fleet=fleet)
+        return cls(stack, dsn, rows, fleet)
 
     @classmethod
     def of(cls, stack: Stack, rows: int) -> History:
         """The reference history, made once for the servers."""
         if rows not in stack.histories:
-            stack.histories[rows] = cls(stack, rows)
+            stack.histories[rows] = cls.written(stack, rows)
         return stack.histories[rows]
 
 
@@ -68,6 +73,6 @@ def _half(ours: Ours, rows: int) -> None:
     ticks = -(-rows // ours.fleet.tick_rows)
     records = feed.ticks(0, ticks, "half")
     feed.send(records)
-    cells = sum(record.value.count(b'["i",') for record in records)
+    cells = sum(record.cells for record in records)
     with ours.parts(sink=1) as parts:
         until(lambda: ours.applied() == cells, parts)

@@ -22,11 +22,12 @@ _CARRIED = list(TABLE.carried)
 
 
 class Encoded(NamedTuple):
-    """A record's place and bytes."""
+    """A record's place and bytes, and how many cells are in it."""
 
     partition: int
     key: bytes
     value: bytes
+    cells: int
 
 
 class Feed:
@@ -58,7 +59,8 @@ class Feed:
         number = partition(key, self._partitions)
         sequence, now = self._numbering.take(number), time.time_ns() // 1000
         stamp = Stamp(self._ours.name, 1, sequence, Lsn(self._position), 1, now)
-        return Encoded(number, key, encode(Changes(stamp, TABLE.qualified, wide, _CARRIED, rows)))  # type: ignore[arg-type]
+        changes = Changes(stamp, TABLE.qualified, wide, _CARRIED, rows)  # type: ignore[arg-type]  # the values are texts
+        return Encoded(number, key, encode(changes), len(rows))
 
     def send(self, records: Iterable[Encoded]) -> None:
         """Put them into the topic, and wait until they are there."""
@@ -66,7 +68,7 @@ class Feed:
         publisher = KafkaPublisher(client, topic, self._partitions)
         sent = done = 0
         for record in records:
-            while not publisher.publish(*record, sent):
+            while not publisher.publish(record.partition, record.key, record.value, sent):
                 done += len(publisher.delivered(0.05))
             sent += 1
         while done < sent:

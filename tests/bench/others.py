@@ -17,7 +17,8 @@ from tests.bench.reference import FLEET
 from tests.bench.stack import Stack
 
 VALUE: Final = "coalesce(double_v::text, long_v::text, str_v, bool_v::text)"
-ROW_BY_ROW: Final = Path(__file__).with_name("row_by_row.py")
+SCRIPTS: Final = Path(__file__).parent
+"""Where the migration scripts are."""
 
 
 def aggregates(columns: Sequence[str]) -> sql.Composed:
@@ -75,19 +76,18 @@ def _statement(dsn: str, table: str, rows: int, query: sql.Composed, path: str =
     return {"rows": rows, "seconds": round(seconds, 2), "rows_s": round(rows / seconds)}
 
 
-def row_by_row(stack: Stack, dsn: str, rows: int) -> Line:
-    """A migration script as many have written it: a day of a ship into dicts, then an upsert for each wide row."""
+def script(stack: Stack, dsn: str, rows: int, name: str) -> Line:
+    """A migration script as many have written it: row by row, or a day into dicts and then wide row by wide row."""
     with connect(dsn, autocommit=True) as session:
-        _wide_table(session, "migrated")
-    command = [sys.executable, "-P", str(ROW_BY_ROW), dsn]
-    with running("row_by_row", command, stack.log("row_by_row")) as process:
-        connected = "SELECT FROM pg_stat_activity WHERE application_name = 'row_by_row'"
+        _wide_table(session, name)
+    with running(name, [sys.executable, "-P", str(SCRIPTS / f"{name}.py"), dsn], stack.log(name)) as process:
+        connected = "SELECT FROM pg_stat_activity WHERE application_name = %s"
         session = stack.session(dsn)
-        until(lambda: session.execute(connected.encode()).fetchone() is not None, [process], may_end=True)
+        until(lambda: session.execute(connected.encode(), [name]).fetchone() is not None, [process], may_end=True)
         meter = Meter([process], stack.servers)
         line = meter.line(rows, until(process.ended, [process], may_end=True))
     assert process.process.returncode == 0, process.said()
-    _check(session, "migrated", rows)
+    _check(session, name, rows)
     return line
 
 

@@ -5,11 +5,9 @@ python -m tests.bench.peers [--rows N] [--seconds N] [--json FILE] [--keep]
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench import backfill, debezium, live, others, page, sink
@@ -18,7 +16,7 @@ from tests.bench.limits import recvlogical
 from tests.bench.ours import Ours
 from tests.bench.process import Line
 from tests.bench.quix import quix
-from tests.bench.report import KEPT, Report, reporting
+from tests.bench.report import Report, arguments, reporting
 from tests.bench.stack import Stack, stack
 
 PACE: Final = 10_000
@@ -41,8 +39,9 @@ def ours(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, L
     }
     report.stage(partial(live.write_cost, place, min(rows, 50_000)), peer="trigger", stage="write cost")
     dsn = backfill.History.of(place, rows).dsn
-    migrate = partial(others.row_by_row, place, dsn, rows)
-    found["row_by_row"] = report.stage(migrate, peer="row by row", stage="backfill")
+    for script in ("row_by_row", "day_by_day"):
+        name = script.replace("_", " ")
+        found[script] = report.stage(partial(others.script, place, dsn, rows, script), peer=name, stage="backfill")
     report.stage(partial(others.filtered, dsn, rows), peer="INSERT … SELECT FILTER", stage="backfill")
     report.stage(partial(others.crosstab, dsn, rows), peer="crosstab", stage="backfill")
     report.stage(partial(quix, place, min(rows, QUIX_ROWS)), peer="quix streams", stage="sink")
@@ -126,13 +125,11 @@ def bars(mine: Mapping[str, Line], other: Mapping[str, Line]) -> dict[str, Line]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=20, help="of the latency's measurement")
-    parser.add_argument("--json", type=Path, help="a file for all lines")
-    parser.add_argument("--keep", action="store_true", help="keep them in docs/performance, and write the page anew")
     given = parser.parse_args()
-    with reporting(KEPT / "peers.jsonl" if given.keep else given.json) as report:
+    with reporting(given, "peers") as report:
         with stack() as place:
             mine = ours(place, given.rows, given.seconds, report)
             other = theirs(place, given.rows, given.seconds, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -51,10 +52,18 @@ class Report:
             self.file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.lines))
 
 
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """The options that all benches have."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="a file for all lines")
+    parser.add_argument("--keep", action="store_true", help="keep them in docs/performance, and write the page anew")
+    return parser
+
+
 @contextmanager
-def reporting(file: Path | None) -> Iterator[Report]:
-    """A report that begins with the machine, the day and the commit; exit code 1 if a stage failed."""
-    report = Report(file)
+def reporting(given: argparse.Namespace, name: str) -> Iterator[Report]:
+    """A report that begins with the machine, the day and the commit. With --keep, `name` is its file's in docs."""
+    report = Report(KEPT / f"{name}.jsonl" if given.keep else given.json)
     report.say({"about": about()})
     yield report
     report.keep()

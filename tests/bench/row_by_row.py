@@ -1,51 +1,33 @@
 """The migration script that Widebeam replaces, as a peer: run by itself, `python row_by_row.py DSN`.
 
-A day of a ship is fetched whole and pivoted in dictionaries; each wide row is an upsert of its own.
+Each narrow row that the cursor gives is an upsert of one cell; a commit after each thousand.
 """
 
 import sys
-from collections import defaultdict
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
+COMMIT_EVERY = 1_000
+
 
 def main(dsn: str) -> None:
-    with psycopg.connect(dsn, application_name="row_by_row") as connection:
-        ships = [ship for (ship,) in connection.execute("SELECT DISTINCT ship_id FROM tenant.tbl_data_timeseries")]
-        days = [
-            day for (day,) in connection.execute("SELECT DISTINCT created_time::date FROM tenant.tbl_data_timeseries")
-        ]
-        for ship in ships:
-            for day in days:
-                migrate(connection, ship, day)
-
-
-def migrate(connection: Any, ship: str, day: Any) -> None:
-    rows = connection.execute(
-        "SELECT created_time, data_channel_id, double_v, long_v, str_v, bool_v FROM tenant.tbl_data_timeseries"
-        " WHERE ship_id = %s AND created_time >= %s AND created_time < %s::date + 1",
-        [ship, day, day],
-    ).fetchall()
-    wide: dict[Any, dict[str, Any]] = defaultdict(dict)
-    for at, channel, *values in rows:
-        wide[at][channel] = next((value for value in values if value is not None), None)
-    for at, cells in wide.items():
-        names = list(cells)
-        connection.execute(
-            sql.SQL(
-                "INSERT INTO tenant.migrated (ship_id, created_time, {}) VALUES (%s, %s, {})"
-                " ON CONFLICT (ship_id, created_time) DO UPDATE SET ({}) = ROW({})"
-            ).format(
-                sql.SQL(", ").join(map(sql.Identifier, names)),
-                sql.SQL(", ").join(sql.Placeholder() * len(names)),
-                sql.SQL(", ").join(map(sql.Identifier, names)),
-                sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in names),
-            ),
-            [ship, at, *(str(value) for value in cells.values())],
+    with psycopg.connect(dsn, application_name="row_by_row") as source, psycopg.connect(dsn) as target:
+        rows = source.execute(
+            "SELECT ship_id, created_time, data_channel_id, double_v, long_v, str_v, bool_v"
+            " FROM tenant.tbl_data_timeseries"
         )
-    connection.commit()
+        for number, (ship, at, channel, *values) in enumerate(rows, 1):
+            value = next((value for value in values if value is not None), None)
+            target.execute(
+                sql.SQL(
+                    "INSERT INTO tenant.row_by_row (ship_id, created_time, {0}) VALUES (%s, %s, %s)"
+                    " ON CONFLICT (ship_id, created_time) DO UPDATE SET {0} = EXCLUDED.{0}"
+                ).format(sql.Identifier(channel)),
+                [ship, at, str(value)],
+            )
+            if number % COMMIT_EVERY == 0:
+                target.commit()
 
 
 main(sys.argv[1])

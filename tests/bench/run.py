@@ -5,16 +5,14 @@ python -m tests.bench.run [--only capture.single_row ...] [--rows N] [--json FIL
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench import backfill, capture, live, page, sink
 from tests.bench.process import Line
-from tests.bench.report import KEPT, reporting
+from tests.bench.report import arguments, reporting
 from tests.bench.stack import Stack, stack
 
 
@@ -61,13 +59,11 @@ def wanted(only: list[str]) -> dict[str, Stage]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", default=[], help="stages, or the first part of their names")
     parser.add_argument("--rows", type=int, help="in each stage, instead of as many as suit it")
-    parser.add_argument("--json", type=Path, help="a file for all lines")
-    parser.add_argument("--keep", action="store_true", help="keep them in docs/performance, and write the page anew")
     given = parser.parse_args()
-    with reporting(KEPT / "bench.jsonl" if given.keep else given.json) as report, stack() as place:
+    with reporting(given, "bench") as report, stack() as place:
         for name, stage in wanted(given.only).items():
             rows = given.rows or stage.rows
             report.stage(partial(stage.run, place, rows), stage=name)
