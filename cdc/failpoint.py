@@ -70,6 +70,7 @@ class Failpoint(StrEnum):
     SINK_COMMITTED = "sink.committed", "a batch is committed", "this sink goes on from there, and tells the log"
 
     COLUMNS_MADE = "columns.made", "tables and columns are made for new keys", "the rows that need them are written"
+    ORIGINS_WRITTEN = "origins.written", "the origins of columns are written down", "the rows from there are written"
     PARTITIONS_MADE = "partitions.made", "partitions of a wide table are made", "the rows that need them are written"
 
     BACKFILL_GATE_OPEN = "backfill.gate_open", "the gate is open", "that is written down"

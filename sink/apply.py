@@ -9,12 +9,13 @@ import psycopg
 from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
-from sink import account, quarantine, tombstones
+from sink import account, origins, quarantine, tombstones
 from sink.batch import Batch
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
+from sink.origin import Origins, may_meet
 from sink.partitions import days_of
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
@@ -55,6 +56,7 @@ class Applier:
         self._registry = registry
         self._lookup = lookup
         self._cells = cells
+        self._origins = Origins() if cells is not None and may_meet(mapping) else None
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._templates = Templates(self._routes)
@@ -135,14 +137,21 @@ class Applier:
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
     def _fold(self, batch: Batch, refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused, self._interpreters, self._templates)
+        fold = self._taken(batch, refused)
+        while self._origins is not None and origins.write(self._connection, self._mapping.connector, self._origins):
+            fold = self._taken(batch, refused)
+        if fold.touched:
+            self._read_again(fold)
+        return fold
+
+    def _taken(self, batch: Batch, refused: Refused) -> Fold:
+        known = self._interpreters, self._templates, self._origins
+        fold = Fold(self._mapping, self._routes, refused, *known)
         for entry in batch.entries:
             if entry.poisoned:
                 fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
             else:
                 fold.add(entry.changes, entry.origin, escape=entry.escape)
-        if fold.touched:
-            self._read_again(fold)
         return fold
 
     def _read_again(self, fold: Fold) -> None:
@@ -159,9 +168,11 @@ class Applier:
         tables = {entry.changes.table for entry in batch.entries}
         new = any(table not in self._mapping.tables and self._mapping.owns(table) for table in tables)
         # Rows of a table that this sink has had no record of yet can meet those of others in a cell.
-        if new or (self._mapping.family is not None and self._mapping.rule.several != "refuse"):
+        if new or (self._mapping.family is not None and self._cells is not None):
             self._mapping = joined(self._connection, self._mapping)
             self._interpreters = self._new_interpreters()
+        if self._origins is not None:
+            origins.follow(self._connection, self._mapping.connector, self._origins)
         if self._lookup is not None:
             self._lookup.follow(self._connection, self._registry)
 

@@ -147,6 +147,18 @@ CREATE TABLE IF NOT EXISTS widebeam.columns (
 ALTER TABLE widebeam.columns ADD COLUMN IF NOT EXISTS widened int NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS columns_widened ON widebeam.columns (connector) INCLUDE (widened) WHERE widened > 0;
 
+-- Which source rows a column is filled from, where rows of several tables (or raw keys) could meet in its cells although
+-- `several` is "refuse" (sink/origin.py).
+CREATE TABLE IF NOT EXISTS widebeam.origins (
+    connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    entity      text NOT NULL,            -- as in widebeam.columns
+    key         text NOT NULL,
+    origin      text NOT NULL,            -- the first that was met: a narrow table, and what tells raw keys apart
+    shared      boolean NOT NULL DEFAULT false, -- there are others: its cells are read again from the source
+    PRIMARY KEY (connector, entity, key)
+);
+CREATE INDEX IF NOT EXISTS origins_shared ON widebeam.origins (connector) WHERE shared;
+
 -- The ledger: chunks of the backfill and their states. Ranges are half-open; those of a table cover all of its axis,
 -- which is its first time column (without time: its first entity or key column).
 CREATE TABLE IF NOT EXISTS widebeam.chunks (

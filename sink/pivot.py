@@ -18,8 +18,10 @@ from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.misfit import Misfit, misfit
+from sink.origin import Origins, origin
 from sink.route import Route, Routes
 from sink.rows import Moments, WideKey, WideRow
+from sink.rule import Rule
 from sink.several import Cell, SourceRow
 from sink.template import Templates
 from sink.wide import OVERFLOW, Column, Need
@@ -57,7 +59,9 @@ class Fold:
     (entity identity, key) -> reason, detail.
 
     Where the mapping is not plain, `moments` says where the source rows are from; and where several of them can meet
-    in a cell, nothing is set: `touched` has the cells, to be read again from the source and then `put`.
+    in a cell, nothing is set: `touched` has the cells, to be read again from the source and then `put`. Where none are
+    to meet, and `origins` are known, that goes for columns with several. `crowded` says of cells in which rows met
+    all the same which those are.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Fold:
         refused: dict[tuple[str, str], tuple[str, str]] | None = None,
         interpreters: Interpreters | None = None,
         templates: Templates | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._mapping = mapping
+        self._origins = origins
         self._routes = routes
         self._refused = refused or {}
         self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
@@ -86,6 +92,7 @@ class Fold:
         self.misfits: list[Misfit] = []
         self.moments: Moments = {}
         self.touched: dict[Cell, Touch] = {}
+        self.crowded: dict[Cell, str] = {}
         self.rows = 0
 
     def add(self, changes: Changes, origin: str, *, escape: bool) -> None:
@@ -232,12 +239,21 @@ class Fold:
                 if not gone or found.reason == "unknown_id":  # else it never had a place
                     self._misfit(odd, *found)
                 continue
-            there = several and not gone and interpreter.there(head, narrow[1:])
             for reading in found:
-                if several:
-                    self._touch(reading, odd, head, there=there)
+                if several or self._shared(reading, interpreter.rule, odd):
+                    self._touch(reading, odd, head, there=not gone and interpreter.there(head, narrow[1:]))
                 else:
                     self._put(reading, odd, interpreter.axis(head, narrow[1:]))
+
+    def _shared(self, reading: Reading, rule: Rule, odd: _Odd) -> bool:
+        """Has the reading's column several origins, so that rows can meet in its cells? One without a column has none:
+        nothing can be in its cells."""
+        if self._origins is None:
+            return False
+        entity = self._routes.of(reading.entity).entity
+        if reading.key not in entity.columns and entity.overflow is None:
+            return False
+        return not self._origins.alone((entity.identity, reading.key), origin(rule, tuple(odd.narrow[1:])))
 
     def _touch(self, reading: Reading, odd: _Odd, head: tuple[str | None, ...], *, there: bool) -> None:
         stamp = odd.changes.stamp

@@ -10,6 +10,7 @@ it was changed rather than deleted, that change comes by the stream, and the cel
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -27,9 +28,12 @@ from sink.misfit import Misfit, misfit
 from sink.pivot import Fold, Touch
 from sink.reach import Reach, Test
 from sink.rule import Rule
-from sink.several import Cell, Meeting, SourceRow
+from sink.several import Cell, Meeting, SourceRow, shown
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+CROWDED: Final = "crowded_cell"
+"""The reason of rows that met in a cell where none are to meet."""
 
 _COMMA: Final = sql.SQL(", ")
 
@@ -47,6 +51,11 @@ class SourceCells:
             source = self._connected()
             await_visible(source, {touch.xid for touch in fold.touched.values()})
             settle(source, fold, mapping, interpreters)
+
+    def fill(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
+        """Set the cells that were touched in a chunk's fold. Raises psycopg.Error."""
+        if fold.touched:
+            fill(self._connected(), fold, mapping, interpreters)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -69,8 +78,8 @@ def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Inter
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         meeting = met(source, mapping, interpreters, rows, fold.touched.keys())
     if mapping.on_delete == "ignore":
-        for touch in fold.touched.values():
-            if touch.there and UNCHANGED not in touch.row.row:
+        for cell, touch in fold.touched.items():
+            if touch.there and UNCHANGED not in touch.row.row and not _is_there(mapping, meeting, cell, touch.row):
                 meeting.take(touch.row, [touch.reading])
     for cell, touch in fold.touched.items():
         row, reading = meeting.held.get(cell) or (touch.row, _left(cell, touch, mapping))
@@ -79,6 +88,51 @@ def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Inter
         refusal = fold.put(reading, touch.position, moments)
         if refusal is not None:
             fold.misfits.append(_misfit(mapping, row, touch, *refusal))
+    _tell(mapping, fold, meeting)
+
+
+def fill(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
+    """Set the touched cells of a chunk as the chunk has them, and tell which of them other rows fill, too.
+
+    That is looked up in the source as it is now: whatever is newer than that comes by the stream, which knows of the
+    column's other origins by then. `source` is in autocommit.
+    """
+    rows = [touch.row for touch in fold.touched.values()]
+    with source.transaction():
+        source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        meeting = met(source, mapping, interpreters, rows, fold.touched.keys())
+    for cell, touch in fold.touched.items():
+        reading = touch.reading
+        if reading.value is None and cell in meeting.held:
+            reading = meeting.held[cell][1]
+        refusal = fold.put(reading, touch.position, [])
+        if refusal is not None:
+            fold.misfits.append(_misfit(mapping, touch.row, touch, *refusal))
+    _tell(mapping, fold, meeting)
+
+
+def _is_there(mapping: Mapping, meeting: Meeting, cell: Cell, row: SourceRow) -> bool:
+    """Where no rows are to meet: has the source this very row still, so that it does not meet itself as it was?"""
+    if mapping.rule.several != "refuse":
+        return False
+    width = len(mapping.table.key)
+    name = row.table, row.head, row.row[:width]
+    return any((each.table, each.head, each.row[:width]) == name for each in meeting.rows(cell))
+
+
+def _tell(mapping: Mapping, fold: Fold, meeting: Meeting) -> None:
+    """Rows that meet where none are to go into the quarantine, all of them, each once however often they are met.
+
+    One of them holds the cell meanwhile: which one, nobody has said, and it may have been there before.
+    """
+    for cell, rows in meeting.crowded().items():
+        touch = fold.touched[cell]
+        place = ", ".join((*cell.entity, *cell.time))
+        detail = f"{len(rows)} rows fill {cell.key!r} of ({place}), where none are to meet: {shown(rows)}"
+        fold.crowded[cell] = detail
+        for row, _ in rows:
+            told = _misfit(mapping, row, touch, CROWDED, detail)
+            fold.misfits.append(told._replace(origin=f"row:{blake2b(told.raw.encode(), digest_size=12).hexdigest()}"))
 
 
 def met(

@@ -24,6 +24,7 @@ from sink import halts
 from sink.account import Fenced
 from sink.apply import Applier
 from sink.lookup import Lookup
+from sink.origin import may_meet
 from sink.registry import Registry
 from sink.reread import SourceCells
 from sink.settings import SinkSettings
@@ -105,7 +106,8 @@ class Session:
         return Lookup(self._settings.source_dsn, self._settings.mapping.connector, dictionary)
 
     def _new_cells(self) -> SourceCells | None:
-        if self._settings.mapping.rule.several == "refuse" or self._settings.source_dsn is None:
+        mapping = self._settings.mapping
+        if self._settings.source_dsn is None or (mapping.rule.several == "refuse" and not may_meet(mapping)):
             return None
         return SourceCells(self._settings.source_dsn)
 

@@ -67,6 +67,11 @@ class Meeting:
                 taken.append(cell)
         return taken
 
+    def rows(self, cell: Cell) -> list[SourceRow]:
+        """The rows of a cell that none are to meet in."""
+        held = [self.held[cell]] if cell in self.held else []
+        return [row for row, _ in (*held, *self.beaten.get(cell, ()))]
+
     def crowded(self) -> dict[Cell, list[tuple[SourceRow, Reading]]]:
         """Cells that several rows fill, not all of them with the same value, although none should meet: those rows.
 

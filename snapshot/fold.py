@@ -7,7 +7,7 @@ that form too (it is one to one), so a line is split and nothing in it is looked
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
@@ -15,6 +15,7 @@ from sink.copytext import NULL, escaped, unescaped
 from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.misfit import Misfit
+from sink.origin import Origins
 from sink.pivot import Fold
 from sink.route import Route, Routes
 from sink.rows import WideKey, WideRow
@@ -28,6 +29,20 @@ Cells: TypeAlias = "dict[int, str | None]"
 
 _WIDE_ROW_BYTES: Final = 700  # a row with its dictionary and its keys
 _CELL_BYTES: Final = 60  # and the value itself
+
+
+class Others(Protocol):
+    """What is to be known of rows of other origins (snapshot/others.py)."""
+
+    @property
+    def origins(self) -> Origins:
+        """Those of the columns."""
+
+    def sort_out(self) -> bool:
+        """Write down where the fold's columns have rows from; whether it is to be folded again, for one is shared."""
+
+    def fill(self, fold: Fold) -> None:
+        """Set the cells of shared columns, and tell of those that other rows fill, too."""
 
 
 class Lane:
@@ -72,7 +87,7 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
     first line: a chunk may be folded in pieces.
 
     Where the mapping is not plain, every line is placed by `place`, row by row. `look_up` reads the dictionary again
-    when it lacks an id, and tells whether that may have helped.
+    when it lacks an id, and tells whether that may have helped. `others` knows of rows that are not to be met.
     """
 
     def __init__(
@@ -85,10 +100,12 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         line: int = 0,
         interpreters: Interpreters | None = None,
         look_up: Callable[[], bool] | None = None,
+        others: Others | None = None,
     ) -> None:
         super().__init__()
         self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
         self._look_up = look_up or (lambda: False)
+        self._others = others
         self.tables: dict[str, dict[WideKey, WideRow]] = {}
         self.misfits: list[Misfit] = []
         self.rows = 0
@@ -207,6 +224,10 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         slow = self._slow(refused)
         if self._interpreters.dictionary.missing and self._look_up():
             slow = self._slow(refused)
+        if self._others is not None:
+            while self._others.sort_out():
+                slow = self._slow(refused)
+            self._others.fill(slow)
         if not slow.needs:
             self._take(slow)
             self._odd.clear()
@@ -215,7 +236,8 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         return list(slow.needs)
 
     def _slow(self, refused: Refused) -> Fold:
-        slow = Fold(self._mapping, self._routes, refused, self._interpreters)
+        origins = None if self._others is None else self._others.origins
+        slow = Fold(self._mapping, self._routes, refused, self._interpreters, origins=origins)
         if self._crowd is not None:
             self._crowd.put(slow, self._cutoff, f"chunk:{self._chunk.number}")
         for number, fields in self._odd:

@@ -19,7 +19,7 @@ from sink.partitions import days_in
 from sink.route import Routes
 from sink.rule import Rule
 from sink.wide import Need
-from snapshot.fold import ChunkFold, Refused
+from snapshot.fold import ChunkFold, Others, Refused
 from snapshot.plan import Chunk
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -69,6 +69,7 @@ class ChunkReader:
         cutoff: Lsn,
         ensure: Ensure,
         lookup: tuple[Dictionary, Callable[[], object]] | None = None,
+        others: Others | None = None,
     ) -> None:
         self._source, self._mapping, self._routes, self._cutoff = source, mapping, routes, cutoff
         self._ensure = ensure
@@ -76,6 +77,7 @@ class ChunkReader:
         dictionary, self._look_up = lookup or (Dictionary(), lambda: None)
         self._interpreters = Interpreters(mapping, dictionary)
         self._refused: Refused = {}
+        self._others = others
         self._at_once = _ROWS_AT_ONCE
         self._crowded = mapping.rule.several != "refuse"
 
@@ -141,6 +143,7 @@ class ChunkReader:
             line=line,
             interpreters=self._interpreters,
             look_up=self._looked_up,
+            others=self._others,
         )
 
     def _looked_up(self) -> bool:

@@ -22,6 +22,7 @@ from sink.wide import Need, Refused
 from snapshot import attached, ledger
 from snapshot.gate import await_replay
 from snapshot.merge import ChunkMerger
+from snapshot.others import Others
 from snapshot.plan import Chunk
 from snapshot.reader import ChunkReader, Ensure, Reading, Stopped
 from snapshot.repair import EVERY_TABLE, Repair
@@ -43,6 +44,7 @@ class Worker:
         self._registry.refresh(sessions.target)
         rule = self._mapping.rule.dictionary
         self._lookup = Lookup(settings.source_dsn, self._mapping.connector, rule)
+        self._others = Others.of(sessions.target, settings.source_dsn, self._mapping, self._lookup.dictionary)
         self._cutoff = _cutoff(sessions.target, self._mapping.connector)
         self._reader = self._new_reader()
         self._merger = ChunkMerger(sessions.target, self._registry)
@@ -60,6 +62,7 @@ class Worker:
             position,
             ensure,
             (self._lookup.dictionary, lambda: self._lookup.refresh(target, registry=self._registry)),
+            self._others,
         )
 
     def _ensure(self, needs: list[Need]) -> Refused:
@@ -71,6 +74,8 @@ class Worker:
     def close(self) -> None:
         """Let go of what is not the sessions'."""
         self._lookup.close()
+        if self._others is not None:
+            self._others.close()
 
     def do(self, chunk: Chunk, stop: Event) -> bool:
         """Read and merge a claimed chunk, or write down why not; False when the sessions are of no use any more."""
@@ -82,6 +87,8 @@ class Worker:
             return False
         try:
             self._lookup.follow(self._sessions.target, self._registry)
+            if self._others is not None:
+                self._others.follow()
             if repairs:
                 self._repair_range(chunk)
             elif chunk.reads:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 from psycopg import sql
 
 from tests.pipeline import Pipeline, pipeline_over
@@ -19,6 +20,9 @@ from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer, binaries_of, newest_binaries
 from widebeam.lab.process import ServerFailed
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault of what is tested
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from psycopg import errors, sql
 from cdc.halt import Halt
 from sink.interpret import Interpreters, Reading, Unplaced
 from sink.mapping import Mapping
-from sink.origin import origin
+from sink.origin import may_meet, origin
 from sink.reread import met
 from sink.rule import Rule
 from sink.several import Cell, Meeting, SourceRow, shown
@@ -53,7 +53,7 @@ def one_row_a_cell(session: Session, connector: Connector) -> Iterator[Finding]:
         return
     try:
         mapping = connector.mapping(catalog.sources(session, connector))
-        if mapping.plain or not mapping.rule.table.wide:
+        if not may_meet(mapping):
             return
         found = _crowded(session, mapping)
     except (Halt, psycopg.Error):  # other checks say what cannot be read

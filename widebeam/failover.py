@@ -21,6 +21,7 @@ from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
 from cdc.slot import Incarnation
+from sink import origins
 from widebeam import recorded
 from widebeam.config import Connector
 from widebeam.replay.log import LogWindow
@@ -95,6 +96,8 @@ def _covered(target: Session, connector: Connector) -> bool:
     """Everything that was read beside the stream lies below a position that is applied."""
     if connector.options.source.several != "refuse":
         return False  # cells are read again from the source, which may be ahead of the stream
+    if origins.any_shared(target, connector.name):
+        return False  # those of some columns are
     row = target.execute(_COVERED, [connector.name]).fetchone()
     return row is not None and bool(row[0])
 

@@ -25,17 +25,19 @@ from cdc.event import Value
 from cdc.lsn import Lsn
 from cdc.partition import partition
 from cdc.record import Changes, Op, Stamp
-from sink import account, tombstones
+from sink import account, origins, tombstones
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
+from sink.origin import Origins, may_meet
 from sink.partitions import days_in, for_all_parts
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
-from sink.reread import settle
+from sink.reread import CROWDED, settle
 from sink.route import Routes
 from sink.rows import spread_all, whole
+from sink.several import Cell as WideCell
 from sink.wide import Refused
 from widebeam.quarantine import shelf, truth
 from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows, why_unread
@@ -108,6 +110,7 @@ class Retry:
         self._merger = Merger(target, mapping)
         self._lookup = lookup
         self._interpreters = Interpreters(mapping, None if lookup is None else lookup.dictionary)
+        self._origins = Origins() if may_meet(mapping) else None
         self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
         self.done = Retried()
 
@@ -115,6 +118,8 @@ class Retry:
         """Retry the chosen entries, oldest first. Raises truth.StillWriting; what was done before is done."""
         if self._lookup is not None:
             self._lookup.refresh(self._target, registry=self._registry)
+        if self._origins is not None:
+            origins.follow(self._target, self._mapping.connector, self._origins)
         for some in shelf.some_at_a_time(self._target, choice):
             cases = self._cases(some)
             if cases:
@@ -196,7 +201,15 @@ class Retry:
         return found
 
     def _fold(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused, self._interpreters)
+        fold = self._taken(cases, rows, positions, refused)
+        while self._origins is not None and origins.write(self._target, self._mapping.connector, self._origins):
+            fold = self._taken(cases, rows, positions, refused)
+        if fold.touched:
+            settle(self._source, fold, self._mapping, self._interpreters)
+        return fold
+
+    def _taken(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
+        fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._origins)
         for number, (cell, case) in enumerate(cases.items()):
             there: Sequence[tuple[Value, ...]] = rows.get(cell, ())
             if there:
@@ -206,8 +219,6 @@ class Retry:
             else:
                 changed = [[Op.DELETE.value, *case.row.row]]
             fold.add(self._changes(cell, changed, positions), str(number), escape=True)
-        if fold.touched:
-            settle(self._source, fold, self._mapping, self._interpreters)
         return fold
 
     def _changes(self, cell: Cell, rows: list[list[Value]], positions: dict[int, Lsn]) -> Changes:
@@ -222,9 +233,15 @@ class Retry:
 
     def _close(self, cases: Cases, rows: truth.Rows, fold: Fold) -> None:
         """Take out what is settled, and note what became of each."""
-        unfit = {int(misfit.origin.split(":")[0]): (misfit.reason, misfit.detail) for misfit in fold.misfits}
+        unfit = {
+            int(misfit.origin.split(":")[0]): (misfit.reason, misfit.detail)
+            for misfit in fold.misfits
+            if misfit.reason != CROWDED
+        }
         settled: list[Entry] = []
         for number, (cell, case) in enumerate(cases.items()):
+            if cell in rows and (met := self._crowded(cell, rows[cell], fold)) is not None:
+                unfit.setdefault(number, (CROWDED, met))
             if number in unfit:
                 self._unfit(case, *unfit[number])
             elif cell in rows:
@@ -236,6 +253,15 @@ class Retry:
                 self.done.gone += case.ids
                 settled += case.entries
         shelf.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
+
+    def _crowded(self, cell: Cell, rows: Sequence[tuple[Value, ...]], fold: Fold) -> str | None:
+        """What rows of a case meet in its cell, although none are to; None where none do."""
+        for row in rows if fold.crowded else ():
+            found = self._interpreters.of(cell.table).read(cell.head, row)
+            for each in found if isinstance(found, list) else ():
+                if (met := fold.crowded.get(WideCell(each.entity, each.time, each.key))) is not None:
+                    return met
+        return None
 
     def _unfit(self, case: _Case, reason: str, detail: str) -> None:
         self.done.unfit.update((number, (reason, detail)) for number in case.ids)

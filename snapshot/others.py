@@ -1,0 +1,50 @@
+"""The rows of other origins in the columns of a chunk, where none are to meet: what a chunk's fold asks of them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import psycopg
+
+from sink import origins
+from sink.dictionary import Dictionary
+from sink.interpret import Interpreters
+from sink.mapping import Mapping
+from sink.origin import Origins, may_meet
+from sink.pivot import Fold
+from sink.reread import SourceCells
+from sink.sources import joined
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+class Others:
+    """Over the target's session, and one of its own with the source: a chunk is being read over the worker's."""
+
+    def __init__(self, target: Connection, source_dsn: str, mapping: Mapping, dictionary: Dictionary) -> None:
+        self._target, self._mapping, self._dictionary = target, mapping, dictionary
+        self._cells = SourceCells(source_dsn)
+        self.origins = Origins()
+
+    @classmethod
+    def of(cls, target: Connection, source_dsn: str, mapping: Mapping, dictionary: Dictionary) -> Others | None:
+        """None where there can be none, or all rows that meet are read anyway."""
+        return cls(target, source_dsn, mapping, dictionary) if may_meet(mapping) else None
+
+    def sort_out(self) -> bool:
+        """Write down where the fold's columns have rows from; whether it is to be folded again, for one is shared."""
+        return origins.write(self._target, self._mapping.connector, self.origins)
+
+    def fill(self, fold: Fold) -> None:
+        """Set the cells of shared columns, and tell of those that other rows fill, too."""
+        if fold.touched:
+            mapping = joined(self._target, self._mapping)
+            self._cells.fill(fold, mapping, Interpreters(mapping, self._dictionary))
+
+    def follow(self) -> None:
+        """Know which columns are shared by now: before a chunk is read."""
+        origins.follow(self._target, self._mapping.connector, self.origins)
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._cells.close()
