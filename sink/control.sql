@@ -178,7 +178,8 @@ CREATE TABLE IF NOT EXISTS widebeam.chunks (
     merged_at   timestamptz,
     PRIMARY KEY (connector, chunk)
 );
--- A partition that was attached with rows in it, from which a chunk reads; empty: from the narrow table.
+-- Not empty: the chunk does not only fill, but is written over what is there. It reads from here: a partition that was
+-- attached with rows in it, or the narrow table itself.
 ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS reads text NOT NULL DEFAULT '';
 -- Version 1 had a single narrow table.
 ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS source text;

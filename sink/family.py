@@ -40,3 +40,8 @@ def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:
     """The rules of these tables, without those that do not belong any more."""
     tables = ((family.narrow(each.schema, each.name), each.types) for each in sources)
     return tuple(family.rule(table, types) for table, types in tables if table is not None)
+
+
+def joining(sources: Iterable[Source]) -> frozenset[str]:
+    """Which of these tables are not published yet."""
+    return frozenset(each.qualified for each in sources if each.gate is None)

@@ -20,9 +20,10 @@ class Mapping:
     """One connector's mapping.
 
     `rules` has one for each narrow table, alike but for the table and its types; there is at least one. With
-    a `family`, tables may join while it runs. `layout` is one wide table for each entity, or a single one; `name` is
-    the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys have tables of their own.
-    `readers` are roles that may read the wide views.
+    a `family`, tables may join while it runs; those that are `joining` are not published yet, so that their rows can
+    change without an event: until then they meet no others' rows. `layout` is one wide table for each entity, or
+    a single one; `name` is the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys
+    have tables of their own. `readers` are roles that may read the wide views.
     With `partition_by` each table is partitioned by time.
     """
 
@@ -32,6 +33,7 @@ class Mapping:
     name: str
     layout: Layout = "per_entity"
     family: Family | None = None
+    joining: frozenset[str] = frozenset()
     on_delete: Literal["clear", "ignore"] = "clear"
     on_truncate: Literal["halt", "ignore", "apply"] = "halt"
     unknown_key: Literal["add_column", "overflow", "reject"] = "add_column"
@@ -66,6 +68,11 @@ class Mapping:
     def tables(self) -> frozenset[str]:
         """The narrow tables' qualified names."""
         return frozenset(rule.table.qualified for rule in self.rules)
+
+    @property
+    def met(self) -> tuple[Rule, ...]:
+        """The rules of the tables whose rows can meet in a cell."""
+        return tuple(rule for rule in self.rules if rule.table.qualified not in self.joining)
 
     @property
     def entity(self) -> tuple[str, ...]:

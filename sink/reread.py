@@ -146,7 +146,7 @@ def met(
     reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
     places = sorted({place for row in rows for place in reaches[row.table].places(row)})
     tests, meeting = reaches[mapping.table.qualified].tests, Meeting(mapping.rules)
-    for rule in mapping.rules:
+    for rule in mapping.met:
         for row in _rows(source, rule, tests, places):
             meeting.take(row, _readings(interpreters, row, cells))
     return meeting

@@ -59,6 +59,12 @@ class WideRow:
         if self.over is not None:
             self.over.pop(key, None)
 
+    def drop_clears(self) -> None:
+        """Forget which cells are cleared: for who only fills, they are not there."""
+        for ordinal in [ordinal for ordinal, value in self.cells.items() if value is None]:
+            del self.cells[ordinal]
+        self.clears, self.bare = False, None
+
     def __repr__(self) -> str:
         return f"WideRow({self.position}, {self.cells}, bare={self.bare})"
 

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from cdc.facts import Facts
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
-from sink.family import Source, rules
+from sink.family import Source, joining, rules
 from sink.mapping import Mapping
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -74,7 +74,8 @@ def note_facts(
 def attach_again(connection: Connection, connector: str) -> int:
     """Forget, in the open transaction, that partitions were attached: their rows are to be filled in once more.
 
-    For what goes back in the stream: it has no event of them, and older ones of their cells. How many there are.
+    For what goes back in the stream: it has no event of them, and older ones of their cells. How many there are. (Not
+    where rows can meet in a cell: there a sink reads it again, and finds them.)
     """
     connection.execute(
         "UPDATE widebeam.chunks SET state = 'void', error = NULL, retry_at = NULL"
@@ -84,7 +85,7 @@ def attach_again(connection: Connection, connector: str) -> int:
     return connection.execute(_ATTACH_AGAIN, [connector]).rowcount
 
 
-# Where rows can meet in a cell, a chunk reads the table itself: it does not say which partition it was for.
+# Where the partition may only be read through its table, a chunk does not say which partition it was for.
 _ATTACH_AGAIN: Final = """
 UPDATE widebeam.sources AS s SET facts = jsonb_set(facts, '{leaves}', (
     SELECT coalesce(jsonb_object_agg(leaf.key, leaf.value), '{}') FROM jsonb_each(facts -> 'leaves') AS leaf
@@ -108,7 +109,8 @@ def joined(connection: Connection, mapping: Mapping) -> Mapping:
     """The mapping with the tables that have joined it meanwhile."""
     if mapping.family is None:
         return mapping
-    return replace(mapping, rules=rules(mapping.family, load(connection, mapping.connector)) or mapping.rules)
+    found = load(connection, mapping.connector)
+    return replace(mapping, rules=rules(mapping.family, found) or mapping.rules, joining=joining(found))
 
 
 def forget(connection: Connection, connector: str, source: Source) -> None:

@@ -1,11 +1,19 @@
-"""Rows that came without an event, with a partition that was attached: they are written over what is there.
+"""Chunks that are written over what is there: of an attached partition, or of a table that joins others.
 
 A chunk of the backfill only fills, since whatever stands in a cell came by the stream and is newer. Here it may be
-older: from a partition that was detached and comes back, or of rows that were deleted where deletes are ignored. So
-such a chunk is read and merged while no sink can advance: all partitions' progress is locked first, then the writers of
-the narrow table are waited for, and then the source is read. What is written is at least as new as all that was
-applied, and everything newer is still to come by the stream, which puts it over it. Nothing that is older than the
-attaching is on its way any more: the chunk was only planned after a barrier had passed (widebeam/survey.py).
+older, or another table's: rows came without an event with a partition that was attached (it may have been detached
+before, or its rows deleted where deletes are ignored); or a table joins with rows that were there before, and where
+several rows can meet in a cell, its own may be the one that holds. So such a chunk is read and merged while no sink can
+advance: all partitions' progress is locked first, and then the source is read. What is written is at least as new as
+all that was applied, and everything newer is still to come by the stream, which puts it over it. That takes:
+
+- What was applied is visible. Where rows can meet, sinks have seen to it before they read; else the writers of the
+  narrow table are waited for.
+- Nothing that is older is on its way any more: no record from before the attaching, and no batch of a sink that has
+  read its cells again without knowing the table. For a partition, the chunk is only planned after a barrier has passed
+  (widebeam/survey.py). Where rows can meet, the worker emits one once the table is published, and looks under the lock
+  whether it has passed: a replay sets that back.
+- No chunk that only fills is open where it could meet this one (snapshot/ledger.py).
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -21,7 +30,7 @@ from psycopg import errors, sql
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.writers import await_writers
-from sink import account
+from sink import account, barrier
 from sink.registry import Retyped
 from sink.rule import Rule
 from snapshot.estimate import plan_chunks
@@ -36,17 +45,51 @@ Read: TypeAlias = "Callable[[Lsn, bool], AbstractContextManager[Reading]]"
 REST: Final = 5.0
 """Seconds until a chunk is tried again for which a writer did not end in time."""
 
+SOON: Final = 0.5
+"""Seconds until a chunk is tried again that waits for the sinks."""
+
+_ANOTHER: Final = 30.0  # seconds after which another barrier is emitted
 _ATTEMPTS: Final = 4
 _PATIENCE: Final = 3.0  # seconds for which sinks are held up while writers end
 _POSITION: Final = (
     "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
     " WHERE connector = %s"
 )
+
+# What lies in the log by now is older than these rows, which no record brings: a replay would undo them. (Not where a
+# sink reads each cell again, and nothing of what was deleted counts.)
 _FLOOR: Final = "UPDATE widebeam.progress SET floor = next_offset WHERE connector = %s"
 
 
 class NewKey(Exception):
     """A key came to be between two reads: it needs a column first."""
+
+
+class Early(Exception):
+    """Sinks may still be at work on what they have read before the table was published."""
+
+
+class Barriers:
+    """For each narrow table the barrier that has to pass before its chunks are written over what is there."""
+
+    def __init__(self, primary: Connection, connector: str) -> None:
+        self._primary, self._connector = primary, connector
+        self._marks: dict[str, Lsn] = {}
+        self._emitted = 0.0
+
+    def check(self, target: Connection, table: str) -> None:
+        """Raises Early as long as the table's barrier has not passed; emits it at the first time.
+
+        A later one will do as well: one is emitted now and then, since a replay may begin behind the first.
+        """
+        now = monotonic()
+        if table not in self._marks:
+            self._marks[table], self._emitted = barrier.emit(self._primary, f"to be written: {table}"), now
+        if not barrier.passed(target, self._connector, self._marks[table]):
+            if now - self._emitted > _ANOTHER:
+                self._emitted = now
+                barrier.emit(self._primary, f"to be written: {table}")
+            raise Early(f"sinks are still to come past {self._marks[table]}, where {table} was published already")
 
 
 def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
@@ -66,21 +109,31 @@ def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, ch
     return [chunk._replace(reads=table) for chunk in plan_chunks(source, rule, chunk_rows, chunk_hours)]
 
 
-def place(primary: Connection, merger: ChunkMerger, read: Read, chunk: Chunk, began: float) -> None:
-    """Read and merge such a chunk. Raises StillWriting; nothing is done then."""
+def place(
+    primary: Connection, merger: ChunkMerger, read: Read, chunk: Chunk, began: float, barriers: Barriers | None = None
+) -> None:
+    """Read and merge such a chunk; with `barriers` where several rows can meet in a cell.
+
+    Raises StillWriting, Early; nothing is done then.
+    """
     schema, _, name = chunk.source.partition(".")
     names = [sql.Identifier(schema, name).as_string(primary)]
 
     def held(target: Connection) -> AbstractContextManager[Reading]:
         account.stop_all(target, merger.connector)
         row = target.execute(_POSITION, [merger.connector]).fetchone()
-        # What lies in the log by now is older than these rows, which no record brings: a replay would undo them.
-        target.execute(_FLOOR, [merger.connector])
+        if barriers is not None:
+            barriers.check(target, chunk.source)
+        if merger.replays_undo:
+            target.execute(_FLOOR, [merger.connector])
         hit(Failpoint.ATTACHED_HELD)
-        await_writers(primary, names, _PATIENCE)
+        if barriers is None:
+            await_writers(primary, names, _PATIENCE)
         return read(Lsn.parse(row[0]) if row is not None else Lsn(0), True)
 
     for _ in range(_ATTEMPTS):
+        if barriers is not None:
+            barriers.check(merger.target, chunk.source)
         with read(Lsn(0), False) as reading:  # makes the columns, so that none has to be made under the lock
             for _piece in reading.pieces:
                 pass

@@ -88,6 +88,8 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
 
     Where the mapping is not plain, every line is placed by `place`, row by row. `look_up` reads the dictionary again
     when it lacks an id, and tells whether that may have helped. `others` knows of rows that are not to be met.
+
+    A chunk that only fills has no use for NULLs; one that is written over what is there clears cells by them.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         self.rows = 0
         self._first_line, self._bytes = line, 0
         self._mapping, self._routes, self._cutoff, self._chunk = mapping, routes, cutoff, chunk
+        self._clears = chunk.reads != ""
         self._entity_width = len(mapping.table.entity)
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
         self._lanes: dict[tuple[str | None, ...], Lane] = {}
@@ -125,7 +128,9 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
     @property
     def cells(self) -> int:
         """How many cells are set."""
-        return sum(len(row.cells) + len(row.over or ()) for rows in self.tables.values() for row in rows.values())
+        every = [row for rows in self.tables.values() for row in rows.values()]
+        cleared = sum(list(row.cells.values()).count(None) for row in every if row.clears)
+        return sum(len(row.cells) + len(row.over or ()) for row in every) - cleared
 
     @property
     def next_line(self) -> int:
@@ -145,7 +150,7 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
                 self.next_line,
                 [self._fields(line) for line in lines],
             )
-        elif not self._mapping.plain:
+        elif self._clears or not self._mapping.plain:
             self._odd += [(number, self._fields(line)) for number, line in enumerate(lines, self.next_line)]
         elif self._routes.discriminator is None:
             self._add_first_set(lines)
@@ -245,22 +250,21 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         return slow
 
     def _take(self, slow: Fold) -> None:
-        """Take over what was placed; what was cleared there is NULL here, so not there."""
+        """Take over what was placed. A row without a value may come after one with one."""
         self.misfits += slow.misfits
         for identity, rows in slow.tables.items():
             mine = self.tables.setdefault(identity, {})
             for key, row in rows.items():
                 taken = mine.setdefault(key, WideRow(self._cutoff))
-                for ordinal, value in row.cells.items():
-                    if value is None:
-                        taken.cells.pop(ordinal, None)  # a row without a value may come after one with one
-                    else:
-                        taken.cells[ordinal] = value
+                taken.cells.update(row.cells)
                 for bare in row.bare or ():
-                    if taken.over is not None:
-                        taken.over.pop(bare, None)
+                    taken.clear_bare(bare)
                 for over in (row.over or {}).items():
                     taken.put_over(*over)
+                if self._clears:
+                    taken.clears |= row.clears
+                elif row.clears or row.bare:
+                    taken.drop_clears()
 
     def _changes(self, fields: list[str]) -> Changes:
         """One line as a record of one insert, which is what the stream would have made of it."""

@@ -5,7 +5,9 @@ In this order, each step safe to be done again after a crash:
 2. It is published under a lock that waits for all who write to it and holds others off until that is committed. So
    what was written before is seen by every later snapshot, and what is written after is in the stream.
 3. The gate is opened: the chunks are read, in snapshots that are later than 2.
-A sink meets the table's first change only after 2, hence after 1: it finds open chunks to leave tombstones in.
+A sink meets the table's first change only after 2, hence after 1: it finds open chunks to leave tombstones in. Where
+its rows can meet those of other tables in a cell, they count from 3 on (before, they can change without an event), and
+its chunks are written over what is there (snapshot/attached.py).
 """
 
 from __future__ import annotations
@@ -141,10 +143,10 @@ class Joiner:
         """The table and its chunks, all or nothing; nothing is done if they are there."""
         if any(each.qualified == source.qualified for each in sources.load(self._target, self._connector)):
             return
-        settings = self._settings
-        chunks = plan_chunks(
-            self._primary, self._family.rule(table, source.types), settings.chunk_rows, settings.chunk_hours
-        )
+        settings, rule = self._settings, self._family.rule(table, source.types)
+        chunks = plan_chunks(self._primary, rule, settings.chunk_rows, settings.chunk_hours)
+        if rule.several != "refuse":  # its rows may be those that hold where they meet other tables' rows
+            chunks = [chunk._replace(reads=table.qualified) for chunk in chunks]
         with self._target.transaction():
             ledger.add(self._target, self._connector, chunks)
             sources.add(self._target, self._connector, source)

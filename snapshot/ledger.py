@@ -13,12 +13,18 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _PAGE: Final = 100
 
+# What is written over what is there comes after what only fills, where the two can meet in a cell: a chunk that was
+# read before would fill what is cleared. (One that was given up is read anew when it is tried again.)
 _DUE: Final = """
 SELECT chunk, lower_bound, upper_bound, estimated, source, reads FROM widebeam.chunks AS c
 WHERE connector = %(connector)s AND chunk >= %(first)s AND chunk <= %(last)s
 AND (state = 'planned' OR state = 'failed' AND retry_at <= now())
 AND NOT EXISTS (SELECT FROM widebeam.sources AS s WHERE s.connector = c.connector AND gate_lsn IS NULL
                 AND s.schema_name || '.' || s.table_name = c.source)
+AND (reads = '' OR NOT EXISTS (
+    SELECT FROM widebeam.chunks AS fills WHERE fills.connector = c.connector AND fills.reads = ''
+    AND (fills.source = c.source OR c.reads = c.source)
+    AND fills.state IN ('planned', 'failed') AND (fills.state = 'planned' OR fills.retry_at IS NOT NULL)))
 ORDER BY chunk LIMIT %(limit)s
 """
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('widebeam.chunks ' || %s, %s))"

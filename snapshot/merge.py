@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Dict
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -18,7 +18,7 @@ from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.partitions import for_all_parts
 from sink.registry import Registry, Retyped
-from sink.rows import PartRows, WideKey, spread
+from sink.rows import PartRows, WideKey, spread, whole
 from sink.wide import ALL, OVERFLOW
 from snapshot import ledger
 from snapshot.fold import ChunkFold
@@ -144,6 +144,19 @@ class ChunkMerger:
         """Whose chunks these are."""
         return self._mapping.connector
 
+    @property
+    def target(self) -> Connection:
+        """Where they go."""
+        return self._target
+
+    @property
+    def replays_undo(self) -> bool:
+        """Whether a replay would put back what a chunk was written over.
+
+        Not where a sink reads each cell again, and no row that is gone counts.
+        """
+        return self._mapping.rule.several == "refuse" or self._mapping.on_delete == "ignore"
+
     def refresh(self) -> None:
         """Know the columns as they are now."""
         self._registry.refresh(self._target)
@@ -161,7 +174,8 @@ class ChunkMerger:
         with the days of their rows where the wide tables are partitioned.
         Raises Retyped when columns changed meanwhile.
         """
-        self._prepare(entities)
+        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
+        self._merger.prepare(whole(self._registry.entities, entities), self._registry.changes)
         rows = cells = 0
         with self._target.transaction():
             self._registry.hold(self._target)
@@ -170,7 +184,9 @@ class ChunkMerger:
                     return
                 for piece in reading.pieces:
                     rows, cells = rows + piece.rows, cells + piece.cells
-                    for part_rows in self._stage(piece, ()):
+                    # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
+                    for part_rows in self._spread(piece):
+                        self._merger.stage(part_rows)
                         self._merger.upsert(part_rows)
                     quarantine.write(self._target, self.connector, piece.misfits)
                     del piece  # before the next one is made: both would not fit
@@ -181,22 +197,26 @@ class ChunkMerger:
     def _stage(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> list[PartRows]:
         """Stage what the stream has not cleared; the part tables, without their rows, in the order of their locks.
 
-        Some rows at a time are spread, and all of a table's are staged before any of them is merged: else a chunk
-        would come back to a table that it has locked rows of, behind those of another one.
+        All of a table's are staged before any of them is merged: else a chunk would come back to a table that it has
+        locked rows of, behind those of another one.
         """
         self._bury(piece, tombstones)
         parts: dict[str, PartRows] = {}
+        for part_rows in self._spread(piece):
+            self._merger.stage(part_rows)
+            parts.setdefault(part_rows.part.table, PartRows(part_rows.part))
+        if parts:
+            hit(Failpoint.BACKFILL_STAGED)
+        return [parts[table] for table in sorted(parts)]
+
+    def _spread(self, piece: ChunkFold) -> Iterator[PartRows]:
+        """The rows over the part tables, some rows at a time."""
         for each, rows in piece.tables.items():
             entity = self._registry.entities.get(each)
             left = iter(rows.items())
             # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
             while entity is not None and (some := dict(islice(left, _ROWS_AT_ONCE))):
-                for part_rows in spread(entity, some):
-                    self._merger.stage(part_rows)
-                    parts.setdefault(part_rows.part.table, PartRows(part_rows.part))
-        if parts:
-            hit(Failpoint.BACKFILL_STAGED)
-        return [parts[table] for table in sorted(parts)]
+                yield from spread(entity, some)
 
     def _fill(self, piece: ChunkFold, parts: Iterable[PartRows]) -> None:
         """Fill in what is staged."""

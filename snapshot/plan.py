@@ -26,8 +26,8 @@ class Chunk(NamedTuple):
     """A half-open range of a table's axis (time, mostly), the unit of backfill: `lower <= time < upper`.
 
     Bounds are texts of the axis's type; None is an open end. `estimated` is in narrow rows; `source` is the table.
-    `reads` is not empty for rows that came without an event, with a partition that was attached: the table that they
-    are read from, the partition or `source` itself.
+    `reads` is not empty where the chunk is written over what is there (snapshot/attached.py): the table that it is read
+    from, a partition that was attached, or `source` itself.
     """
 
     number: int

@@ -123,7 +123,7 @@ class ChunkReader:
 
     def _meet(self, fold: ChunkFold, chunk: Chunk, stop: Event) -> None:
         """The rows of the other tables that can meet the chunk's in a cell: those of the same range."""
-        others = [rule.table.qualified for rule in self._mapping.rules if rule.table.qualified != chunk.source]
+        others = [rule.table.qualified for rule in self._mapping.met if rule.table.qualified != chunk.source]
         for source in others if self._crowded else []:
             for lines, _ in self._lines(chunk._replace(source=source, reads=""), stop):
                 fold.add_other(source, lines)

@@ -49,6 +49,8 @@ class Worker:
         self._reader = self._new_reader()
         self._merger = ChunkMerger(sessions.target, self._registry)
         self._repair: Repair | None = None
+        crowded = self._mapping.rule.several != "refuse"
+        self._barriers = attached.Barriers(sessions.primary, self._mapping.connector) if crowded else None
 
     def _new_reader(self) -> ChunkReader:
         return self._reader_over(self._sessions.source, self._cutoff, self._ensure)
@@ -92,13 +94,14 @@ class Worker:
             if repairs:
                 self._repair_range(chunk)
             elif chunk.reads:
-                attached.place(self._sessions.primary, self._merger, self._read_over(chunk, stop), chunk, monotonic())
+                self._write_over(chunk, stop)
             else:
                 self._fill(chunk, stop)
         except Stopped:
             return False
-        except StillWriting as busy:
-            ledger.postpone(self._sessions.target, connector, chunk.number, why=str(busy), seconds=attached.REST)
+        except (StillWriting, attached.Early) as busy:
+            seconds = attached.SOON if isinstance(busy, attached.Early) else attached.REST
+            ledger.postpone(self._sessions.target, connector, chunk.number, why=str(busy), seconds=seconds)
         except psycopg.Error as error:
             _LOG.warning("chunk %d of %s failed: %s", chunk.number, connector, error)
             self._failed(chunk, str(error))
@@ -106,13 +109,19 @@ class Worker:
         ledger.release(self._sessions.target, connector, chunk.number)
         return True
 
+    def _write_over(self, chunk: Chunk, stop: Event) -> None:
+        read = self._read_over(chunk, stop)
+        attached.place(self._sessions.primary, self._merger, read, chunk, monotonic(), self._barriers)
+
     def _read_over(self, chunk: Chunk, stop: Event) -> attached.Read:
-        """How the rows of an attached partition are read: on the primary, and under the lock without making columns."""
+        """How a chunk is read that is written over what is there: on the primary, with all tables that have joined by
+        then, and under the lock without making columns."""
 
         def refuse(needs: list[Need]) -> Refused:
             raise attached.NewKey(needs[:3])
 
         def read(position: Lsn, held: bool) -> AbstractContextManager[Reading]:
+            self._know_tables()
             reader = self._reader_over(self._sessions.primary, position, refuse if held else self._ensure)
             return reader.read(chunk, stop)
 
@@ -131,13 +140,18 @@ class Worker:
         self._repair(chunk, monotonic())
 
     def _joined(self, chunk: Chunk, stop: Event) -> bool:
-        """Know the chunk's table, which may have joined meanwhile; False when `stop` was set."""
+        """Know the chunk's table, which may have joined, and those that it meets; False when `stop` was set."""
         target, connector = self._sessions.target, self._mapping.connector
-        if chunk.source not in self._mapping.tables:
-            self._mapping = sources.joined(target, self._mapping)
-            self._reader = self._new_reader()
+        self._know_tables()
         gate = next((each.gate for each in sources.load(target, connector) if each.qualified == chunk.source), None)
         return not gate or await_replay(self._sessions.source, gate, stop, self._settings.gate_seconds)
+
+    def _know_tables(self) -> None:
+        """Know the tables that have joined by now."""
+        mapping = sources.joined(self._sessions.target, self._mapping)
+        if mapping != self._mapping:
+            self._mapping = mapping
+            self._reader = self._new_reader()
 
     def _failed(self, chunk: Chunk, error: str) -> None:
         """Write the failure down over a session of its own: the worker's may be broken, or hold half a COPY."""

@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from cdc.narrow import NarrowTable
-from sink.family import Source, rules
+from sink.family import Source, joining, rules
 from sink.group import Group
 from sink.layout import folded
 from sink.mapping import Mapping
@@ -140,14 +140,15 @@ class Connector:
 
     def mapping(self, sources: Iterable[Source]) -> Mapping:
         """The mapping of narrow tables, with their columns' types as the source's catalog writes them."""
-        target, sink = self.options.target, self.options.sink
+        target, sink, tables = self.options.target, self.options.sink, list(sources)
         return Mapping(
             connector=self.name,
-            rules=rules(self.family, sources),
+            rules=rules(self.family, tables),
             schema=target.wide_schema,
             name=self.wide_name,
             layout=self.layout,
             family=self.family if self.growing else None,
+            joining=joining(tables),
             on_delete=sink.on_delete,
             on_truncate=sink.on_truncate,
             unknown_key=sink.unknown_key,

@@ -88,7 +88,8 @@ def rewind(connector: Connector, planned: Plan) -> None:
                 _REWIND, [epoch, offset, str(high), generation, sequence, broken, broken, connector.name, number]
             )
         hit(Failpoint.REPLAY_REWOUND)
-        sources.attach_again(target, connector.name)
+        if connector.options.source.several == "refuse":  # else its chunks wait for the sinks by themselves
+            sources.attach_again(target, connector.name)
         detail = {"point": str(planned.point), "partitions": [step.as_dict() for step in planned.steps]}
         target.execute(_AUDIT, [connector.name, Jsonb(detail)])
     hit(Failpoint.REPLAY_COMMITTED)
