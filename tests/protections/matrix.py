@@ -64,6 +64,7 @@ HALTS: Final = (
     Line("partitions added", "to the topic"),
     Line("compaction", "switched on"),
     Line("target changed", "a wide table or column was dropped or altered"),
+    Line("over a gap", "`widebeam resume --backfill-gap` mends what differs, beside the new stream"),
     Line("undecodable stream", "an unknown kind, an unknown relation, another width"),
 )
 EVENTLESS: Final = (

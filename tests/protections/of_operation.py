@@ -14,6 +14,8 @@ CONFIG: Final = "tests/widebeam/test_config.py::test_"
 REWIND: Final = "tests/sink/test_rewind.py::test_"
 FOLLOW: Final = "tests/widebeam/test_follow.py::test_"
 LOSSY: Final = FOLLOW + "a_failover_that_may_have_lost_what_was_taken_halts_and_nothing_is_adopted"
+CROSS: Final = "tests/widebeam/test_cross.py::test_"
+FENCED: Final = CROSS + "nothing_of_the_old_stream_counts_any_more"
 DIRECT: Final = "tests/cdc/test_direct.py::test_"
 JOIN: Final = "tests/snapshot/test_join.py::test_"
 QUARANTINE: Final = "tests/widebeam/test_quarantine.py::test_"
@@ -326,5 +328,53 @@ OPERATION: Final = (
         ("type rewritten", "publication altered"),
         (Edit("cdc/run.py", "watch.wake()", "pass"),),
         ("tests/cdc/test_run.py::test_the_catalog_is_looked_at_when_the_stream_describes_a_table_anew",),
+    ),
+    Protection(
+        "over a gap: another generation",
+        ("over a gap",),
+        (
+            Edit(
+                "widebeam/gap/cross.py",
+                "SET generation = generation + 1, cutoff",
+                "SET generation = generation, cutoff",
+            ),
+        ),
+        (FENCED,),
+    ),
+    Protection(
+        "over a gap: another epoch",
+        ("over a gap",),
+        (Edit("widebeam/gap/cross.py", "SET epoch = epoch + 1, high", "SET epoch = epoch, high"),),
+        (FENCED,),
+    ),
+    Protection(
+        "over a gap: other numbers of chunks",
+        ("over a gap",),
+        (Edit("widebeam/gap/cross.py", "target.execute(_RENUMBER, name)", "pass"),),
+        (FENCED,),
+    ),
+    Protection(
+        "over a gap: no old tombstones",
+        ("over a gap",),
+        (
+            Edit(
+                "widebeam/gap/cross.py",
+                'target.execute("DELETE FROM widebeam.tombstones WHERE connector = %s", name)',
+                "pass",
+            ),
+        ),
+        (FENCED,),
+    ),
+    Protection(
+        "over a gap: positions of the new history",
+        ("over a gap", "truncate"),
+        (Edit("widebeam/gap/cross.py", "_rebase(target, connector, cutoff.lsn)\n", "pass\n"),),
+        (FENCED,),
+    ),
+    Protection(
+        "over a gap: no sink while a range is set",
+        ("over a gap",),
+        (Edit("widebeam/gap/repair.py", "ORDER BY partition FOR UPDATE) AS locked", "ORDER BY partition) AS locked"),),
+        (CROSS + "no_sink_advances_while_a_range_that_differs_is_read_and_set",),
     ),
 )

@@ -54,6 +54,7 @@ SINK: Final = (
             PROGRESS + "a_zombie_s_records_are_dropped",
             RUN + "the_late_buffer_of_an_old_capture_does_not_come_between_the_records_of_the_new_one",
         ),
+        r"assert |psycopg.errors.UndefinedColumn",
     ),
     Protection(
         "stop at a gap",
