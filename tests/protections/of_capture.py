@@ -10,6 +10,7 @@ ACK: Final = "tests/cdc/test_ack.py::test_"
 RUN: Final = "tests/cdc/test_run.py::test_"
 ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
 SLOT: Final = "tests/cdc/test_slot.py::test_"
+PREPARE: Final = "tests/widebeam/test_prepare.py::test_"
 KAFKA: Final = "tests/cdc/test_kafka.py::test_"
 
 CAPTURE: Final = (
@@ -99,7 +100,7 @@ CAPTURE: Final = (
         "slot ahead halts",
         ("slot ahead",),
         (Edit("cdc/slot.py", "if state.confirmed_flush > recorded:", "if False:"),),
-        (SLOT + "a_slot_that_cannot_go_on_halts", RUN + "a_slot_that_somebody_else_moved_halts"),
+        (SLOT + "a_slot_that_cannot_go_on_halts", PREPARE + "a_slot_that_somebody_else_moved_halts"),
     ),
     Protection(
         "incarnation",
@@ -111,7 +112,7 @@ CAPTURE: Final = (
         "publication looked at",
         ("not published",),
         (Edit("cdc/publication.py", "if found is not None and found.whole:", "if True:"),),
-        (RUN + "a_publication_that_does_not_bring_everything_halts",),
+        (PREPARE + "a_recorded_publication_that_is_gone_halts",),
     ),
     Protection(
         "catalog watch",

@@ -7,7 +7,6 @@ from typing import Final
 from tests.protections.protection import Edit, Protection
 
 SUPERVISE: Final = "tests/widebeam/test_supervise.py::test_"
-SIGNALS: Final = "tests/widebeam/test_signals.py::test_"
 PREPARE: Final = "tests/widebeam/test_prepare.py::test_"
 DROP: Final = "tests/widebeam/test_drop.py::test_"
 CONFIG: Final = "tests/widebeam/test_config.py::test_"
@@ -74,17 +73,10 @@ OPERATION: Final = (
         (SUPERVISE + "a_part_dies_with_a_supervisor_that_was_killed",),
     ),
     Protection(
-        "signals by a thread",
+        "a second signal ends by force",
         ("SIGTERM",),
-        (
-            Edit(
-                "widebeam/cli/part.py",
-                "    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)\n",
-                "    signal.signal(signal.SIGTERM, lambda *_: stop.set())\n",
-            ),
-        ),
-        (SIGNALS + "a_second_signal_ends_a_part_that_does_not_come_to_its_end",),
-        r"subprocess.TimeoutExpired|AssertionError|assert ",
+        (Edit("widebeam/supervise.py", " or self._signals > max(asked, 1)", " or self._signals > 9"),),
+        (SUPERVISE + "a_second_signal_ends_by_force",),
     ),
     Protection(
         "only one sets up",

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from tests.protections.protection import ROOT, Edit
 from widebeam.lab.account import new_directory
 
-SECONDS: Final = 240
+SECONDS: Final = 150
 """For one test. One that hangs without its protection is ended, which is no assertion."""
 
 _ticks: Final = count(1)

@@ -207,7 +207,7 @@ def test_rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in(
         merging = threading.Thread(target=table.write, args=[{T2: cells, T1: cells}, 16])
         merging.start()
         try:
-            while watcher.execute(waiting).fetchone() == (0,):
+            while merging.is_alive() and watcher.execute(waiting).fetchone() == (0,):
                 pass
             free = watcher.execute(row + " SKIP LOCKED", [T2]).rowcount
         finally:

@@ -178,7 +178,7 @@ def test_partitions_are_advanced_in_their_order_whatever_order_they_came_in(targ
         advancing = threading.Thread(target=advance)
         advancing.start()
         try:
-            while watcher.execute(waiting).fetchone() == (0,):
+            while advancing.is_alive() and watcher.execute(waiting).fetchone() == (0,):
                 pass
             free = watcher.execute(row + " SKIP LOCKED", [2]).rowcount
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
@@ -24,6 +24,7 @@ from sink.registry import Registry
 from sink.route import Routes
 from snapshot import ledger
 from snapshot.estimate import plan_chunks
+from snapshot.fold import ChunkFold
 from snapshot.ledger import Counts
 from snapshot.merge import ChunkMerger
 from snapshot.reader import ChunkReader, Stopped
@@ -229,18 +230,29 @@ def test_a_chunk_that_is_heavier_than_memory_allows_is_merged_in_pieces(
 def test_a_chunk_that_is_read_twice_is_read_as_of_one_moment(
     source: Connection, target: Connection, mapping: Mapping, database: str
 ) -> None:
-    source.execute(LOAD)
+    source.execute(
+        "INSERT INTO tenant.readings (ship_id, data_channel_id, created_time, double_v, value_format)"
+        " SELECT 'c', 'speed', '2024-01-01'::timestamp + n * interval '1 min', n, 'Decimal'"
+        " FROM generate_series(1, 5000) AS n"
+    )
     ledger.write_plan(target, "ships", plan_chunks(source, mapping.rule, 10**9, 24))
     target.execute("DELETE FROM widebeam.chunks WHERE chunk > 1; UPDATE widebeam.chunks SET upper_bound = NULL")
-    before = narrow(source)
+    before, weights = narrow(source), []
+
+    def noted(pieces: Iterator[ChunkFold]) -> Iterator[ChunkFold]:
+        for piece in pieces:
+            weights.append(piece.weight)
+            yield piece
+
     with connect(database, autocommit=True) as other:
         reader, merger = parts(source, target, mapping, other)
         chunk = ledger.claim(target, "ships")
         assert chunk is not None
         with reader.read(chunk, Event(), most_bytes=100_000) as reading:
             other.execute("DELETE FROM tenant.readings WHERE created_time > '2024-01-02'")
-            assert merger.merge(chunk, reading, monotonic())
+            assert merger.merge(chunk, reading._replace(pieces=noted(reading.pieces)), monotonic())
     assert wide(target) == before
+    assert len(weights) > 1, "it is never in memory as a whole"
 
 
 def test_a_worker_that_is_told_to_stop_leaves_the_rest_for_the_next_run(
