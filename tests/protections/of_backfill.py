@@ -86,9 +86,8 @@ BACKFILL: Final = (
         (
             Edit(
                 "snapshot/merge.py",
-                "self._merger.stage(part_rows)\n                    parts",
-                "self._merger.stage(part_rows)\n                    self._merger.fill(part_rows.part)\n"
-                "                    parts",
+                "self._merger.stage(part_rows)\n            parts",
+                "self._merger.stage(part_rows)\n            self._merger.fill(part_rows.part)\n            parts",
             ),
         ),
         (STAGING + "a_large_chunk_does_not_come_back_to_a_table_behind_those_of_another_one",),
