@@ -180,7 +180,7 @@ CATALOG: Final = (
             Edit(
                 "widebeam/check_server.py",
                 "(plugin, here, kind, temporary) !=",
-                "(plugin, here, kind, temporary) and () !=",
+                "False and (plugin, here, kind, temporary) !=",
             ),
         ),
         (UNFIT + "[a_slot_of_another_plugin]",),

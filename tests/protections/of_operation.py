@@ -126,7 +126,7 @@ OPERATION: Final = (
                 "halts.refuse_lasting(target, connector.name)",
             ),
         ),
-        (PREPARE + "an_unsafe_change_of_the_mapping_is_refused",),
+        (PREPARE + 'an_unsafe_change_of_the_mapping_is_refused[Decimal = "f"-Decimal = "s"-`choices`]',),
     ),
     Protection(
         "drop fences the sinks",
@@ -164,7 +164,13 @@ OPERATION: Final = (
                 "return start._replace(next_sequence=place.stamp.sequence, high=Lsn(0))",
             ),
         ),
-        (REWIND + "a_second_replay_before_the_first_has_come_to_its_end_is_no_different",),
+        (REWIND + "a_redelivery_that_was_skipped_is_skipped_by_a_replay_from_anywhere[3]",),
+    ),
+    Protection(
+        "a replay starts where the rule was, between two runs",
+        ("replay",),
+        (Edit("sink/rewind.py", "generation=mark.generation, high=high)", "generation=mark.generation)"),),
+        (REWIND + "a_redelivery_that_was_skipped_is_skipped_by_a_replay_from_anywhere[2]",),
     ),
     Protection(
         "a replay knows zombies",

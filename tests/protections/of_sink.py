@@ -254,12 +254,7 @@ SINK: Final = (
         ("column waits",),
         (Edit("sink/registry.py", "retry=retry_if_exception_type(_CLASH)", "retry=retry_if_exception_type(())"),),
         (RETRY,),
-    ),
-    Protection(
-        "one makes columns at a time",
-        ("column waits",),
-        (Edit("sink/registry.py", "SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))", "SELECT 1"),),
-        (REGISTRY + "many_at_once_make_each_column_once",),
+        r"assert |AssertionError|error: failed on teardown",  # the thread that makes the column dies, too
     ),
     Protection(
         "tables looked for",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +45,7 @@ def test_a_reserved_name_gets_a_suffix(mapping, key):
 
 def test_keys_that_differ_by_case_or_unicode_form_get_two_names_that_do_not(mapping):
     names = planned_names(mapping, ["Temp", "TEMP", "caf\u00e9", "cafe\u0301"])
-    assert len({folded(name) for name in names}) == 4
+    assert len({unicodedata.normalize("NFC", name.casefold()) for name in names}) == 4
 
 
 def test_a_key_that_looks_like_the_suffixed_name_of_another_gets_a_third(mapping):
@@ -103,7 +105,8 @@ def test_new_columns_go_to_the_last_part(mapping):
 
 def test_a_row_of_booleans_is_limited_by_the_number_of_columns(mapping):
     (made,) = plan(mapping, {}, [Need(("s",), f"k{n}", "bool_v", "boolean") for n in range(3000)], [])
-    assert max(len(made.entity.of_part(number)) for number in made.entity.parts) < MAX_COLUMNS
+    widest = max(len(made.entity.of_part(number)) for number in made.entity.parts)
+    assert widest + 2 <= MAX_COLUMNS - 50, "the time and _lsn are columns, too, and so are those that somebody drops"
 
 
 @given(st.lists(st.sampled_from(["boolean", "bigint", "text", "integer", "numeric(10,2)", "other.type"]), max_size=60))

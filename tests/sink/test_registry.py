@@ -183,7 +183,7 @@ def test_a_target_that_somebody_changed_halts_and_names_it(target, mapping, stat
 
 
 def test_a_type_s_name_that_hides_a_statement_is_refused(target, mapping):
-    evil = "float8; DROP SCHEMA widebeam CASCADE"
+    evil = "float8); DROP SCHEMA widebeam CASCADE; --"
     with pytest.raises(Exception, match=r"syntax error|invalid type name"):
         Registry(mapping).ensure(target, [each._replace(type=evil) for each in needs("a")])
     assert target.execute("SELECT count(*) FROM widebeam.connectors").fetchone() == (1,)

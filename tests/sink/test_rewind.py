@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,8 +79,17 @@ def test_a_second_replay_before_the_first_has_come_to_its_end_is_no_different(re
     assert admissions(stamps[second:], back(under_way.now, second))[0] == right
 
 
+@pytest.mark.parametrize("offset", range(6))
+def test_a_redelivery_that_was_skipped_is_skipped_by_a_replay_from_anywhere(offset):
+    stamps = [stamp(1, 0, 8), stamp(1, 1, 16), stamp(2, 0, 8), stamp(2, 1, 8), stamp(2, 2, 16)]
+    right, done = admissions(stamps, Progress(0))
+    assert right == [True, True, False, False, True]
+    again = rewound(done.now, offset, written_down(done), [Place(n, each) for n, each in enumerate(stamps)][offset:])
+    assert admissions(stamps[offset:], again)[0] == right[offset:]
+
+
 def test_a_zombie_s_record_at_the_point_does_not_become_the_generation_that_counts():
-    stamps = [stamp(1, 0, 8), stamp(2, 0, 8), stamp(1, 1, 16), stamp(2, 1, 16)]
+    stamps = [stamp(1, 0, 8), stamp(2, 0, 8), stamp(1, 5, 16), stamp(2, 1, 16)]
     _, done = admissions(stamps, Progress(0))
     places = [Place(2, stamps[2]), Place(3, stamps[3])]
     again = rewound(done.now, 2, written_down(done), places)

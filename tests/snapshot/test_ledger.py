@@ -57,6 +57,7 @@ def test_a_chunk_that_was_merged_while_it_was_claimed_is_not_read_again(target: 
     ledger.mark_merged(other, "ships", 1, rows=1, cells=1, seconds=0.1)
     ledger.release(other, "ships", 1)
     assert ledger.claim(target, "ships") is None
+    assert not ledger._try(target, "ships", 1), "had it been seen as due just before"
     held = target.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
     assert held.fetchone() == (0,)
 

@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc.failpoint import Failpoint, Injected, armed
+from cdc.failpoint import Failpoint, Injected, armed, doing
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
@@ -29,6 +29,7 @@ from snapshot.ledger import Counts
 from snapshot.merge import ChunkMerger
 from snapshot.reader import ChunkReader, Stopped
 from snapshot.run import Backfill, BackfillSettings
+from snapshot.sessions import connect as worker_session
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Cells: TypeAlias = "dict[tuple[Any, ...], Any]"
@@ -127,6 +128,8 @@ def test_defaults_of_database_and_role_do_not_change_a_value(
         "statement_timeout = 5",
     ):
         loaded.execute(sql.SQL("ALTER DATABASE {} SET ").format(sql.Identifier(name)) + sql.SQL(setting))
+    with worker_session(database) as session:
+        assert session.execute("SHOW statement_timeout").fetchone() == ("0",)
     Backfill(settings).run(Event())
     assert wide(loaded) == narrow(loaded)
 
@@ -310,6 +313,22 @@ def test_a_worker_whose_sessions_are_ended_connects_again(loaded: Connection, se
         until(lambda: loaded.execute(killing).rowcount or running.done())
         counts = running.result(60)
     assert isinstance(counts, Counts)
+    assert wide(loaded) == narrow(loaded)
+
+
+def test_a_worker_whose_sessions_are_ended_between_two_chunks_connects_again(
+    loaded: Connection, settings: BackfillSettings
+) -> None:
+    ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'widebeam-backfill'"
+    ended: list[int] = []
+
+    def end_once() -> None:
+        if not ended:
+            ended.append(loaded.execute(ours + " AND datname = current_database()").rowcount)
+
+    with doing(Failpoint.BACKFILL_COMMITTED, end_once):
+        counts = Backfill(settings).run(Event())
+    assert (ended, counts.open, counts.given_up) == ([2], 0, 0)
     assert wide(loaded) == narrow(loaded)
 
 
