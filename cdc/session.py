@@ -6,6 +6,11 @@ settings whatever the role's or the database's defaults say.
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -47,6 +52,42 @@ BOUNDED: Final[dict[str, int]] = {
 """Parameters for sessions that only look, above ALIVE: a server that has vanished is given up after 15 s.
 
 A server that is there and says nothing (a stopped process) is still waited for: look in a thread of your own."""
+
+
+ANSWER: Final = 60.0
+"""Seconds that a server may take for a question that is answered from its catalog."""
+
+
+class Silent(psycopg.OperationalError):
+    """A server that is there, or a proxy before it, says nothing."""
+
+
+@contextmanager
+def answered(connection: psycopg.Connection[Any], seconds: float | None = None) -> Iterator[None]:
+    """Calls within this that wait for the server fail after so many seconds (ANSWER) with Silent; the session is lost.
+
+    For what a server answers at once. Its kernel, or a proxy, goes on giving signs of life for a server that stands
+    still, so that ALIVE does not help, and who waits for it in libpq hears no signal, and is replaced by nobody.
+    """
+    within, late = ANSWER if seconds is None else seconds, threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(within, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if late.is_set():
+            raise Silent(f"the server has not answered for {within:.0f} s") from error
+        raise
+    finally:
+        timer.cancel()
+        timer.join()  # the socket's number is somebody else's once it is closed
 
 
 def pinned_options(more: str = "") -> str:

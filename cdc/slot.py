@@ -10,7 +10,7 @@ from psycopg import sql
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.patience import LockHeld, writers
-from cdc.session import connect
+from cdc.session import answered, connect
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -130,7 +130,7 @@ def drop(connection: Connection, slot: str) -> bool:
 
 def incarnation(dsn: str) -> Incarnation:
     """Which history the server that `dsn` names is in."""
-    with connect(dsn, autocommit=True, replication="database") as connection:
+    with connect(dsn, autocommit=True, replication="database") as connection, answered(connection):
         row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         assert row is not None  # noqa: S101
         return Incarnation(str(row[0]), int(row[1]))

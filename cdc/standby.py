@@ -18,7 +18,7 @@ from cdc.assembler import Family
 from cdc.envelope import JSON, Codec
 from cdc.journal import Journal
 from cdc.narrow import NarrowTable
-from cdc.session import connect
+from cdc.session import answered, connect
 from cdc.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,10 @@ def _attempt(settings: CaptureSettings, journal: Journal) -> Stream:
 
 
 def _check(settings: CaptureSettings, journal: Journal, *, ours: bool) -> None:
-    with connect(settings.source_dsn, autocommit=True, application_name="widebeam-capture") as connection:
+    with (
+        connect(settings.source_dsn, autocommit=True, application_name="widebeam-capture") as connection,
+        answered(connection),
+    ):
         state = slot.inspect(connection, settings.slot)
         # The journal is read after the slot: it is written before the slot moves.
         state = slot.check(settings.slot, state, journal.load().acknowledged)

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq, sql
 
 from cdc.lsn import Lsn
-from cdc.session import connect
+from cdc.session import answered, connect
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -75,8 +75,10 @@ class Stream:
         """
         connection = connect(dsn, autocommit=True, replication="database", application_name="widebeam-capture")
         try:
-            patience = _patience(connection)
-            _start_replication(connection, slot, publication, start)
+            with answered(connection):
+                patience = _patience(connection)
+            with answered(connection, patience):
+                _start_replication(connection, slot, publication, start)
         except BaseException:
             connection.close()
             raise

@@ -16,13 +16,14 @@ import psycopg
 
 from cdc import publication
 from cdc.halt import Halt
-from cdc.session import BOUNDED, connect
+from cdc.session import BOUNDED, answered, connect
 from cdc.standby import CaptureSettings
 
 log = logging.getLogger(__name__)
 
 _SOON: Final = 0.5  # seconds
-
+_ANSWER: Final = 300.0
+"""Seconds for a whole look, of which each statement has its own limit."""
 _FAREWELL: Final = 1.0
 """Seconds that a look gets to come to its end. One that hangs in a silent server is left to the end of the process."""
 
@@ -73,7 +74,10 @@ class Watch:
     def _look(self) -> bool:
         """One look; True if another one is due soon."""
         settings = self._settings
-        with connect(settings.source_dsn, autocommit=True, **BOUNDED, application_name="widebeam-watch") as connection:
+        with (
+            connect(settings.source_dsn, autocommit=True, **BOUNDED, application_name="widebeam-watch") as connection,
+            answered(connection, _ANSWER),
+        ):
             connection.execute("SET statement_timeout = '5s'")
             if settings.survey is not None:
                 return settings.survey(connection)

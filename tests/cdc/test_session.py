@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.session import ALIVE, connect, pinned_conninfo
+from cdc.session import ALIVE, Silent, answered, connect, pinned_conninfo
 from tests.faults.proxy import Proxy
 from tests.pipeline import until
 from widebeam.lab.postgres import PostgresServer
@@ -35,6 +35,26 @@ def test_every_connection_asks_for_signs_of_life_and_what_the_user_says_wins() -
     assert (theirs["keepalives_idle"], theirs["tcp_user_timeout"], theirs["connect_timeout"]) == ("7", "0", "9")
     assert theirs["keepalives_count"] == str(ALIVE["keepalives_count"])
     assert conninfo_to_dict(pinned_conninfo("connect_timeout=9", connect_timeout=5))["connect_timeout"] == "5"
+
+
+@pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
+def test_a_question_that_a_server_does_not_answer_is_given_up(
+    proxy: Proxy, postgres: PostgresServer, more: dict[str, str]
+) -> None:
+    question = "IDENTIFY_SYSTEM" if more else "SELECT"
+    with psycopg.connect(postgres.dsn()) as other, connect(through(proxy, ""), autocommit=True, **more) as session:
+        with answered(session):
+            session.execute(question)
+        port = "SELECT client_port FROM pg_stat_activity WHERE pid = %s"
+        row = other.execute(port, [session.info.backend_pid]).fetchone()
+        assert row is not None
+        with (
+            proxy.silent("down", port=row[0]),
+            pytest.raises(Silent, match="has not answered for"),
+            answered(session, 0.5),
+        ):
+            session.execute(question)
+        assert session.broken
 
 
 @pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])

@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from cdc import session
 from snapshot.settings import BackfillSettings
 from widebeam import child, parts, restarts
 from widebeam.cli import main
@@ -30,5 +31,6 @@ if __name__ == "__main__":
     _set_clock(Path(os.environ["WIDEBEAM_TEST_CLOCK"]))
     child.COMMAND = (sys.executable, __file__)
     restarts.HEALTHY_AFTER, restarts.FIRST_DELAY, restarts.LONGEST_DELAY = 2.0, 0.2, 2.0
+    session.ANSWER = 5.0
     parts.BackfillSettings = partial(BackfillSettings, backoff=0.01)  # type: ignore[assignment,misc]
     main()
