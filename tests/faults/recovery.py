@@ -12,6 +12,8 @@ PATIENCE: Final = 180.0
 """Seconds within which what is committed has to arrive, under the worst of the storm."""
 
 _LOOK: Final = 0.5
+_AWAY: Final = (1, 75)
+"""Exit codes of a start while the servers are away."""
 
 
 class Recovery:
@@ -77,7 +79,7 @@ class Recovery:
             run = self._stand.run
             if self._stand.resting or (run is not None and run.poll() is None):
                 continue
-            if run is not None and run.poll() != 1:
+            if run is not None and run.poll() not in _AWAY:
                 self.problems.append(
                     f"`widebeam run` ended with {run.poll()} after {time.monotonic() - started:.0f} s, unasked:"
                     f" {self._stand.said()[-1500:]}"

@@ -32,7 +32,9 @@ from tests.faults.storm import Storm
 from tests.faults.witness import Sample
 from tests.pipeline import until
 
-ALL: Final = (*every.FAULTS, *of_runs.FAULTS)
+ALL: Final = (*every.FAULTS, *of_runs.FAULTS, of_runs.FAULTS[-1])
+"""A halt more than once, since the gap after it is what gives backfill work."""
+
 ROWS: Final = 60_000
 RATE: Final = 400
 MEGABYTES: Final = 1_500

@@ -25,8 +25,12 @@ from tests.faults.fault import Fault
 from tests.faults.recovery import Recovery
 from tests.faults.stand import Stand
 
-PAUSES: Final = (0.5, 4.0)
+PAUSES: Final = (0.2, 3.0)
 """Seconds between two blows of a lane."""
+
+GUST: Final = 14.0
+LULL: Final = 6.0
+"""Seconds with blows, and without: else whole faults wait for most of the time for what blows hold up."""
 
 
 def faults(seed: str, all_of_them: Sequence[Fault]) -> Iterator[Fault]:
@@ -46,6 +50,7 @@ class Storm:
     until: float
     """By time.monotonic()."""
 
+    began: float = field(default_factory=time.monotonic)
     struck: Counter[str] = field(default_factory=Counter)
     unseen: list[str] = field(default_factory=list)
     halted: int = 0
@@ -121,6 +126,8 @@ class Storm:
 
     def _blow(self, lane: Iterator[Blow]) -> None:
         for blow in lane:
+            while not self._over and (time.monotonic() - self.began) % (GUST + LULL) > GUST:
+                time.sleep(0.1)
             if self._over:
                 return
             try:
