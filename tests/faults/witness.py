@@ -16,7 +16,7 @@ from cdc.lsn import Lsn
 _LOOK_EVERY: Final = 0.2
 _POSITIONS: Final = """
 SELECT 'partition ' || partition, epoch, next_offset, high::text, generation FROM widebeam.progress
-UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, '0/0')::text, generation FROM widebeam.connectors
+UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, cutoff)::text, generation FROM widebeam.connectors
 """
 
 
@@ -62,6 +62,8 @@ class Witness:
         for name, epoch, offset, high, generation in session.execute(_POSITIONS).fetchall():
             now = (epoch, offset, Lsn.parse(high), generation)
             before = self._before.get(name, now)
+            if epoch > before[0]:  # a gap was gone over: what counts from there on begins anew
+                before = (*before[:2], Lsn(0), before[3])
             if any(new < old for new, old in zip(now, before, strict=True)):
                 self.went_back.append(f"{name} went from {before} to {now}")
             self._before[name] = now
