@@ -57,10 +57,15 @@ chunk_rows = 2000
 Cells = dict[tuple[str, str, str], str]
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+PATIENCE = 120.0
+"""Seconds for which a condition is awaited where nothing else is said."""
+
+
+def until(condition: Callable[[], Any], seconds: float | None = None) -> Any:
     """Wait for a condition that only asking can tell; its value."""
+    limit = PATIENCE if seconds is None else seconds
     return Retrying(
-        retry=retry_if_result(lambda value: not value), stop=stop_after_delay(seconds), wait=wait_fixed(0.05)
+        retry=retry_if_result(lambda value: not value), stop=stop_after_delay(limit), wait=wait_fixed(0.05)
     )(condition)
 
 

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from cdc import session
+from cdc import run, session
 from snapshot.settings import BackfillSettings
 from widebeam import child, parts, restarts
 from widebeam.cli import main
@@ -31,6 +31,6 @@ if __name__ == "__main__":
     _set_clock(Path(os.environ["WIDEBEAM_TEST_CLOCK"]))
     child.COMMAND = (sys.executable, __file__)
     restarts.HEALTHY_AFTER, restarts.FIRST_DELAY, restarts.LONGEST_DELAY = 2.0, 0.2, 2.0
-    session.ANSWER = 5.0
+    session.ANSWER, run._ASKING = 5.0, 0.5
     parts.BackfillSettings = partial(BackfillSettings, backoff=0.01)  # type: ignore[assignment,misc]
     main()

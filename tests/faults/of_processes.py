@@ -74,7 +74,7 @@ def kill_one_of_two_captures(stand: Stand) -> Iterator[None]:
     run.suspend()  # so that the killed one's successor cannot be quicker
     try:
         victim.kill()
-        until(lambda: stand.generation() > generation)
+        until(lambda: stand.generation() > generation or second.poll() is not None)  # it may meet another fault
     finally:
         run.resume()
     yield

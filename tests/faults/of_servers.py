@@ -66,7 +66,7 @@ def stop_broker(stand: Stand) -> Iterator[None]:
     since = stand.log.stat().st_size
     os.killpg(stand.broker.pid, signal.SIGSTOP)
     try:
-        until(lambda: re.search("_MSG_TIMED_OUT", stand.said(since)))
+        until(lambda: re.search("_MSG_TIMED_OUT|capture (was )?ended", stand.said(since)))
     finally:
         os.killpg(stand.broker.pid, signal.SIGCONT)
     yield

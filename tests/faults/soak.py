@@ -23,6 +23,7 @@ import psycopg
 from tenacity import RetryError
 
 from cdc.failpoint import ENVIRONMENT
+from tests import pipeline
 from tests.faults import every, left_over, of_runs
 from tests.faults.blows import TOKENS
 from tests.faults.fault import Fault
@@ -118,6 +119,8 @@ def _high(samples: list[Sample], third: int) -> float | None:
 
 def _problems_of(report: dict[str, Any], made: Stand) -> list[str]:
     problems = [f"a position went back: {each}" for each in made.witness.went_back]
+    if not made.witness.awake or made.witness.looks == 0:
+        problems.append("nobody was looking at positions and memory at the end: the witness has failed")
     if report["recovered"] < report["faults"] + len(report["effect_unseen"]):
         problems.append("not all faults were recovered from")
     problems += [f"{verb} took {peak} MB" for verb, peak in report["peak_mb"].items() if peak > MOST_MEGABYTES]
@@ -189,6 +192,7 @@ def main() -> None:
     given = parser.parse_args()
     seed = SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
     print(f"the seed is {seed}", file=sys.stderr)
+    pipeline.PATIENCE = 45.0  # what a fault waits for may never come, since others are in its way
     report = soak(given.seconds, seed, log=given.log)
     print(json.dumps(report))
     sys.exit(1 if report["problems"] else 0)

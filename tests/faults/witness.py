@@ -16,7 +16,7 @@ from cdc.lsn import Lsn
 _LOOK_EVERY: Final = 0.2
 _POSITIONS: Final = """
 SELECT 'partition ' || partition, epoch, next_offset, high::text, generation FROM widebeam.progress
-UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, cutoff)::text, generation FROM widebeam.connectors
+UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, cutoff, '0/0')::text, generation FROM widebeam.connectors
 """
 
 
@@ -43,6 +43,11 @@ class Witness:
         """End."""
         self._stop.set()
         self._thread.join()
+
+    @property
+    def awake(self) -> bool:
+        """Whether it still looks."""
+        return self._thread.is_alive()
 
     def watch(self, processes: Callable[[], list[psutil.Popen]]) -> None:
         """Measure the memory of these processes, whatever they are at the time, and of their children."""
