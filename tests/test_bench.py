@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.bench import page, peers, plot, reference
-from tests.bench.report import load
+from tests.bench.report import load, reporting
 from tests.bench.run import STAGES, wanted
 
 ROOT = Path(__file__).parents[1]
@@ -77,3 +78,39 @@ def test_the_page_says_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     page.write()
     assert page.PAGE.read_text() == written
     assert {each.file.name: each.file.read_bytes() for each in plot.PLOTS if each.file.exists()} == drawn
+
+
+ABOUT = {"date": "d", "commit": "c", "cpu": "x", "cores": 2, "memory_gb": 1, "system": "s", "python": "3",
+         "postgres": "18", "load": 0.1}  # fmt: skip
+
+
+def test_the_page_names_what_failed_and_what_breaks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    each = {"cpu_us_row": 2.0, "peak_mb": 70}
+    limit = {"rows_s": 1_000_000, "what": "COPY out | COPY in"}
+    rate = {"cpu_us_row": 2.0, "processes": {"part": each}, "servers_cpu_us_row": {"postgres": 3.0}, "limit": limit}
+    lines = [
+        {"about": ABOUT},
+        {"stage": "capture.grouped", "rows_s": 100_000, **rate},
+        {"stage": "capture.single_row", "rows_s": 50_000, **rate},
+        {"stage": "sink.whole_rows", "rows_s": 500_000, **rate},
+        {"stage": "chain", "rows_s": 100_000, "bytes_row": {"wal": 200.0, "kafka": 15.0}, **rate},
+        {"stage": "capture.updates", "failed": "Stalled: capture ended"},
+    ]
+    (tmp_path / "bench.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for module in (page, plot):
+        monkeypatch.setattr(module, "KEPT", tmp_path)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    page.write()
+    written = page.PAGE.read_text()
+    assert r"COPY out \| COPY in" in written
+    assert "**Failed**: capture.updates: `Stalled: capture ended`" in written
+    assert "if each row is a transaction of its own, would have 4.6 times what it can take" in written
+    assert "**4 replication slots**" in written
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
+    given = argparse.Namespace(keep=False, json=tmp_path / "lines")
+    with pytest.raises(OSError, match="disk"), reporting(given, "bench") as report:
+        report.say({"stage": "one"})
+        raise OSError("disk full")
+    assert load(tmp_path / "lines")[1:] == [{"stage": "one"}]

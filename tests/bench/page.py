@@ -74,14 +74,15 @@ def _stages(lines: list[Line]) -> Iterator[str]:
                 f"{line['with_capture_rows_s']:,} with capture beside it, and {line['with_trigger_rows_s']:,} "
                 f"with a trigger that pivots ({line['trigger_slower']} times slower)."
             )
+    yield from _failed(lines)
 
 
 def _peers(lines: list[Line]) -> Iterator[str]:
     yield f"## Beside others, in one run\n\n{_about(lines)}"
     head = ("who", "what", "rows/s", "CPU us", "peak MB")
     some = [line for line in lines if "peer" in line and "rows_s" in line and "p50_ms" not in line]
-    yield table(head, ([line["peer"] + _how(line), _NAMES.get(line["stage"], line["stage"]), line["rows_s"],
-                        line.get("cpu_us_row", ""), _memory(line)] for line in some))  # fmt: skip
+    yield table(head, ([line["peer"] + _how(line), _what(line), line["rows_s"], line.get("cpu_us_row", ""),
+                        _memory(line)] for line in some))  # fmt: skip
     lost = [line for line in lines if line.get("lost")]
     for line in lost:
         who, kept = line["peer"].capitalize(), f"{line['cells']:,} cells of {line['rows']:,}"
@@ -95,6 +96,7 @@ def _peers(lines: list[Line]) -> Iterator[str]:
         if "bars" in line:
             yield "The goals, and whether they held in this run:"
             yield table(("ratio", "value", "goal", ""), (_judged(name, bar) for name, bar in line["bars"].items()))
+    yield from _failed(lines)
 
 
 def _judged(name: str, bar: Line) -> list[Any]:
@@ -110,13 +112,26 @@ def _growth(lines: list[Line], plots: Sequence[plot.Plot]) -> Iterator[str]:
         yield table((f"rows/s at {each.across}", *(f"{point:,}" for point in points)),
                     ([what, *(round(curve[at]) if at in curve else "" for at in points)]
                      for what, curve in curves.items()))  # fmt: skip
+    yield from _failed(lines)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table in Markdown; numbers to the right, with separators of thousands."""
-    made = [[f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row] for row in rows]
+    made = [[_cell(cell) for cell in row] for row in rows]
     kinds = ["---:" if n else "---" for n in range(len(head))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(head), kinds, *made])
+
+
+def _cell(cell: Any) -> str:
+    return f"{cell:,}" if isinstance(cell, int | float) else str(cell).replace("|", r"\|")
+
+
+def _failed(lines: list[Line]) -> Iterator[str]:
+    """What could not be measured is said, and not left out."""
+    for line in lines:
+        if "failed" in line:
+            what = ", ".join(str(line[name]) for name in ("peer", "stage", "growth", "at", "what") if name in line)
+            yield f"**Failed**: {what}: `{' '.join(line['failed'].replace('`', '').split())}`"
 
 
 def _about(lines: list[Line]) -> str:
@@ -126,6 +141,13 @@ def _about(lines: list[Line]) -> str:
         f"{about['memory_gb']} GiB, {about['system']}, Python {about['python']}, PostgreSQL {about['postgres']}; "
         f"load {about['load']} before it began."
     )
+
+
+def _what(line: Line) -> str:
+    """Debezium's sink cannot pivot: it writes rows as narrow as they come."""
+    if (line["peer"], line["stage"]) == ("debezium", "sink"):
+        return "Kafka → narrow table"
+    return _NAMES.get(line["stage"], str(line["stage"]))
 
 
 def _how(line: Line) -> str:

@@ -65,8 +65,10 @@ def reporting(given: argparse.Namespace, name: str) -> Iterator[Report]:
     """A report that begins with the machine, the day and the commit. With --keep, `name` is its file's in docs."""
     report = Report(KEPT / f"{name}.jsonl" if given.keep else given.json)
     report.say({"about": about()})
-    yield report
-    report.keep()
+    try:
+        yield report
+    finally:
+        report.keep()  # also what was measured before something between two stages failed
 
 
 def load(file: Path) -> list[Line]:

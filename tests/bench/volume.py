@@ -25,6 +25,14 @@ def volume(lines: list[Line]) -> Iterator[str]:
     capture, sink, chain = (by_stage[stage] for stage in needed)
     rate = ROWS_A_DAY / 86_400
     peak = rate * PEAK
+    loads = {"one slot's capture": peak / capture["rows_s"], "one sink": peak / sink["rows_s"]}
+    if "limit" in capture:
+        loads["one slot's walsender, with a reader that only receives,"] = peak / capture["limit"]["rows_s"]
+    if "capture.single_row" in by_stage:
+        loads["one slot's capture, if each row is a transaction of its own,"] = (
+            peak / by_stage["capture.single_row"]["rows_s"]
+        )
+    first, load = max(loads.items(), key=lambda item: item[1])
     slots = ceil(peak / (capture["rows_s"] * SPARE))
     sinks = ceil(peak / (sink["rows_s"] * SPARE))
     per_row = {**{name: one["cpu_us_row"] for name, one in chain["processes"].items()}, **chain["servers_cpu_us_row"]}
@@ -36,10 +44,12 @@ def volume(lines: list[Line]) -> Iterator[str]:
     )
     yield "\n".join([
         f"- **{slots} replication slot{'s' if slots > 1 else ''}** "
-        f"(capture takes {capture['rows_s']:,} rows/s from one). A slot is one walsender on one core, so that breaks "
-        "first: split the tables over connectors of their own before a slot is more than half busy.",
+        f"(capture takes {capture['rows_s']:,} rows/s from one). A slot is one walsender, which decodes all that its "
+        "database wrote: where one is not enough, the tables have to be split over databases, each with a connector.",
         f"- **{sinks} sink{'s' if sinks > 1 else ''}** (one takes {sink['rows_s']:,} cells/s), thus "
         f"{sinks * PARTITIONS_A_SINK} partitions, so that each has {PARTITIONS_A_SINK} and more sinks can join.",
+        f"- What breaks first in the busy hour: {first} would have {load:.1f} times what it can take. "
+        f"In all: {', '.join(f'{name.rstrip(chr(44))} {share:.1f}' for name, share in loads.items())}.",
         f"- CPU in the busy hour: {', '.join(f'{name} {count:.1f}' for name, count in cores.items())} cores, "
         f"{sum(cores.values()):.1f} in all.",
         "- On disk a day: " + ", ".join(
