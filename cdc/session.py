@@ -42,6 +42,15 @@ ALIVE: Final[dict[str, int]] = {
 }
 """How long a connection waits for a server that has vanished, as libpq's parameters. The user's own win."""
 
+HEARD: Final[dict[str, str]] = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+}
+"""The same for the server, which ends the session of a machine of ours that has vanished: else its snapshot and its
+locks stay for two hours. The user's own `options` win."""
+
 BOUNDED: Final[dict[str, int]] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
@@ -92,8 +101,7 @@ def answered(connection: psycopg.Connection[Any], seconds: float | None = None) 
 
 def pinned_options(more: str = "") -> str:
     """The pinned settings as libpq's `options`, after the options `more` of the user's own."""
-    pins = " ".join(f"-c {name}={_escaped(value)}" for name, value in PINNED.items())
-    return f"{more} {pins}".strip()
+    return " ".join(filter(None, [_set(HEARD), more, _set(PINNED)]))
 
 
 def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
@@ -107,6 +115,10 @@ def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
 def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...)."""
     return psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=autocommit)
+
+
+def _set(settings: dict[str, str]) -> str:
+    return " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
 
 
 def _escaped(value: str) -> str:

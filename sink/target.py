@@ -20,12 +20,9 @@ _SETTINGS = (
     "SET jit = off",
     # The role's own may be meant for people; ours waits for chunks and bulk deletes.
     "SET statement_timeout = 0",
-    # A process that stands still in a transaction, or whose machine is gone, must not hold its partitions for ever.
+    # A process that stands still in a transaction must not hold its partitions for ever. (As for one whose machine is
+    # gone, see cdc/session.py.)
     "SET idle_in_transaction_session_timeout = '60s'",
-    "SET tcp_keepalives_idle = 30",
-    "SET tcp_keepalives_interval = 10",
-    "SET tcp_keepalives_count = 3",
-    "SET tcp_user_timeout = '60s'",
     "SET temp_buffers = '32MB'",
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdc.session import ALIVE, Silent, answered, connect, pinned_conninfo
 from tests.faults.proxy import Proxy
@@ -35,6 +35,19 @@ def test_every_connection_asks_for_signs_of_life_and_what_the_user_says_wins() -
     assert (theirs["keepalives_idle"], theirs["tcp_user_timeout"], theirs["connect_timeout"]) == ("7", "0", "9")
     assert theirs["keepalives_count"] == str(ALIVE["keepalives_count"])
     assert conninfo_to_dict(pinned_conninfo("connect_timeout=9", connect_timeout=5))["connect_timeout"] == "5"
+
+
+@pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
+def test_the_server_watches_over_us_as_well(postgres: PostgresServer, more: dict[str, str]) -> None:
+    def shown(dsn: str, name: str) -> str:
+        with connect(dsn, autocommit=True, **more) as session:
+            row = session.execute(f"SHOW {name}").fetchone()
+            assert row is not None
+            return str(row[0])
+
+    assert (shown(postgres.dsn(), "tcp_keepalives_idle"), shown(postgres.dsn(), "tcp_user_timeout")) == ("30", "60000")
+    theirs = make_conninfo(postgres.dsn(), options="-c tcp_user_timeout=7s")
+    assert shown(theirs, "tcp_user_timeout") == "7000"
 
 
 @pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
