@@ -30,7 +30,7 @@ def _set_clock(file: Path) -> None:
 if __name__ == "__main__":
     _set_clock(Path(os.environ["WIDEBEAM_TEST_CLOCK"]))
     child.COMMAND = (sys.executable, __file__)
-    restarts.HEALTHY_AFTER, restarts.FIRST_DELAY, restarts.LONGEST_DELAY = 2.0, 0.2, 2.0
+    restarts.FIRST_PAUSE = 0.2  # type: ignore[misc]
     session.ANSWER, run._ASKING = 5.0, 0.5
     parts.BackfillSettings = partial(BackfillSettings, backoff=0.01)  # type: ignore[assignment,misc]
     main()

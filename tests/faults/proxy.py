@@ -41,6 +41,7 @@ class _Link:
         self._proxy = proxy
         self._ends: dict[Way, tuple[socket.socket, socket.socket]] = {"up": (client, server), "down": (server, client)}
         self.flows: dict[Way, threading.Event] = {"up": threading.Event(), "down": threading.Event()}
+        self.vanished = False
         for way, flow in self.flows.items():
             flow.set()
             threading.Thread(target=self._pump, args=[way], daemon=True).start()
@@ -147,6 +148,17 @@ class Proxy:
         with self._lock:
             for link in self._links:
                 link.lose(1, "up")
+                link.vanished = True
+
+    def notice(self) -> None:
+        """The server's kernel has had no sign of life from clients to which it had vanished, and ends their sessions.
+
+        (It would have one from ours, so that its own limits, cdc/session.py HEARD, cannot do it here.)
+        """
+        with self._lock:
+            for link in self._links:
+                if link.vanished:
+                    link.cut()
 
     @contextmanager
     def silent(self, *ways: Way, port: int) -> Iterator[None]:

@@ -281,6 +281,12 @@ def stand(
         yield made
 
 
+_PATIENCE = """[run]
+well_after_seconds = 2
+longest_pause_seconds = 2
+"""
+
+
 def _file(directory: Path, gates: dict[str, Proxy], chunk_attempts: int) -> Path:
     """The connector's file, which knows the servers by their proxies alone."""
     client = ", ".join(f'"{name}" = "{value}"' for name, value in CLIENT.items())
@@ -290,7 +296,7 @@ def _file(directory: Path, gates: dict[str, Proxy], chunk_attempts: int) -> Path
     )
     text = FILE.format(dsn=through, kafka=kafka).replace(f'[target]\ndsn = "{through}"', f'[target]\ndsn = "{there}"')
     file = directory / f"{CONNECTOR}.toml"
-    file.write_text(text.replace("[backfill]", f"[backfill]\nattempts = {chunk_attempts}"))
+    file.write_text(text.replace("[backfill]", f"{_PATIENCE}[backfill]\nattempts = {chunk_attempts}"))
     return file
 
 
