@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cdc.session import ALIVE, Silent, answered, connect, pinned_conninfo
+from cdc.session import ALIVE, HEARD, Silent, answered, connect, pinned_conninfo
 from tests.faults.proxy import Proxy
 from tests.pipeline import until
 from widebeam.lab.postgres import PostgresServer
@@ -101,6 +101,19 @@ def test_what_is_sent_to_a_server_that_has_vanished_is_not_waited_for_long(proxy
         session.pgconn.send_query(b"SELECT 1")
         session.pgconn.flush()
         until(lambda: lost(session), 30)
+
+
+@pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
+def test_a_server_gives_a_session_of_ours_up_that_has_vanished(
+    proxy: Proxy, postgres: PostgresServer, more: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.session.HEARD", {name: "1" for name in HEARD if name != "tcp_user_timeout"})
+    with psycopg.connect(postgres.dsn(), autocommit=True) as other:
+        with connect(through(proxy, ""), autocommit=True, **more) as session:
+            pid = session.info.backend_pid
+            proxy.vanish()
+        there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        until(lambda: other.execute(there, [pid]).fetchone() is None, 60)
 
 
 def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up() -> None:

@@ -141,24 +141,15 @@ class Proxy:
             for front in self._fronts:
                 self.weather = replace(self.weather, **front)  # type: ignore[arg-type]
             for link in self._links:
-                link.lose(self.weather.loss, "up", "down")
+                if not link.vanished:
+                    link.lose(self.weather.loss, "up", "down")
 
     def vanish(self) -> None:
-        """The server is gone as far as the clients of now see: they get no answer, not even from its kernel."""
+        """Clients of now and the server are gone for each other: they get no answer, not even from a kernel."""
         with self._lock:
             for link in self._links:
-                link.lose(1, "up")
                 link.vanished = True
-
-    def notice(self) -> None:
-        """The server's kernel has had no sign of life from clients to which it had vanished, and ends their sessions.
-
-        (It would have one from ours, so that its own limits, cdc/session.py HEARD, cannot do it here.)
-        """
-        with self._lock:
-            for link in self._links:
-                if link.vanished:
-                    link.cut()
+                link.lose(1, "up", "down")
 
     @contextmanager
     def silent(self, *ways: Way, port: int) -> Iterator[None]:

@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,6 +40,7 @@ RATE: Final = 800
 """Of the live writer, rows a second."""
 
 DISK_MEGABYTES: Final = 600
+_MARK_EVERY: Final = 3.0
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 
 POSTGRES: Final[Mapping[str, str]] = {
@@ -207,9 +209,18 @@ class Stand:
             return int(row[0])
 
     def recovered(self, seconds: float = 60) -> None:
-        """Wait until what is committed by now is in the wide tables."""
-        mark = until(self._mark, seconds)
-        until(lambda: self._passed(mark), seconds)
+        """Wait until what is committed by now is in the wide tables. The mark is set again and again, for one that lies
+        before a new slot comes no more, while what is committed does."""
+        mark, due = until(self._mark, seconds), time.monotonic() + _MARK_EVERY
+
+        def passed() -> bool:
+            nonlocal due
+            if time.monotonic() > due:
+                self._mark()
+                due = time.monotonic() + _MARK_EVERY
+            return self._passed(mark)
+
+        until(passed, seconds)
 
     def _mark(self) -> Lsn | None:
         with suppress(psycopg.OperationalError), self.on_source() as session:

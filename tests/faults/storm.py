@@ -82,12 +82,10 @@ class Storm:
         return time.monotonic() >= self.until
 
     def calm(self) -> None:
-        """Nothing is armed any more, nobody stands still, and servers know who is gone."""
+        """Nothing is armed any more, and nobody stands still."""
         for token in (self.stand.directory / TOKENS).iterdir():
             token.unlink(missing_ok=True)
         self.stand.set_clock(0.0)
-        for gate in self.stand.gates.values():
-            gate.notice()
 
     def _inject(self, fault: Fault) -> None:
         self._tell(fault.name)
