@@ -30,7 +30,7 @@ from psycopg import errors, sql
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.writers import await_writers
-from sink import account, barrier
+from sink import account, barrier, sources
 from sink.registry import Retyped
 from sink.rule import Rule
 from snapshot.estimate import plan_chunks
@@ -74,7 +74,7 @@ class Barriers:
 
     def __init__(self, primary: Connection, connector: str) -> None:
         self._primary, self._connector = primary, connector
-        self._marks: dict[str, Lsn] = {}
+        self._marks: dict[tuple[str, Lsn | None], Lsn] = {}  # a table that is made again is published again
         self._emitted = 0.0
 
     def check(self, target: Connection, table: str) -> None:
@@ -83,13 +83,16 @@ class Barriers:
         A later one will do as well: one is emitted now and then, since a replay may begin behind the first.
         """
         now = monotonic()
-        if table not in self._marks:
-            self._marks[table], self._emitted = barrier.emit(self._primary, f"to be written: {table}"), now
-        if not barrier.passed(target, self._connector, self._marks[table]):
+        gates = {each.qualified: each.gate for each in sources.load(target, self._connector)}
+        published = table, gates.get(table)
+        if published not in self._marks:
+            self._marks[published], self._emitted = barrier.emit(self._primary, f"to be written: {table}"), now
+        mark = self._marks[published]
+        if not barrier.passed(target, self._connector, mark):
             if now - self._emitted > _ANOTHER:
                 self._emitted = now
                 barrier.emit(self._primary, f"to be written: {table}")
-            raise Early(f"sinks are still to come past {self._marks[table]}, where {table} was published already")
+            raise Early(f"sinks are still to come past {mark}, where {table} was published already")
 
 
 def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, chunk_hours: float) -> list[Chunk]:

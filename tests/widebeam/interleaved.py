@@ -346,7 +346,7 @@ class World:
         self._say(f"worker {number} does {chunk.number} of {chunk.source} {chunk.reads}")
         with self._busy(f"worker {number}"), doing(Failpoint.BACKFILL_READ, self._read):
             alive = worker.do(chunk, Event())
-        if not alive or self.random.random() < 0.1:
+        if not alive or (self.crashes and self.random.random() < 0.1):
             stack.close()
             self._say(f"worker {number} starts anew")
             self.workers[number] = self._worker()

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from cdc.failpoint import Failpoint
+from sink import sources
 from snapshot import attached, join
 from tests.widebeam.interleaved import COMMITTING, READ, World
 
@@ -62,7 +63,7 @@ class Once:
 @contextmanager
 def scripted(make: Make, **more: Any) -> Iterator[World]:
     """A world whose first table has one row, value 1 and place 10; in the end each cell has what it should have."""
-    with make(filled=0, **{"before": HISTORY, "tables": "ab", **more}) as world:
+    with make(filled=0, **{"before": HISTORY, "tables": "ab", "crashes": False, **more}) as world:
         world.between = lambda place: None
         yield world
         assert not isinstance(world.between, Once) or world.between.done
@@ -104,6 +105,26 @@ def test_a_sink_that_has_read_its_cells_before_a_table_joined_does_not_undo_its_
         world.do("UPDATE t_a SET v = 2")
         world.pull()
         world.between = Once(COMMITTING, lambda: joined(world, 9, 20))
+        world.apply()
+
+
+def test_a_table_that_is_dropped_and_made_again_is_waited_for_again(make: Make) -> None:
+    with scripted(make) as world:
+        del world.workers[1]
+        world.chunk()
+        joined(world, 9, 20)
+        for _ in range(3):
+            world.pull()
+            world.apply()
+            world.chunk()
+        assert values(world) == [9]
+        world.do("DROP TABLE t_b")
+        [gone] = [each for each in sources.load(world.source, world.name) if each.name == "t_b"]
+        sources.forget(world.source, world.name, gone)
+        world.letters = "a"
+        world.do("UPDATE t_a SET v = 2")
+        world.pull()
+        world.between = Once(COMMITTING, lambda: joined(world, 7, 30))
         world.apply()
 
 
