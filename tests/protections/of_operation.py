@@ -73,12 +73,6 @@ OPERATION: Final = (
         (SUPERVISE + "a_part_dies_with_a_supervisor_that_was_killed",),
     ),
     Protection(
-        "a second signal ends by force",
-        ("SIGTERM",),
-        (Edit("widebeam/supervise.py", " or self._signals > max(asked, 1)", " or self._signals > 9"),),
-        (SUPERVISE + "a_second_signal_ends_by_force",),
-    ),
-    Protection(
         "only one sets up",
         ("two runs", "crash in set-up"),
         (
