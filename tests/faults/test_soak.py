@@ -28,7 +28,7 @@ def test_what_comes_in_a_storm_follows_from_its_seed() -> None:
 
 
 def test_a_short_storm_loses_nothing_and_leaves_nothing_behind() -> None:
-    report = soak(6, 1, QUICK, rows=5_000)
+    report = soak(6, 13, QUICK, rows=5_000)
     assert report["problems"] == []
     assert report["faults"] > 3
     assert report["recovered"] >= report["faults"]
