@@ -14,6 +14,7 @@ from cdc import patience, slot
 from cdc.halt import Cause, Halt
 from cdc.patience import LockHeld
 from sink.progress import Progress
+from tests.readings import FILE, NARROW
 from widebeam import halts
 from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
@@ -25,22 +26,7 @@ from widebeam.replay.plan import Step
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
-"""
-NARROW = """
-CREATE SCHEMA tenant;
-CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f float8, PRIMARY KEY (ship, channel, at));
-INSERT INTO tenant.readings VALUES ('s', 'c', '2024-01-01', 1);
+FILLED = f"""{NARROW}INSERT INTO tenant.readings VALUES ('s', 'c', '2024-01-01', 1);
 """
 
 
@@ -48,7 +34,7 @@ INSERT INTO tenant.readings VALUES ('s', 'c', '2024-01-01', 1);
 def connector(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connector:
     """A connector of which nothing is set up; locks are waited for only a moment."""
     with psycopg.connect(database, autocommit=True) as session:
-        session.execute(NARROW)
+        session.execute(FILLED)
     monkeypatch.setitem(patience.bounded.__wrapped__.__kwdefaults__, "seconds", 0.3)
     monkeypatch.setitem(slot.create.__kwdefaults__, "patience", 0.3)
     monkeypatch.setattr(preparing, "_WAIT", "300ms")

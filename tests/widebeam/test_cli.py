@@ -11,20 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.readings import FILE
 from widebeam.cli.outcome import explained
-
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
-"""
 
 
 def widebeam(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,28 +14,14 @@ import pytest
 from cdc.session import connect
 from sink import sources
 from snapshot.run import Backfill, BackfillSettings
+from tests.readings import FILE, NARROW
 from widebeam.config import Connector, load
 from widebeam.gap import repair
 from widebeam.gap.cross import cross
 from widebeam.prepare import prepare
 
-NARROW = """
-CREATE SCHEMA tenant;
-CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f float8, PRIMARY KEY (ship, channel, at));
-INSERT INTO tenant.readings
+FILLED = f"""{NARROW}INSERT INTO tenant.readings
 SELECT 's', 'c', '2024-01-01'::timestamp + n * interval '1 h', n FROM generate_series(1, 5) n
-"""
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
 """
 OLD_STREAM = """
 UPDATE wide."s__1" SET _lsn = 'FF/0';
@@ -64,7 +50,7 @@ def connector(database: str, tmp_path: Path) -> Connector:
 def session(database: str, connector: Connector) -> Iterator[psycopg.Connection[Any]]:
     """A session, once the connector was filled in, and its stream was lost."""
     with connect(database, autocommit=True) as made:
-        made.execute(NARROW)
+        made.execute(FILLED)
         prepare(connector)
         backfill(connector, made)
         made.execute(OLD_STREAM)

@@ -19,28 +19,13 @@ from cdc.stream import Stream
 from sink.registry import Registry
 from sink.wide import Need
 from tests.pipeline import until
+from tests.readings import FILE, NARROW
 from widebeam import drop as module
 from widebeam.config import ConfigError, Connector, load
 from widebeam.drop import StillRunning, drop
 from widebeam.prepare import prepare
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
-"""
-
-NARROW = """
-CREATE SCHEMA tenant;
-CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f float8, PRIMARY KEY (ship, channel, at));
-INSERT INTO tenant.readings SELECT 's', 'c', '2024-01-01'::timestamp + n * interval '1 h', n
+FILLED = f"""{NARROW}INSERT INTO tenant.readings SELECT 's', 'c', '2024-01-01'::timestamp + n * interval '1 h', n
 FROM generate_series(1, 9) n
 """
 
@@ -54,7 +39,7 @@ def session(database: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def connector(session: psycopg.Connection, database: str, tmp_path: Path) -> Connector:
     """A connector over a narrow table, of which nothing is set up yet."""
-    session.execute(NARROW)
+    session.execute(FILLED)
     file = tmp_path / f"drop_{uuid4().hex[:8]}.toml"
     file.write_text(FILE.format(dsn=database))
     return load(str(file), {})
@@ -204,7 +189,7 @@ def test_it_goes_on_after_each_wide_table(connector, session, monkeypatch):
 
 @pytest.mark.parametrize("existed", [False, True])
 def test_topic_and_group_go_if_they_are_ours(existed, session, database, tmp_path, kafka, topic, monkeypatch):
-    session.execute(NARROW)
+    session.execute(FILLED)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     if existed:
         admin.create_topics([NewTopic(topic, 8, 1)])[topic].result(timeout=30)
@@ -252,7 +237,7 @@ def test_what_others_made_in_the_schema_stays(plant, session):
 
 
 def test_a_publication_that_was_there_before_stays(session, database, tmp_path):
-    session.execute(NARROW)
+    session.execute(FILLED)
     file = tmp_path / f"drop_{uuid4().hex[:8]}.toml"
     file.write_text(FILE.format(dsn=database))
     connector = load(str(file), {})

@@ -12,26 +12,11 @@ from cdc import slot
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
+from tests.readings import FILE, NARROW
 from widebeam.config import Connector, load
 from widebeam.failover import follow
 from widebeam.prepare import prepare
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
-"""
-NARROW = """
-CREATE SCHEMA tenant;
-CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f float8, PRIMARY KEY (ship, channel, at));
-"""
 SWITCH = Lsn(1 << 60)
 """Beyond all that this server has written."""
 CONVERGED = """
