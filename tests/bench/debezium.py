@@ -25,6 +25,7 @@ from tests.bench.process import LOOK, Line, Measured, Meter, running, until
 from tests.bench.stack import Stack
 from widebeam.lab.jars import cache, fetched_jars
 from widebeam.lab.java import java
+from widebeam.lab.once import alone
 from widebeam.lab.process import free_port
 
 LOCK: Final = Path(__file__).with_name("debezium.lock")
@@ -229,10 +230,11 @@ def _plugins() -> Path:
     """The plugins, unpacked."""
     archives = fetched_jars(LOCK)
     place = cache() / LOCK.stem / f"{archives.name}-plugins"
-    if not place.exists():
-        for archive in archives.glob("*-plugin.tar.gz"):
-            with tarfile.open(archive) as files:
-                files.extractall(place, filter="data")
+    with alone(place):
+        if not place.exists():
+            for archive in archives.glob("*-plugin.tar.gz"):
+                with tarfile.open(archive) as files:
+                    files.extractall(place, filter="data")
     return place
 
 

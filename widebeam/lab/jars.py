@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from widebeam.lab.once import alone
 from widebeam.lab.process import ServerFailed
 
 LOCK: Final = Path(__file__).with_name("kafka.lock")
@@ -66,10 +67,11 @@ def fetched_jars(lock: Path = LOCK) -> Path:
     """The directory with all that the lock file names and nothing else; fetches what is missing."""
     release = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     directory = cache() / lock.stem / release
-    directory.mkdir(parents=True, exist_ok=True)
-    missing = [jar for jar in locked_jars(lock) if not (directory / jar.name).exists()]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda jar: fetch(jar, directory, lock), missing))
+    with alone(directory):
+        directory.mkdir(exist_ok=True)
+        missing = [jar for jar in locked_jars(lock) if not (directory / jar.name).exists()]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda jar: fetch(jar, directory, lock), missing))
     return directory
 
 
@@ -78,7 +80,8 @@ def fetch(jar: Jar, directory: Path, lock: Path = LOCK) -> Path:
     content = _download(jar)
     if hashlib.sha256(content).hexdigest() != jar.sha256:
         raise ServerFailed(f"{jar.url} is not what {lock.name} names: its SHA-256 differs. Nothing of it was kept")
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".", delete=False) as part:
+    # Beside the directory, not in it: whoever lists or copies the directory sees whole files only.
+    with tempfile.NamedTemporaryFile(dir=directory.parent, prefix=".", delete=False) as part:
         part.write(content)
     path = Path(part.name)
     with contextlib.ExitStack() as undo:
