@@ -16,6 +16,7 @@ from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
 from cdc.lsn import Lsn
 from cdc.numbering import Draft, Numbering
+from cdc.outbox import Outbox, Outgoing
 from cdc.pgoutput import Decoder, Undecodable
 from cdc.record import Changes
 from cdc.rows import SourceRows
@@ -97,6 +98,7 @@ class _Run:
         account = journal.load()
         self._told, self._ends = account.acknowledged, account.log_ends
         self._ack = Acknowledger(self._told)
+        self._outbox = Outbox(publisher)
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
         hit(Failpoint.CAPTURE_GENERATION_TAKEN)
@@ -112,7 +114,10 @@ class _Run:
         try:
             self._await_log()
             while not self._stop.is_set():
-                self._take(self._stream.read(_BATCH, _PATIENCE))
+                frames = self._stream.read(_BATCH, 0 if self._outbox else _PATIENCE)
+                self._take(frames)
+                if self._outbox.due or not frames:
+                    self._hand_over()
                 self._ack.delivered(self._publisher.delivered())
                 # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
                 self._ack.passed(self._stream.passed)
@@ -149,7 +154,9 @@ class _Run:
         for event, size in self._decoder.events(frames):
             drafts = self._assembler.take(event, size)
             if drafts:
-                self._publish(drafts)
+                self._put(drafts)
+                if self._outbox.due:
+                    self._hand_over()
             self._mark(event)
 
     def _mark(self, event: Event) -> None:
@@ -162,15 +169,19 @@ class _Run:
             case Relation():
                 self._described = True
 
-    def _publish(self, drafts: Sequence[Draft]) -> None:
+    def _put(self, drafts: Sequence[Draft]) -> None:
+        encode, token, put = self._settings.codec.encode, self._ack.token, self._outbox.put
         for partition, key, record in drafts:
-            value, token = self._settings.codec.encode(record), self._ack.token()
-            while not self._publisher.publish(partition, key, value, token):
-                self._wait_for_room()
+            put(Outgoing(partition, key, encode(record), token()))
             self._records += 1
             if isinstance(record, Changes):
                 self._changes += len(record.rows)
-        hit(Failpoint.CAPTURE_HANDED_OVER)
+
+    def _hand_over(self) -> None:
+        if self._outbox:
+            while not self._outbox.hand_over():
+                self._wait_for_room()
+            hit(Failpoint.CAPTURE_HANDED_OVER)
 
     def _wait_for_room(self) -> None:
         """The log pushes back: nothing is read meanwhile, but the server hears from us."""
@@ -211,6 +222,7 @@ class _Run:
         """A clean stop: what was handed over becomes durable, if that does not take too long, and is acknowledged."""
         deadline = time.monotonic() + self._settings.drain_seconds
         while self._ack.in_flight and time.monotonic() < deadline:
+            self._outbox.hand_over()
             self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
             self._report_if_due()
         hit(Failpoint.CAPTURE_DRAINED)
