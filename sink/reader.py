@@ -30,6 +30,7 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "fetch.message.max.bytes": 1024 * 1024,  # of one partition at once, and at least one record however long
     "queued.min.messages": 1000,
     "queued.max.messages.kbytes": 8 * 1024,  # what a sink holds in memory before it is polled
+    "fetch.queue.backoff.ms": 20,  # until it is looked at again whether there is room; the default is a second
     "log.connection.close": False,
 }
 """Our settings of the consumer, which win over those of the user."""
