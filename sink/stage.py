@@ -23,6 +23,9 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 CLEAR_COLUMN: Final = "_clear"
 """In a staging table of clears: a bit for each column that the batch clears."""
 
+_INLINE: Final = 8160
+"""Bytes of a staged row from which its long values are compressed and moved out: as late as the server allows."""
+
 
 class Stage:
     """The staging table of one wide table in this session, and beside it one for clears."""
@@ -55,6 +58,7 @@ class Stage:
             # Quoted once, not with each batch: that would cost as much as the merge.
             self._quoted[column.ordinal] = sql.SQL(sql.Identifier(column.name).as_string(self._connection))
         self._upsert = self._fill = None
+        self._copy = b""
 
     def drop(self) -> None:
         """Columns were widened or renamed. Outside a transaction there is nothing in it."""
@@ -71,9 +75,11 @@ class Stage:
     def copy(self, columns: Iterable[Column]) -> bytes:
         """COPY of lines of the key, `_lsn` and these columns. The last one is kept: the next is often the same."""
         ordinals = [column.ordinal for column in columns]
-        if self._copied != ordinals:
-            names = sql.SQL(", ").join([self._head, *(self._quoted[ordinal] for ordinal in ordinals)])
-            copy = sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.name), names)
+        if self._copied != ordinals or not self._copy:
+            # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
+            named = [self._head, *(self._quoted[ordinal] for ordinal in ordinals)]
+            names = sql.SQL("({})").format(sql.SQL(", ").join(named)) if ordinals != [*self._quoted] else sql.SQL("")
+            copy = sql.SQL("COPY {} {} FROM STDIN").format(temporary(self.name), names)
             self._copied, self._copy = ordinals, copy.as_bytes(self._connection)
         return self._copy
 
@@ -121,7 +127,9 @@ class Stage:
         key = [tables.definition(*each) for each in self._mapping.key_types.items()]
         columns = sql.SQL(", ").join([*key, tables.definition(LSN_COLUMN, "pg_lsn"), *fields])
         self._connection.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DELETE ROWS").format(temporary(name), columns)
+            sql.SQL("CREATE TEMPORARY TABLE {} ({}) WITH (toast_tuple_target = {}) ON COMMIT DELETE ROWS").format(
+                temporary(name), columns, sql.Literal(_INLINE)
+            )
         )
 
 
