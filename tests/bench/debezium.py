@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from cdc.session import connect
 from tests.bench import reference
+from tests.bench.ends import Ends
 from tests.bench.pace import SHARES, steady
-from tests.bench.process import LOOK, Line, Measured, Meter, running, until
+from tests.bench.process import Line, Measured, Meter, running, until
 from tests.bench.stack import Stack
 from widebeam.lab.jars import cache, fetched_jars
 from widebeam.lab.java import java
@@ -137,7 +138,7 @@ class Debezium:
 
     def _until_in_kafka(self, name: str, connector: Mapping[str, str], rows: int, *, schemas: bool = False) -> Line:
         self.topic(name)
-        ends = Ends(self.stack.kafka.bootstrap, name)
+        ends = Ends(self.stack.admin, f"{name}.{TABLE}", PARTITIONS)
         with self.connect(name, connector, schemas=schemas) as process:
             return self._filled(process, ends, rows)
 
@@ -160,7 +161,7 @@ class Debezium:
         """Commit -> Kafka, as the broker stamps the records, while an application writes so many rows a second."""
         name = "debezium_latency"
         self.topic(name, **{"message.timestamp.type": "LogAppendTime"})
-        ends = Ends(self.stack.kafka.bootstrap, name)
+        ends = Ends(self.stack.admin, f"{name}.{TABLE}", PARTITIONS)
         with self.connect(name, self.source(name, "no_data"), linger_ms=5) as process:
             until(lambda: self._active(name), [process])
             low += steady(self.dsn, low, per_second, seconds / 4)
@@ -206,24 +207,6 @@ class Debezium:
                 if committed >= since_ms:
                     yield message.timestamp()[1] - committed
         reader.close()
-
-
-class Ends:
-    """How many records a source's topic has: one is one row."""
-
-    def __init__(self, bootstrap: str, name: str) -> None:
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-watch"})
-        self._partitions = [TopicPartition(f"{name}.{TABLE}", number) for number in range(PARTITIONS)]
-
-    def __call__(self) -> int:
-        while True:
-            try:
-                ask = self._consumer.get_watermark_offsets
-                return sum(ask(each, timeout=10, cached=False)[1] for each in self._partitions)
-            except KafkaException as error:  # a new topic's leaders take a moment to be known
-                if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION and not error.args[0].retriable():
-                    raise
-                time.sleep(LOOK)
 
 
 def _plugins() -> Path:

@@ -19,6 +19,8 @@ from tests.bench.stack import Stack
 VALUE: Final = "coalesce(double_v::text, long_v::text, str_v, bool_v::text)"
 SCRIPTS: Final = Path(__file__).parent
 """Where the migration scripts are."""
+ROW_BY_ROW: Final = 100_000
+"""Rows that go over one by one: that takes most of a minute."""
 
 
 def aggregates(columns: Sequence[str]) -> sql.Composed:
@@ -76,11 +78,21 @@ def _statement(dsn: str, table: str, rows: int, query: sql.Composed, path: str =
     return {"rows": rows, "seconds": round(seconds, 2), "rows_s": round(rows / seconds)}
 
 
-def script(stack: Stack, dsn: str, rows: int, name: str) -> Line:
-    """A migration script as many have written it: row by row, or a day into dicts and then wide row by wide row."""
+def row_by_row(stack: Stack, dsn: str, rows: int) -> Line:
+    """A migration script as many have written it, over the first of these rows."""
+    return _script(stack, dsn, min(rows, ROW_BY_ROW), "row_by_row", str(ROW_BY_ROW))
+
+
+def day_by_day(stack: Stack, dsn: str, rows: int) -> Line:
+    """The script of somebody who has thought about it: a day into dictionaries, then wide row by wide row."""
+    return _script(stack, dsn, rows, "day_by_day")
+
+
+def _script(stack: Stack, dsn: str, rows: int, name: str, *arguments: str) -> Line:
     with connect(dsn, autocommit=True) as session:
         _wide_table(session, name)
-    with running(name, [sys.executable, "-P", str(SCRIPTS / f"{name}.py"), dsn], stack.log(name)) as process:
+    command = [sys.executable, "-P", str(SCRIPTS / f"{name}.py"), dsn, *arguments]
+    with running(name, command, stack.log(name)) as process:
         connected = "SELECT FROM pg_stat_activity WHERE application_name = %s"
         session = stack.session(dsn)
         until(lambda: session.execute(connected.encode(), [name]).fetchone() is not None, [process], may_end=True)

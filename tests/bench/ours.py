@@ -9,6 +9,7 @@ from typing import Any
 from cdc import slot
 from cdc.lsn import Lsn
 from tests.bench import reference
+from tests.bench.ends import Ends
 from tests.bench.process import Measured, Meter, running, until, widebeam
 from tests.bench.reference import FLEET, Act, Fleet
 from tests.bench.stack import Stack
@@ -97,6 +98,10 @@ class Ours:
         name = f"{self.connector.slot}_{for_a}"
         self.origin.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", [self.connector.slot, name])
         return name
+
+    def ends(self) -> Ends:
+        """How far its topic goes."""
+        return Ends(self.stack.admin, self.connector.topic or "", self.connector.partitions)
 
     def end(self) -> Lsn:
         """The end of the source's WAL."""

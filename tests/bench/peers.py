@@ -39,9 +39,9 @@ def ours(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, L
     }
     report.stage(partial(live.write_cost, place, min(rows, 50_000)), peer="trigger", stage="write cost")
     dsn = backfill.History.of(place, rows).dsn
-    for script in ("row_by_row", "day_by_day"):
-        name = script.replace("_", " ")
-        found[script] = report.stage(partial(others.script, place, dsn, rows, script), peer=name, stage="backfill")
+    for script in (others.row_by_row, others.day_by_day):
+        name = script.__name__
+        found[name] = report.stage(partial(script, place, dsn, rows), peer=name.replace("_", " "), stage="backfill")
     report.stage(partial(others.filtered, dsn, rows), peer="INSERT … SELECT FILTER", stage="backfill")
     report.stage(partial(others.crosstab, dsn, rows), peer="crosstab", stage="backfill")
     report.stage(partial(quix, place, min(rows, QUIX_ROWS)), peer="quix streams", stage="sink")
