@@ -8,7 +8,7 @@ from typing import Final
 
 from sink import account
 from sink.account import Connection
-from sink.latency import observed
+from sink.latency import bucket, whole
 
 _EVERY: Final = 1.0
 """Seconds between two writings while there is something to apply."""
@@ -26,7 +26,7 @@ class Latencies:
 
     def take_over(self, partition: int, counts: list[int]) -> None:
         """Go on from this histogram."""
-        self._counts[partition] = counts
+        self._counts[partition] = whole(counts)
 
     def forget(self, partition: int) -> None:
         """The partition is another sink's."""
@@ -40,7 +40,7 @@ class Latencies:
             self.age = (visible - max(committed for _, committed in commits)) / 1_000_000
         for (partition, committed), rows in commits.items():
             if partition in self._counts:
-                self._counts[partition] = observed(self._counts[partition], (visible - committed) / 1000, rows)
+                self._counts[partition][bucket((visible - committed) / 1000)] += rows
                 self._unwritten.add(partition)
 
     def write(self, connection: Connection, connector: str, *, idle: bool) -> None:

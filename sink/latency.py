@@ -15,11 +15,14 @@ BOUNDS: Final[tuple[float, ...]] = tuple(1.25**n for n in range(72))
 """The upper bound of each bucket in milliseconds, 1 ms to 2 hours; the last bucket holds all that is longer."""
 
 
-def observed(counts: Sequence[int], milliseconds: float, weight: int) -> list[int]:
-    """The histogram with `weight` more changes that took so long. An empty one is made whole."""
-    new = [*counts, *[0] * (len(BOUNDS) - len(counts))]
-    new[min(bisect_left(BOUNDS, milliseconds), len(BOUNDS) - 1)] += weight
-    return new
+def whole(counts: Sequence[int]) -> list[int]:
+    """The histogram with all its buckets: one in which nothing was counted yet may be empty."""
+    return [*counts, *[0] * (len(BOUNDS) - len(counts))]
+
+
+def bucket(milliseconds: float) -> int:
+    """Where in a whole histogram a change is counted that took so long."""
+    return min(bisect_left(BOUNDS, milliseconds), len(BOUNDS) - 1)
 
 
 def added(left: Sequence[int], right: Sequence[int]) -> list[int]:
