@@ -6,8 +6,7 @@ What comes back from the log may be anybody's: `decode` checks the whole shape a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
-from typing import Annotated, Any, Final, Literal, Protocol, assert_never
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias, assert_never
 
 import msgspec
 import orjson
@@ -24,6 +23,11 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 
 _MANY: Final = 8
 """So many inserts are written by columns. Fewer are not worth another way through the sink."""
+
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
+
+_Long: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Codec(Protocol):
@@ -49,11 +53,11 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     v: Literal[1]
     connector: str
-    generation: Annotated[int, msgspec.Meta(ge=0)]
-    sequence: Annotated[int, msgspec.Meta(ge=0)]
+    generation: _Count
+    sequence: _Count
     lsn: str
     xid: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
-    at: int
+    at: _Long
     table: str
     wide: dict[str, str | None]
     columns: list[str]
@@ -62,7 +66,6 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _common: Final = msgspec.json.Decoder(_Common).decode
-_op: Final = itemgetter(0)
 
 
 def _quickly(value: bytes) -> Changes | None:
@@ -73,12 +76,11 @@ def _quickly(value: bytes) -> Changes | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     rows = _rows(found)
-    if rows is None or not found.columns or len(set(found.columns)) != len(found.columns):
+    columns = found.columns
+    if rows is None or not columns or len(set(columns)) != len(columns):
         return None
-    if max(found.generation, found.sequence, abs(found.at)) >> 63:
-        return None
-    stamp = Stamp(found.connector, found.generation, found.sequence, position, found.xid, found.at)
-    return Changes(stamp, found.table, found.wide, found.columns, rows)
+    stamp = _new(Stamp, (found.connector, found.generation, found.sequence, position, found.xid, found.at))
+    return _new(Changes, (stamp, found.table, found.wide, columns, rows))
 
 
 def _rows(found: _Common) -> Sequence[list[Any]] | None:
@@ -86,10 +88,12 @@ def _rows(found: _Common) -> Sequence[list[Any]] | None:
     rows, inserts, width = found.rows, found.inserts, len(found.columns)
     if isinstance(inserts, list):
         return by_columns(inserts, width) if rows is msgspec.UNSET else None
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not rows:
         return None
-    regular = set(map(len, rows)) == {width + 1} and set(map(_op, rows)) <= OPS
-    return rows if regular else None
+    for row in rows:
+        if len(row) != width + 1 or row[0] not in OPS:
+            return None
+    return rows
 
 
 class JsonCodec:
@@ -101,26 +105,10 @@ class JsonCodec:
 
     def encode(self, record: Record) -> bytes:
         """The record's bytes."""
-        connector, generation, sequence, position, xid, at = record.stamp
-        fields: dict[str, Any] = {
-            "v": 1,
-            "connector": connector,
-            "generation": generation,
-            "sequence": sequence,
-            "lsn": str(position),
-            "xid": xid,
-            "at": at,
-        }
+        fields = _head(record.stamp)
         match record:
-            case Changes(_, table, wide, columns, rows):
-                fields.update(table=table, wide=wide, columns=columns)
-                inserts = _transposed(rows)
-                if inserts is not None:
-                    value = orjson.dumps({**fields, "inserts": inserts})
-                    if b"false" not in value:  # else an insert may have left a value out, as no server does
-                        return value
-                # UNCHANGED needs no care here: orjson writes an enum as its value.
-                fields["rows"] = list(rows)
+            case Changes():
+                return _encoded(fields, record)
             case Truncated(_, tables):
                 fields["truncate"] = tables
             case Barrier(_, content):
@@ -136,6 +124,32 @@ class JsonCodec:
         suspect_nul = b"\\u0000" in value
         common = None if suspect_nul else _quickly(value)
         return common or _carefully(value, suspect_nul=suspect_nul)
+
+
+def _head(stamp: Stamp) -> dict[str, Any]:
+    connector, generation, sequence, position, xid, at = stamp
+    return {
+        "v": 1,
+        "connector": connector,
+        "generation": generation,
+        "sequence": sequence,
+        "lsn": str(position),
+        "xid": xid,
+        "at": at,
+    }
+
+
+def _encoded(fields: dict[str, Any], record: Changes) -> bytes:
+    _, fields["table"], fields["wide"], fields["columns"], rows = record
+    if len(rows) >= _MANY:
+        inserts = _transposed(rows)
+        if inserts is not None:
+            value = orjson.dumps({**fields, "inserts": inserts})
+            if b"false" not in value:  # else an insert may have left a value out, as no server does
+                return value
+    # UNCHANGED needs no care here: orjson writes an enum as its value.
+    fields["rows"] = list(rows)
+    return orjson.dumps(fields)
 
 
 def _carefully(value: bytes, *, suspect_nul: bool) -> Record:
@@ -163,8 +177,6 @@ def _record(fields: dict[str, Any], *, suspect_nul: bool) -> Record:
 
 def _transposed(rows: Sequence[list[Any]]) -> list[Sequence[str | None] | None] | None:
     """The values of each column, or None where all are NULL; None if they are to be written as rows."""
-    if len(rows) < _MANY:
-        return None
     ops, *columns = zip(*rows, strict=True)
     if ops.count(INSERT) < len(ops):
         return None

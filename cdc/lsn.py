@@ -28,7 +28,8 @@ class Lsn(int):
         match = _TEXT.fullmatch(text)
         if match is None:
             raise ValueError(f"not an LSN: {text!r} (expected the form 16/B374D848)")
-        return cls(int(match[1], 16) << 32 | int(match[2], 16))
+        high, low = match.groups()
+        return int.__new__(cls, int(high, 16) << 32 | int(low, 16))  # of 16 digits at most: no need to check
 
     def __str__(self) -> str:
         return f"{self >> 32:X}/{self & 0xFFFFFFFF:X}"
