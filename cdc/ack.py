@@ -65,10 +65,12 @@ class Acknowledger:
 
     def delivered(self, tokens: Iterable[int]) -> None:
         """The records of these tokens are durable."""
-        self._early.update(tokens)
-        while self._low in self._early:
-            self._early.remove(self._low)
-            self._low += 1
+        early, low = self._early, self._low
+        early.update(tokens)
+        while low in early:
+            early.remove(low)
+            low += 1
+        self._low = low
         self._advance()
 
     def passed(self, wal_end: Lsn) -> None:

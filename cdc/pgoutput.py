@@ -43,8 +43,8 @@ _FEW: Final = 8
 _MANY: Final = 1_000
 """Rows that are read at once: one that is not regular among them sends them all the slower way."""
 
-_BEGIN: Final = Struct(">cQqI")
-_COMMIT: Final = Struct(">cBQQq")
+_BEGIN: Final = Struct(">xQqI")
+_COMMIT: Final = Struct(">xxQQq")
 
 _lsn: Final = int.__new__  # an Lsn from 64 unsigned bits, which needs no check
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
@@ -224,10 +224,10 @@ class Decoder:
 
 def _bracket(frame: bytes) -> Begin | Commit | None:
     """A transaction's begin or commit, if the frame is one of the right length: of small ones there are many."""
-    if len(frame) == _BEGIN.size and frame[0] == ord("B"):
-        _, final_lsn, commit_time, xid = _BEGIN.unpack(frame)
-        return Begin(_lsn(Lsn, final_lsn), unix_microseconds(commit_time), xid)
+    if len(frame) == _BEGIN.size and frame.startswith(b"B"):
+        final_lsn, commit_time, xid = _BEGIN.unpack(frame)
+        return _new(Begin, (_lsn(Lsn, final_lsn), unix_microseconds(commit_time), xid))
     if len(frame) == _COMMIT.size and frame.startswith(b"C\0"):
-        _, _, commit_lsn, end_lsn, commit_time = _COMMIT.unpack(frame)
-        return Commit(_lsn(Lsn, commit_lsn), _lsn(Lsn, end_lsn), unix_microseconds(commit_time))
+        commit_lsn, end_lsn, commit_time = _COMMIT.unpack(frame)
+        return _new(Commit, (_lsn(Lsn, commit_lsn), _lsn(Lsn, end_lsn), unix_microseconds(commit_time)))
     return None
