@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from cdc.envelope import Undecodable
 from cdc.lsn import Lsn
@@ -17,6 +17,8 @@ from sink.progress import Admission, Progress
 Decode: TypeAlias = Callable[[bytes], Record]
 Place: TypeAlias = "tuple[int, int]"
 """A record's partition and offset."""
+
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
 class Entry(NamedTuple):
@@ -60,15 +62,17 @@ class Batch:
         """Take the next record in. One of a partition that is not ours, or that is applied already, is nothing."""
         if self.over:
             raise ValueError("a batch takes nothing after a truncate")
-        known = self.known.get(received.partition)
-        if known is None:
-            return
-        admission = self.admissions.get(received.partition) or Admission(known)
-        if received.offset < admission.next_offset:
+        admission = self.admissions.get(received.partition) or self._first(received.partition)
+        if admission is None or received.offset < admission.next_offset:
             return
         self._take(received, admission)
         if self.halted_by is None:
             self.admissions[received.partition] = admission
+
+    def _first(self, partition: int) -> Admission | None:
+        """What admits the first record of a partition, if that is ours."""
+        known = self.known.get(partition)
+        return None if known is None else Admission(known)
 
     def _take(self, received: Received, admission: Admission) -> None:
         origin = f"{received.partition}:{received.offset}"
@@ -98,14 +102,14 @@ class Batch:
     def _include(self, received: Received, record: Record, admission: Admission, origin: str) -> None:
         match record:
             case Changes():
-                place = received.partition, received.offset
+                place, rows = (received.partition, received.offset), len(record.rows)
                 escape = _may_need_escape(received.value)
-                self.entries.append(Entry(record, origin, escape, place in self.poison))
-                admission.rows += len(record.rows)
-                admission.cells += len(record.rows)
-                self.rows += len(record.rows)
+                self.entries.append(_new(Entry, (record, origin, escape, place in self.poison)))
+                admission.rows += rows
+                admission.cells += rows
+                self.rows += rows
                 commit = received.partition, record.stamp.commit_time
-                self.commits[commit] = self.commits.get(commit, 0) + len(record.rows)
+                self.commits[commit] = self.commits.get(commit, 0) + rows
             case Truncated():
                 if self.mapping.on_truncate == "apply" and any(map(self.mapping.owns, record.tables)):
                     self.truncate = record.stamp.position

@@ -94,6 +94,7 @@ class Fold:
         self.touched: dict[Cell, Touch] = {}
         self.crowded: dict[Cell, str] = {}
         self.rows = 0
+        self._places: dict[WideKey, tuple[Route, WideRow]] = {}  # by the values of a plain record's wide columns
 
     def add(self, changes: Changes, origin: str, *, escape: bool) -> None:
         """Take a record in. `origin` is `partition:offset`; `escape` tells that values may need it for COPY."""
@@ -116,8 +117,7 @@ class Fold:
 
     def _fold(self, changes: Changes, rows: Sequence[list[Value]], wide: WideKey, origin: str, escape: bool) -> None:
         """The hot loop: what is an ordinary reading with a column is set here, all else by `_place`."""
-        route = self._routes.of(wide[: self._entity_width])
-        row = self._row(route.entity.identity, wide[self._key_from :])
+        route, row = self._places.get(wide) or self._placed(wide)
         row.position = changes.stamp.position
         self.rows += len(rows)
         if isinstance(rows, Columnar) and self._templates.fold(rows.cells, route, row, escape=escape):
@@ -134,6 +134,11 @@ class Fold:
                 except KeyError:
                     pass
             self._place(_Odd(changes, n, narrow, origin), route, row)
+
+    def _placed(self, wide: WideKey) -> tuple[Route, WideRow]:
+        route = self._routes.of(wide[: self._entity_width])
+        place = self._places[wide] = route, self._row(route.entity.identity, wide[self._key_from :])
+        return place
 
     def _place(self, odd: _Odd, route: Route, row: WideRow) -> None:
         """One narrow row that is not just a value for its column."""
