@@ -12,37 +12,24 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import errors, sql
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
-from sink import caps, overflow, tables
+from sink import build, caps, overflow, turn
 from sink.kinds import holds
-from sink.layout import folded, misplaced
+from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.partitions import Days, Partitions
 from sink.pivot import CONFLICT, IN_OVERFLOW
-from sink.planned import Planned, plan
+from sink.planned import plan
 from sink.retype import record_renamed, rename, retype
 from sink.wide import ALL, OVERFLOW, Column, Entity, Need, Part, Refused, identity
 from sink.widen import renamings, widenings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_LOCK_TIMEOUT: Final = "200ms"
-_BATCH_TIMEOUT: Final = "20s"
-_GIVE_UP_AFTER: Final = 120.0
-
 _DEPENDED_ON: Final = (errors.DependentObjectsStillExist, errors.FeatureNotSupported)
-_CLASH: Final = (
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.UniqueViolation,
-    errors.DuplicateTable,
-    errors.InvalidObjectDefinition,  # the range of a partition that is just being detached
-)
 
 
 class Retyped(Exception):
@@ -95,10 +82,10 @@ class Registry:
         if not missing:
             return refused
         try:
-            for attempt in _retrying():
+            for attempt in turn.attempts():
                 with attempt:
                     more = self._extend(connection, missing)
-        except _CLASH as error:
+        except turn.CLASH as error:
             raise self._in_vain([need.key for need in missing], error) from error
         hit(Failpoint.COLUMNS_MADE)
         self.refresh(connection)
@@ -116,15 +103,15 @@ class Registry:
             self._partitions.forget()
         for part, periods in self._partitions.missing(connection, days()).items():
             try:
-                for attempt in _retrying():
+                for attempt in turn.attempts():
                     with attempt, connection.transaction():
-                        self._alone(connection)  # not more: who calls has rows laid out by the columns that we know
-                        self._partitions.make(connection, part, periods, _folded(connection, part.schema))
-            except _CLASH as error:
+                        turn.take(connection)  # not more: who calls has rows laid out by the columns that we know
+                        self._partitions.make(connection, part, periods, build.folded_names(connection, part.schema))
+            except turn.CLASH as error:
                 raise Halt(
                     Cause.REPEATED_FAILURE,
                     f'no partition of "{part.schema}"."{part.table}" could be made for {min(periods).name}'
-                    f" in {_GIVE_UP_AFTER:.0f} s: {error}",
+                    f" in {turn.GIVE_UP_AFTER:.0f} s: {error}",
                     "look for a session that holds a lock on it, or a partition that is half detached",
                 ) from error
             hit(Failpoint.PARTITIONS_MADE)
@@ -136,7 +123,7 @@ class Registry:
         A staging table that has a column's old type would go through a cast, which may print another text.
         """
         if self.mapping.type_conflict == "widen" or self.mapping.rule.dictionary is not None:
-            connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('widebeam.types'))")
+            turn.share(connection)
             if _widened(connection, self.mapping.connector) != self.changes:
                 raise Retyped
 
@@ -147,10 +134,10 @@ class Registry:
         its own. Raises Halt when readers are in the way for two minutes.
         """
         try:
-            for attempt in _retrying():
+            for attempt in turn.attempts():
                 with attempt:
                     renamed = self._rename(connection, decide)
-        except _CLASH as error:
+        except turn.CLASH as error:
             raise self._in_vain(["a renamed one"], error) from error
         self.refresh(connection)
         return renamed
@@ -161,7 +148,7 @@ class Registry:
             keys = decide()
             found = [(each, renamings(self.mapping, each, keys)) for each in self.entities.values()]
             if any(changes for _, changes in found):
-                self._stop_the_others(connection)
+                turn.stop_the_others(connection)
             for changes in [changes for _, changes in found if changes]:
                 try:
                     with connection.transaction():
@@ -173,20 +160,8 @@ class Registry:
 
     def _begin(self, connection: Connection) -> None:
         """At the start of a transaction that changes tables: nobody else does, and what others did is seen."""
-        self._alone(connection)
+        turn.take(connection)
         self.refresh(connection)
-
-    @staticmethod
-    def _alone(connection: Connection) -> None:
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
-
-    @staticmethod
-    def _stop_the_others(connection: Connection) -> None:
-        """Wait for our own sessions that are in the middle of a batch, longer than for readers; then they wait."""
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_BATCH_TIMEOUT)))
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
 
     def check(self, connection: Connection) -> None:
         """Raise Halt if a table or a column of ours is not there any more, or has another type."""
@@ -237,9 +212,10 @@ class Registry:
             lately = _made_lately(connection, self.mapping.connector)
             new, refused = caps.within(self.mapping, self.entities, new, lately)
             if new:
-                _make_schema(connection, self.mapping.schema)
-                _check_types(connection, self.mapping, new)
-                self._make(connection, plan(self.mapping, self.entities, new, _taken(connection, self.mapping.schema)))
+                build.make_schema(connection, self.mapping.schema)
+                build.check_types(connection, self.mapping, new)
+                taken = build.taken(connection, self.mapping.schema)
+                build.make(connection, self.mapping, plan(self.mapping, self.entities, new, taken))
             refused |= inside
             return refused | self._widen(connection, [need for need in missing if self._column(need) is not None])
 
@@ -258,7 +234,7 @@ class Registry:
         """Widen columns, entity by entity: where something of somebody's depends on one, its readings are refused."""
         found, refused = widenings(self.mapping, self.entities, needs)
         if found:
-            self._stop_the_others(connection)
+            turn.stop_the_others(connection)
         for name in sorted({each.entity.identity for each in found}):
             mine = [each for each in found if each.entity.identity == name]
             try:
@@ -271,30 +247,11 @@ class Registry:
                     each.entity.add(each.before)
         return refused
 
-    def _make(self, connection: Connection, planned: list[Planned]) -> None:
-        """Make what is planned: tables and columns first, in the order in which they are locked, then the views."""
-        by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
-        for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
-            if new:
-                connection.execute(tables.create_part(self.mapping, part, columns))
-            else:
-                connection.execute(tables.add_columns(part, columns))
-        with connection.cursor() as cursor:
-            for each in planned:
-                for view in each.views:
-                    connection.execute(tables.create_view(self.mapping, each.entity, view))
-                    if (opened := tables.open_view(self.mapping, each.entity, view)) is not None:
-                        connection.execute(opened)
-                cursor.executemany(_NEW_TABLE, [[self.mapping.connector, *part] for part in each.new_parts])
-                cursor.executemany(
-                    _NEW_COLUMN, [[self.mapping.connector, each.entity.identity, *c] for c in each.columns]
-                )
-
     def _in_vain(self, missing: list[str], error: Exception) -> Halt:
         return Halt(
             Cause.REPEATED_FAILURE,
             f"no columns could be made for {len(missing)} keys, among them {missing[0]!r},"
-            f" in {_GIVE_UP_AFTER:.0f} s: {error}",
+            f" in {turn.GIVE_UP_AFTER:.0f} s: {error}",
             f"look for a session that holds a lock on the wide tables, and `widebeam run {CONNECTOR}`",
         )
 
@@ -310,15 +267,6 @@ _COLUMNS: Final = (
     "SELECT entity, ordinal, part, key, column_name, column_type, source, widened FROM widebeam.columns"
     " WHERE connector = %s ORDER BY entity, ordinal"
 )
-_NEW_TABLE: Final = (
-    "INSERT INTO widebeam.tables"
-    " (connector, entity, part, schema_name, table_name, view_name, group_name, group_view)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
-)
-_NEW_COLUMN: Final = (
-    "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source, widened)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-)
 _GONE: Final = """
 SELECT t.schema_name, t.table_name, c.column_name, c.column_type, format_type(a.atttypid, a.atttypmod)
 FROM widebeam.tables t
@@ -331,32 +279,6 @@ WHERE t.connector = %s AND (
 )
 ORDER BY 2, 3 LIMIT 1
 """
-
-
-def _retrying() -> Retrying:
-    return Retrying(
-        retry=retry_if_exception_type(_CLASH),
-        stop=stop_after_delay(_GIVE_UP_AFTER),
-        wait=wait_random_exponential(0.05, max=2),
-        reraise=True,
-    )
-
-
-def _folded(connection: Connection, schema: str) -> set[str]:
-    return {folded(name) for name in _taken(connection, schema)}
-
-
-def _make_schema(connection: Connection, schema: str) -> None:
-    """Not CREATE SCHEMA IF NOT EXISTS: that wants the right to make schemas even where nothing is to be made."""
-    if connection.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", [schema]).fetchone() == (True,):
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-
-
-def _check_types(connection: Connection, mapping: Mapping, missing: list[Need]) -> None:
-    """Let the target's own parser read the types' names, which go into statements as they are."""
-    wanted = {need.type for need in missing} | set(mapping.key_types.values())
-    for text in sorted(wanted):
-        connection.execute("SELECT %s::regtype", [text])
 
 
 def _made_lately(connection: Connection, connector: str) -> int:
@@ -372,15 +294,3 @@ def _widened(connection: Connection, connector: str) -> int:
         "SELECT coalesce(sum(widened), 0) FROM widebeam.columns WHERE connector = %s AND widened > 0", [connector]
     ).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _taken(connection: Connection, schema: str) -> set[str]:
-    """Every name that a table in the schema cannot have: of relations, of types, and of tables that are registered."""
-    rows = connection.execute(
-        "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s))"
-        " UNION SELECT typname::text FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(%(schema)s))"
-        " UNION SELECT unnest(ARRAY[table_name, view_name, group_view]) FROM widebeam.tables"
-        " WHERE schema_name = %(schema)s",
-        {"schema": schema},
-    )
-    return {name for (name,) in rows if name is not None}

@@ -240,9 +240,9 @@ SINK: Final = (
         ("column waits",),
         (
             Edit(
-                "sink/registry.py",
+                "sink/turn.py",
                 'connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))\n'
-                "        connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
+                "    connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
                 "connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
             ),
         ),
@@ -252,7 +252,7 @@ SINK: Final = (
     Protection(
         "a lock that is in the way is waited for",
         ("column waits",),
-        (Edit("sink/registry.py", "retry=retry_if_exception_type(_CLASH)", "retry=retry_if_exception_type(())"),),
+        (Edit("sink/turn.py", "retry=retry_if_exception_type(CLASH)", "retry=retry_if_exception_type(())"),),
         (RETRY,),
         r"assert |AssertionError|error: failed on teardown",  # the thread that makes the column dies, too
     ),

@@ -329,7 +329,7 @@ VALUES: Final = (
     Protection(
         "types' names are read by the server",
         ("identifiers",),
-        (Edit("sink/registry.py", "                _check_types(connection, self.mapping, new)\n", ""),),
+        (Edit("sink/registry.py", "                build.check_types(connection, self.mapping, new)\n", ""),),
         (REGISTRY + "a_type_s_name_that_hides_a_statement_is_refused",),
     ),
 )

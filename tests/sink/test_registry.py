@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cdc.halt import Cause, Halt
 from cdc.session import connect
-from sink import registry as registry_module
+from sink import turn
 from sink.registry import Registry
 from sink.wide import Need
 
@@ -125,7 +125,7 @@ def test_a_reader_in_the_way_is_waited_for_in_short_attempts(target, database, m
 
 
 def test_a_lock_that_stays_halts_with_a_name(target, database, mapping, monkeypatch):
-    monkeypatch.setattr(registry_module, "_GIVE_UP_AFTER", 0.5)
+    monkeypatch.setattr(turn, "GIVE_UP_AFTER", 0.5)
     registry = Registry(mapping)
     registry.ensure(target, needs("a"))
     with connect(database) as reader:
