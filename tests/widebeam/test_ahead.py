@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sink.registry import Registry
+from sink import build
 from widebeam import prepare as module
 from widebeam.config import Connector, load
 from widebeam.plan import ahead
@@ -103,7 +103,7 @@ def test_a_second_run_makes_nothing_and_does_not_look(connect_it, ask, monkeypat
 def test_a_crash_half_way_goes_on_at_the_next_run(when, connect_it, ask, monkeypatch):
     place, name = {
         "while it looks": (ahead, "look"),
-        "while it makes them": (Registry, "_make"),
+        "while it makes them": (build, "make"),
         "before the slot": (module, "_slot"),
     }[when]
 
