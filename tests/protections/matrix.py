@@ -39,6 +39,7 @@ RECOVERS: Final = (
     Line("disk full", "on target or source"),
     Line("bad network", "slow, lossy, byte by byte, or silent in one direction"),
     Line("clock jump", "the wall clock jumps"),
+    Line("fetched at once", "many fetch a server for demo or tests at once, or end in the middle"),
     Line("two runs", "two scheduled runs at once"),
     Line("crash in set-up", "set-up or rollback crashes half-way"),
     Line("large transaction", "2 M rows in one"),
@@ -47,9 +48,13 @@ RECOVERS: Final = (
     ),
     Line("catalog bloat", "an hour without bloat from temporary tables"),
     Line("chunk meets stream", "a chunk and a change, or a truncate, of one cell in any order"),
+    Line("rows meet", "several source rows of a cell, in any order of sinks, chunks and replays"),
+    Line("joining table", "a new narrow table with rows in it joins while all else goes on"),
     Line("truncate", "TRUNCATE of the narrow table, by policy"),
     Line("replay", "going back in the log does not change the end"),
     Line("part fails", "a part that dies starts again; one that fails the same way again and again halts"),
+    Line("part hangs", "a part, or who minds them, stands still: systemd and who asks for health are told"),
+    Line("silent server", "a server that says nothing holds up who looks on, and nobody else"),
     Line("SIGTERM", "drains in time, and leaves no process behind"),
 )
 HALTS: Final = (
@@ -82,12 +87,13 @@ REFUSED: Final = (
     Line("bad key", "no unique key; a replica identity that does not carry it; unlogged"),
     Line("foreign slot", "of another database or plugin"),
     Line("bad option", "unknown; two keys for one column; a bad LSN, offset or partition"),
-    Line("port in use", "of the console", "there is no console yet"),
+    Line("port in use", "where health is to be asked for"),
     Line("secret given", "on the command line or in the file"),
 )
 QUARANTINED: Final = (
     Line("unplaceable", "empty key, another type, unknown discriminator, a key without a column"),
     Line("too many keys", "more columns than the caps allow, wider rows than a page, alike and long names"),
+    Line("crowded cell", "rows that fill one cell, where none are to meet"),
     Line("bad record", "undecodable, deep, oversize, invalid UTF-8, somebody else's"),
     Line("refused value", "a value that the target will not have"),
 )

@@ -108,6 +108,24 @@ def test_a_sink_that_has_read_its_cells_before_a_table_joined_does_not_undo_its_
         world.apply()
 
 
+def test_a_sink_knows_a_table_that_it_had_no_record_of(make: Make) -> None:
+    with scripted(make) as world:
+        world.chunk()
+        world.do("UPDATE t_a SET v = 2")
+        world.pull()
+        world.apply()
+        joined(world, 9, 20)
+        for _ in range(3):
+            world.pull()
+            world.apply()
+            world.chunk()
+        assert values(world) == [9]
+        world.do("UPDATE t_a SET v = 3")
+        world.pull()
+        world.apply()
+        assert values(world) == [9]
+
+
 def test_a_table_that_is_dropped_and_made_again_is_waited_for_again(make: Make) -> None:
     with scripted(make) as world:
         del world.workers[1]

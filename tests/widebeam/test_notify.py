@@ -177,6 +177,7 @@ def test_a_watchdog_that_is_for_another_process_is_none_of_ours() -> None:
     assert not Notifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watched
 
 
+@pytest.mark.timeout(60)  # without end, if it waits for who reads
 def test_systemd_that_does_not_read_stops_nobody(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(str(tmp_path / "notify"))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import psutil
 import psycopg
@@ -159,6 +160,26 @@ def test_a_look_that_hangs_keeps_no_part_from_being_started_again(tmp_path: Path
         return came
 
     Supervisor([Part("part", (program,))], Hangs(look), lambda: None, QUICK).run()
+
+
+def test_a_look_that_takes_long_is_told_once_until_one_ends(caplog: pytest.LogCaptureFixture):
+    looking, ends = threading.Event(), threading.Event()
+
+    def look(_: Watch) -> bool:
+        looking.set()
+        return ends.wait(60)
+
+    watcher = looker.Looker(Watch(look), SimpleQueue())
+    watcher.complain(time.monotonic() + looker.LONG + 1)
+    assert caplog.messages == [], "nobody looks yet"
+    watcher.begin()
+    assert looking.wait(60)
+    watcher.complain(time.monotonic())
+    for _ in range(2):
+        watcher.complain(time.monotonic() + looker.LONG + 1)
+    assert [message for message in caplog.messages if "silent for 30 s" in message] == caplog.messages != []
+    assert len(caplog.messages) == 1
+    ends.set()
 
 
 def test_an_error_of_the_look_ends_the_run():

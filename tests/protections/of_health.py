@@ -1,0 +1,200 @@
+"""Protections of who minds the parts of a run, and of what is told of them outside; and of servers that are fetched."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.protections.protection import ASSERTED, Edit, Protection
+
+SUPERVISE: Final = "tests/widebeam/test_supervise.py::test_"
+NOTIFY: Final = "tests/widebeam/test_notify.py::test_"
+VITALS: Final = "tests/widebeam/test_vitals.py::test_"
+HEALTH_PORT: Final = "tests/widebeam/test_health.py::test_"
+WATCH: Final = "tests/cdc/test_watch.py::test_"
+LAB: Final = "tests/widebeam/test_lab.py::test_"
+STORM: Final = SUPERVISE + "a_storm_of_deaths_that_are_not_its_own_failure_halts_nothing"
+READY: Final = NOTIFY + "it_is_ready_once_all_parts_are_at_work_and_tells_that_it_ends"
+
+HEALTH: Final = (
+    Protection(
+        "looks in a thread of its own",
+        ("part fails", "silent server"),
+        (Edit("widebeam/looker.py", "self._thread.start()", "self._work()"),),
+        (SUPERVISE + "a_look_that_hangs_keeps_no_part_from_being_started_again",),
+    ),
+    Protection(
+        "an error of a look ends the run",
+        ("part fails",),
+        (Edit("widebeam/supervise.py", "if error is not None:\n                    raise error", "pass"),),
+        (SUPERVISE + "an_error_of_the_look_ends_the_run",),
+    ),
+    Protection(
+        "a look that takes long is told",
+        ("silent server",),
+        (Edit("widebeam/looker.py", "if late and not self._late:", "if False:"),),
+        (SUPERVISE + "a_look_that_takes_long_is_told_once_until_one_ends",),
+    ),
+    Protection(
+        "a server out of reach is no failure",
+        ("part fails", "session ends"),
+        (Edit("widebeam/restarts.py", "outside=code == AWAY)", "outside=False)"),),
+        (STORM,),
+        "cdc.halt.Halt",
+    ),
+    Protection(
+        "a catalog's look that hangs is left",
+        ("silent server", "SIGTERM"),
+        (Edit("cdc/watch.py", "self._thread.join(_FAREWELL)", "self._thread.join()"),),
+        (WATCH + "a_look_that_hangs_does_not_keep_capture_from_ending",),
+    ),
+    Protection(
+        "a catalog's look that fails is tried again",
+        ("session ends", "publication altered"),
+        (Edit("cdc/watch.py", "except psycopg.Error as error:", "except () as error:"),),
+        (WATCH + "a_look_that_fails_is_made_again_and_what_it_finds_then_counts",),
+    ),
+    Protection(
+        "a catalog's finding is raised",
+        ("not published", "publication altered"),
+        (Edit("cdc/watch.py", "self.found = halt\n", "return\n"),),
+        (WATCH + "a_look_that_fails_is_made_again_and_what_it_finds_then_counts",),
+    ),
+    Protection(
+        "the watchdog waits for all parts",
+        ("part hangs",),
+        (Edit("widebeam/herald.py", "if alive(vitals):", "if True:"),),
+        (NOTIFY + "a_part_that_is_stopped_misses_the_watchdog_until_it_goes_on",),
+    ),
+    Protection(
+        "ready when all are at work",
+        ("part hangs",),
+        (Edit("widebeam/herald.py", "elif at_work(vitals):", "else:"),),
+        (NOTIFY + "with_a_part_that_never_gets_to_work_it_is_never_ready",),
+    ),
+    Protection(
+        "the end may take its time",
+        ("SIGTERM",),
+        (Edit("widebeam/herald.py", "self._notifier.stopping(self._drain)", "pass"),),
+        (READY,),
+        ASSERTED + "|ValueError: 'STOPPING=1' is not in list",
+    ),
+    Protection(
+        "children do not speak for us",
+        ("part hangs",),
+        (Edit("widebeam/notify.py", 'environment.pop("NOTIFY_SOCKET", "")', 'environment.get("NOTIFY_SOCKET", "")'),),
+        (READY,),
+    ),
+    Protection(
+        "only our own watchdog",
+        ("part hangs",),
+        (Edit("widebeam/notify.py", ' != "0" and ours', ' != "0"'),),
+        (NOTIFY + "a_watchdog_that_is_for_another_process_is_none_of_ours",),
+    ),
+    Protection(
+        "systemd stops nobody",
+        ("part hangs",),
+        (Edit("widebeam/notify.py", "self._socket.setblocking(False)", "pass"),),
+        (NOTIFY + "systemd_that_does_not_read_stops_nobody",),
+        "Failed: Timeout",
+    ),
+    Protection(
+        "systemd is told again",
+        ("part hangs",),
+        (
+            Edit(
+                "widebeam/notify.py",
+                "lines, error)\n            return False",
+                "lines, error)\n            return True",
+            ),
+        ),
+        (NOTIFY + "systemd_that_does_not_read_stops_nobody",),
+    ),
+    Protection(
+        "silent parts are known",
+        ("part hangs",),
+        (Edit("widebeam/vitals.py", "    if now - felt > SILENT:\n", "    if False:\n"),),
+        (VITALS + "a_sign_of_life_means",),
+    ),
+    Protection(
+        "parts that never start are known",
+        ("part hangs",),
+        (Edit("widebeam/vitals.py", '"starting" if now - started <= STARTING else "silent"', '"starting"'),),
+        (VITALS + "a_sign_of_life_means",),
+    ),
+    Protection(
+        "hung parts are not live",
+        ("part hangs",),
+        (Edit("widebeam/vitals.py", '("starting", "at work", "pausing", "done"))', '("starting", "hung", "silent"))'),),
+        (VITALS + "a_part_that_stands_still_is_not_live",),
+    ),
+    Protection(
+        "a supervisor that stands still is not live",
+        ("part hangs",),
+        (Edit("widebeam/health.py", "if attended is not None and now - attended > SILENT:", "if False:"),),
+        (HEALTH_PORT + "a_supervisor_that_stands_still_is_not_live",),
+    ),
+    Protection(
+        "a run that ends is not ready",
+        ("SIGTERM",),
+        (Edit("widebeam/health.py", '["it ends"] if ends else []', "[]"),),
+        (HEALTH_PORT + "a_run_that_ends_is_live_but_not_ready",),
+    ),
+    Protection(
+        "what was seen long ago is not ready",
+        ("silent server",),
+        (Edit("widebeam/health.py", "    if now - seen.at > OLD:\n", "    if False:\n"),),
+        (VITALS + "it_lives_but_is_not_ready_and_says_why",),
+    ),
+    Protection(
+        "a connector that is not well is not ready",
+        ("part hangs",),
+        (Edit("widebeam/health.py", "return [] if seen.status.state in _WELL else", "return [] if True else"),),
+        (VITALS + "it_lives_but_is_not_ready_and_says_why",),
+    ),
+    Protection(
+        "health answers by its code",
+        ("part hangs",),
+        (
+            Edit("widebeam/health_port.py", "200 if health.live else 503", "200"),
+            Edit("widebeam/health_port.py", "200 if health.ready else 503", "200"),
+        ),
+        (HEALTH_PORT + "it_answers_by_the_code_and_says_why",),
+    ),
+    Protection(
+        "a silent client keeps nobody waiting",
+        ("part hangs",),
+        (
+            Edit("widebeam/health_port.py", "BaseHTTPRequestHandler, Threading", "BaseHTTPRequestHandler, "),
+            Edit("widebeam/health_port.py", "class _Server(ThreadingHTTPServer)", "class _Server(HTTPServer)"),
+            Edit("widebeam/health_port.py", "    timeout = _PATIENCE\n", "    timeout = None\n"),
+        ),
+        (HEALTH_PORT + "a_client_that_says_nothing_keeps_nobody_from_an_answer",),
+        "TimeoutError|urllib.error.URLError",
+    ),
+    Protection(
+        "check: the health port",
+        ("port in use",),
+        (Edit("widebeam/health_port.py", "        yield _taken(", "        return  # _taken("),),
+        (HEALTH_PORT + "a_port_that_is_taken_is_a_finding_and_no_run_begins",),
+        ASSERTED + "|TypeError|ValueError: not enough values to unpack",
+    ),
+    Protection(
+        "one fetches and copies",
+        ("fetched at once",),
+        (Edit("widebeam/lab/once.py", "fcntl.flock(lock, fcntl.LOCK_EX)", "pass"),),
+        (LAB + "of_many_at_once_one_fetches_and_copies_and_the_others_wait",),
+        ASSERTED + "|FileNotFoundError|FileExistsError|OSError",
+    ),
+    Protection(
+        "half a file is not among the jars",
+        ("fetched at once",),
+        (Edit("widebeam/lab/jars.py", "dir=directory.parent,", "dir=directory,"),),
+        (LAB + "what_ends_in_the_middle_of_a_fetch_leaves_nothing_among_the_jars",),
+    ),
+    Protection(
+        "only what is locked is kept",
+        ("fetched at once",),
+        (Edit("widebeam/lab/jars.py", "if hashlib.sha256(content).hexdigest() != jar.sha256:", "if False:"),),
+        (LAB + "a_jar_that_is_not_the_locked_one_is_refused_and_not_kept",),
+    ),
+)
