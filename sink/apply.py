@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
-from sink import account, origins, quarantine, tombstones
+from sink import account, quarantine, tombstones
 from sink.batch import Batch
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
-from sink.origin import Origins, may_meet
 from sink.partitions import days_of
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import SourceCells
 from sink.route import Routes
 from sink.rows import PartRows, spread_all
+from sink.sharing import Sharing
 from sink.sources import joined
 from sink.template import Templates
 from sink.wide import Refused
@@ -56,7 +57,7 @@ class Applier:
         self._registry = registry
         self._lookup = lookup
         self._cells = cells
-        self._origins = Origins() if cells is not None and may_meet(mapping) else None
+        self._sharing = Sharing(connection, mapping, readable=cells is not None)
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._templates = Templates(self._routes)
@@ -137,15 +138,13 @@ class Applier:
         raise LookupError(f"no columns came about for {list(fold.needs)[:5]}")
 
     def _fold(self, batch: Batch, refused: Refused) -> Fold:
-        fold = self._taken(batch, refused)
-        while self._origins is not None and origins.write(self._connection, self._mapping.connector, self._origins):
-            fold = self._taken(batch, refused)
+        fold = self._sharing.settled(self._taken(batch, refused), partial(self._taken, batch, refused))
         if fold.touched:
             self._read_again(fold)
         return fold
 
     def _taken(self, batch: Batch, refused: Refused) -> Fold:
-        known = self._interpreters, self._templates, self._origins
+        known = self._interpreters, self._templates, self._sharing.origins
         fold = Fold(self._mapping, self._routes, refused, *known)
         for entry in batch.entries:
             if entry.poisoned:
@@ -171,8 +170,7 @@ class Applier:
         if new or (self._mapping.family is not None and self._cells is not None):
             self._mapping = joined(self._connection, self._mapping)
             self._interpreters = self._new_interpreters()
-        if self._origins is not None:
-            origins.follow(self._connection, self._mapping.connector, self._origins)
+        self._sharing.follow()
         if self._lookup is not None:
             self._lookup.follow(self._connection, self._registry)
 

@@ -35,11 +35,11 @@ class Others(Protocol):
     """What is to be known of rows of other origins (snapshot/others.py)."""
 
     @property
-    def origins(self) -> Origins:
-        """Those of the columns."""
+    def origins(self) -> Origins | None:
+        """Those of the columns, for a fold."""
 
-    def sort_out(self) -> bool:
-        """Write down where the fold's columns have rows from; whether it is to be folded again, for one is shared."""
+    def settled(self, fold: Fold, again: Callable[[], Fold]) -> Fold:
+        """The fold, with the origins of its columns written down; made again as long as one is news as shared."""
 
     def fill(self, fold: Fold) -> None:
         """Set the cells of shared columns, and tell of those that other rows fill, too."""
@@ -230,8 +230,7 @@ class ChunkFold(dict[str, tuple[Lane, Cells]]):
         if self._interpreters.dictionary.missing and self._look_up():
             slow = self._slow(refused)
         if self._others is not None:
-            while self._others.sort_out():
-                slow = self._slow(refused)
+            slow = self._others.settled(slow, lambda: self._slow(refused))
             self._others.fill(slow)
         if not slow.needs:
             self._take(slow)

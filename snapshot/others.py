@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import psycopg
 
-from sink import origins
 from sink.dictionary import Dictionary
 from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.origin import Origins, may_meet
 from sink.pivot import Fold
 from sink.reread import SourceCells
+from sink.sharing import Sharing
 from sink.sources import joined
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -24,16 +25,21 @@ class Others:
     def __init__(self, target: Connection, source_dsn: str, mapping: Mapping, dictionary: Dictionary) -> None:
         self._target, self._mapping, self._dictionary = target, mapping, dictionary
         self._cells = SourceCells(source_dsn)
-        self.origins = Origins()
+        self._sharing = Sharing(target, mapping)
 
     @classmethod
     def of(cls, target: Connection, source_dsn: str, mapping: Mapping, dictionary: Dictionary) -> Others | None:
         """None where there can be none, or all rows that meet are read anyway."""
         return cls(target, source_dsn, mapping, dictionary) if may_meet(mapping) else None
 
-    def sort_out(self) -> bool:
-        """Write down where the fold's columns have rows from; whether it is to be folded again, for one is shared."""
-        return origins.write(self._target, self._mapping.connector, self.origins)
+    @property
+    def origins(self) -> Origins | None:
+        """Those of the columns, for a fold."""
+        return self._sharing.origins
+
+    def settled(self, fold: Fold, again: Callable[[], Fold]) -> Fold:
+        """The fold, with the origins of its columns written down; made again as long as one is news as shared."""
+        return self._sharing.settled(fold, again)
 
     def fill(self, fold: Fold) -> None:
         """Set the cells of shared columns, and tell of those that other rows fill, too."""
@@ -43,7 +49,7 @@ class Others:
 
     def follow(self) -> None:
         """Know which columns are shared by now: before a chunk is read."""
-        origins.follow(self._target, self._mapping.connector, self.origins)
+        self._sharing.follow()
 
     def close(self) -> None:
         """Let go of the source."""

@@ -25,6 +25,7 @@ from tests.snapshot.test_join import REACHED as JOINING
 from tests.snapshot.test_orders import REACHED as ORDERS
 from tests.test_failpoints import REACHED as RUNNING
 from tests.widebeam.test_refused import REACHED as REFUSED
+from tests.widebeam.test_retry_crashes import REACHED as RETRIED
 from widebeam.config import Connector, load
 from widebeam.drop import drop
 from widebeam.gap.cross import cross
@@ -79,7 +80,9 @@ HERE = {*PREPARE, *GAP, *REPAIR, *ATTACHED, *REPLAY, *DROP, Failpoint.PARTITIONS
 
 
 def test_each_failpoint_has_a_test_that_reaches_it() -> None:
-    assert set(Failpoint) == HERE | RUNNING | ORDERS | JOINING | REFUSED
+    assert set(Failpoint) == HERE | RUNNING | ORDERS | JOINING | REFUSED | RETRIED
+    page = (Path(__file__).parents[1] / "docs" / "reliability.md").read_text()
+    assert f"({len(Failpoint)} named failpoints," in page
 
 
 def failing(work: Callable[[], object], *points: Failpoint) -> None:

@@ -275,6 +275,40 @@ OPERATION: Final = (
         (QUARANTINE + "it_waits_for_whoever_has_written_and_is_not_visible_yet",),
     ),
     Protection(
+        "a retry goes in batches",
+        ("unplaceable",),
+        (Edit("widebeam/quarantine/shelf.py", "if some and (len(some) >= _AT_ONCE", "if some and (False"),),
+        (QUARANTINE + "batches_go_in_the_order_of_positions_and_none_is_larger_than_it_may_be",),
+    ),
+    Protection(
+        "a retry's batch is one transaction",
+        ("unplaceable",),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "with self._target.transaction():\n                    done",
+                "if True:\n                    done",
+            ),
+        ),
+        (
+            "tests/widebeam/test_retry_crashes.py"
+            "::test_killed_at_each_step_a_retry_goes_on_from_its_last_batch_and_undoes_nothing_newer",
+        ),
+    ),
+    Protection(
+        "a retry waits for locks within a bound",
+        ("unplaceable",),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "with bounded(doing, self._target, seconds=self._lock_patience):",
+                "if True:",
+            ),
+        ),
+        (QUARANTINE + "a_lock_is_not_waited_for_without_a_bound_and_who_holds_it_is_named",),
+        r"QueryCanceled",
+    ),
+    Protection(
         "a joining table's writers are waited for",
         ("chunk meets stream",),
         (Edit("cdc/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),

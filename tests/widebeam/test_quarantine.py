@@ -12,9 +12,11 @@ from psycopg import sql
 
 from cdc.avro import AvroCodec
 from cdc.envelope import decode, encode
+from cdc.failpoint import Failpoint, Injected, armed, doing
 from cdc.lsn import Lsn
 from cdc.moment import TimeRule
 from cdc.narrow import NarrowTable
+from cdc.patience import LockHeld
 from cdc.record import Barrier, Changes, Stamp
 from cdc.session import connect
 from cdc.transport import Received
@@ -99,11 +101,13 @@ class Stage:
         Applier(self.target, self.mapping, registry).apply(batch)
         self.offset += 1
 
-    def bring_misfit(self, row, at):
+    def bring_misfit(self, row, at=AT, position=0x108):
         """One change that goes into quarantine."""
-        stamp = Stamp("ships", 1, 0, Lsn(0x108), 1, 0)
+        stamp = Stamp("ships", 1, 0, Lsn(position), 1, 0)
         changes = Changes(stamp, TABLE, {"ship": "a", "at": at}, COLUMNS, [row])
-        quarantine.write(self.target, "ships", [misfit(changes, 0, "0:0", "unknown_discriminator", "by hand")])
+        quarantine.write(
+            self.target, "ships", [misfit(changes, 0, f"0:{position}", "unknown_discriminator", "by hand")]
+        )
 
     def retry(self, **choice):
         return Retry(self.source, self.target, self.mapping, patience=5).run(Choice("ships", **choice))
@@ -271,6 +275,67 @@ def test_no_sink_advances_while_the_source_is_read(stage, monkeypatch):
     monkeypatch.setattr(truth, "await_writers", look)
     stage.retry()
     assert seen == ["locked"]
+
+
+def test_batches_go_in_the_order_of_positions_and_none_is_larger_than_it_may_be(stage, monkeypatch):
+    for position in (0x1000, 0x208, 0xF00, 0x300):  # as sinks of several partitions bring them; no order of texts
+        stage.write(f"k{position}", "on", "T", stream=False)
+        stage.bring_misfit(["u", f"k{position}", None, "on", "T"], position=position)
+    stage.apply(b"{]")
+    stage.mapping = mapping(T="t")
+    for limit, value, sizes in (("_AT_ONCE", 2, [2, 2, 1]), ("_BYTES_AT_ONCE", 1, [1] * 5)):
+        with monkeypatch.context() as patched:
+            patched.setattr(shelf, limit, value)
+            found = list(shelf.batches(stage.target, Choice("ships")))
+        assert [len(each) for each in found] == sizes
+        assert [entry.id for each in found for entry in each] == [2, 4, 3, 1, 5]
+    monkeypatch.setattr(shelf, "_AT_ONCE", 3)
+    assert stage.retry().placed == [2, 4, 3, 1]
+    audited = stage.target.execute("SELECT jsonb_array_length(detail -> 'entries') FROM widebeam.audit").fetchall()
+    assert audited == [(3,), (1,)]
+
+
+def test_what_overtakes_a_row_between_two_batches_that_speak_of_it_is_not_undone(stage, monkeypatch):
+    monkeypatch.setattr(shelf, "_AT_ONCE", 1)
+    for value in ("one", "two", "three"):
+        stage.write("state", value, "T")
+    stage.mapping = mapping(T="t")
+    overtaking = iter([lambda: stage.write("state", "newest", "T"), lambda: stage.delete("state"), lambda: None])
+    seen = []
+
+    def overtake():
+        seen.append(stage.wide("state"))
+        next(overtaking)()
+
+    with doing(Failpoint.RETRY_COMMITTED, overtake):
+        done = stage.retry()
+    assert seen == [("three",), ("newest",), None]
+    assert (done.placed, done.gone) == ([1, 2], [3])
+    assert stage.wide("state") is None
+    assert stage.reasons() == []
+
+
+def test_a_lock_is_not_waited_for_without_a_bound_and_who_holds_it_is_named(stage):
+    stage.write("state", "on", "T")
+    stage.mapping = mapping(T="t")
+    stage.target.execute("SET statement_timeout = '20s'")  # of the test, should it wait
+    retry = Retry(stage.source, stage.target, stage.mapping, lock_patience=0.1)
+    with connect(stage.dsn, application_name="a sink that stands still") as sink:
+        sink.execute("SELECT FROM widebeam.progress FOR UPDATE")
+        with pytest.raises(LockHeld, match=r"the quarantine of ships waits .* a sink that stands still"):
+            retry.run(Choice("ships"))
+    assert stage.reasons() == ["unknown_discriminator"]
+    assert stage.target.execute("SHOW lock_timeout").fetchone() == ("0",)
+    assert retry.run(Choice("ships")).placed == [1]
+
+
+def test_what_was_undone_is_not_told_as_done(stage):
+    stage.write("state", "on", "T")
+    stage.mapping = mapping(T="t")
+    retry = Retry(stage.source, stage.target, stage.mapping)
+    with armed(f"{Failpoint.RETRY_TAKEN_OUT}=error"), pytest.raises(Injected):
+        retry.run(Choice("ships"))
+    assert (retry.done.placed, stage.reasons()) == ([], ["unknown_discriminator"])
 
 
 def test_bytes_that_are_no_record_of_ours_are_left_where_they_are(stage):

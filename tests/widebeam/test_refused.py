@@ -19,7 +19,8 @@ from widebeam.fence import Fence
 from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
-from widebeam.quarantine.retry import Retried, Retry
+from widebeam.quarantine.case import Retried
+from widebeam.quarantine.retry import Retry
 from widebeam.quarantine.shelf import Choice
 from widebeam.verify import verify
 

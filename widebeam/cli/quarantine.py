@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from widebeam.quarantine.case import Retried
     from widebeam.quarantine.entry import Entry
-    from widebeam.quarantine.retry import Retried
     from widebeam.quarantine.shelf import Heap, Session
 
 quarantine = typer.Typer(

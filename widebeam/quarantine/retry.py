@@ -7,14 +7,18 @@ that was applied, and everything newer is still to come by the stream, which put
 source's row is the reading, or what overtook it. Nothing comes back: a row that was deleted is not there, and its cell
 is cleared. Entries that were read by a chunk need no position for that, and bytes that can be decoded now neither.
 
+Entries go in the order of their positions, a batch in a transaction: the sinks stand still for no more than its rows,
+and what a crash leaves undone is still in quarantine. Between two batches anything may happen, to rows of the next one
+and of the last one, also where entries of one row are in both: each batch reads its rows anew, so that it never puts
+back what a later change has overtaken. Nobody's lock is waited for without a bound.
+
 Where deletes are ignored (`on_delete = "ignore"`), a row that is gone says nothing: its entries stay in quarantine.
 Where several source rows meet in a cell, all that can be in it are read, as the stream does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -22,15 +26,16 @@ import psycopg
 
 from cdc.envelope import encode_key
 from cdc.event import Value
+from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.partition import partition
+from cdc.patience import SECONDS, bounded
 from cdc.record import Changes, Op, Stamp
-from sink import account, origins, tombstones
+from sink import account, tombstones
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
 from sink.mapping import Mapping
 from sink.merge import Merger
-from sink.origin import Origins, may_meet
 from sink.partitions import days_in, for_all_parts
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
@@ -38,51 +43,17 @@ from sink.reread import CROWDED, settle
 from sink.route import Routes
 from sink.rows import spread_all, whole
 from sink.several import Cell as WideCell
+from sink.sharing import Sharing
 from sink.wide import Refused
 from widebeam.quarantine import shelf, truth
-from widebeam.quarantine.entry import Cell, Entry, Narrow, narrow_rows, why_unread
+from widebeam.quarantine.case import Case, Cases, Retried, gathered
+from widebeam.quarantine.entry import Cell, Entry
 from widebeam.quarantine.shelf import Choice
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _ATTEMPTS: Final = 4
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
-
-
-@dataclass(slots=True)
-class Retried:
-    """What became of entries, by their numbers.
-
-    `placed`: their cells hold what the source has now; `gone`: the source has no such row any more, and their cells
-    are empty. The others stay in quarantine: `unfit` with the reason that holds now, `unread` because they say no
-    source row of this connector, `undecided` because the row is gone and deletes are ignored.
-    """
-
-    placed: list[int] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    unfit: dict[int, tuple[str, str]] = field(default_factory=dict)
-    unread: dict[int, str] = field(default_factory=dict)
-    undecided: list[int] = field(default_factory=list)
-
-    @property
-    def stayed(self) -> int:
-        """How many are still in quarantine."""
-        return len(self.unfit) + len(self.unread) + len(self.undecided)
-
-
-@dataclass(slots=True)
-class _Case:
-    """One source row, and the entries that speak of it. `row` is as the newest of them has it."""
-
-    row: Narrow
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def ids(self) -> list[int]:
-        return [entry.id for entry in self.entries]
-
-
-Cases: TypeAlias = "dict[Cell, _Case]"
 
 
 class _Again(Exception):
@@ -92,7 +63,8 @@ class _Again(Exception):
 class Retry:
     """Retries entries over two connections, both in autocommit.
 
-    `patience` is how long writers are waited for (seconds); `lookup` reads the dictionary, where the mapping has one.
+    `patience` is how long writers are waited for (seconds), and `lock_patience` a lock in the target; `lookup` reads
+    the dictionary, where the mapping has one.
     """
 
     def __init__(
@@ -102,51 +74,42 @@ class Retry:
         mapping: Mapping,
         patience: float = 10.0,
         lookup: Lookup | None = None,
+        lock_patience: float = SECONDS,
     ) -> None:
-        self._source, self._target, self._mapping, self._patience = source, target, mapping, patience
+        self._source, self._target, self._mapping = source, target, mapping
+        self._patience, self._lock_patience = patience, lock_patience
         self._registry = Registry(mapping)
         self._registry.refresh(target)
         self._routes = Routes(mapping, self._registry.entities, first=1)
         self._merger = Merger(target, mapping)
         self._lookup = lookup
         self._interpreters = Interpreters(mapping, None if lookup is None else lookup.dictionary)
-        self._origins = Origins() if may_meet(mapping) else None
+        self._sharing = Sharing(target, mapping)
         self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
         self.done = Retried()
 
     def run(self, choice: Choice) -> Retried:
-        """Retry the chosen entries, oldest first. Raises truth.StillWriting; what was done before is done."""
+        """Retry the chosen entries. Raises truth.StillWriting, LockHeld; what was done before is done."""
         if self._lookup is not None:
             self._lookup.refresh(self._target, registry=self._registry)
-        if self._origins is not None:
-            origins.follow(self._target, self._mapping.connector, self._origins)
-        for some in shelf.some_at_a_time(self._target, choice):
-            cases = self._cases(some)
+        doing = f"retrying the quarantine of {choice.connector}"
+        for some in shelf.batches(self._target, choice):
+            cases, unread = gathered(some, self._mapping)
+            self.done.add(unread)
             if cases:
-                self._settle(cases)
+                with bounded(doing, self._target, seconds=self._lock_patience):
+                    self._settle(cases)
         return self.done
-
-    def _cases(self, some: Iterable[Entry]) -> Cases:
-        cases: Cases = {}
-        for entry in some:
-            rows = [(row.cell(self._mapping), row) for row in narrow_rows(entry, self._mapping)]
-            cells = [(cell, row) for cell, row in rows if cell is not None]
-            if len(cells) != 1:  # none; or a whole record, which goes row by row when its sink reads it again
-                self.done.unread[entry.id] = why_unread(entry, self._mapping)
-            for cell, row in cells if len(cells) == 1 else []:
-                case = cases.setdefault(cell, _Case(row))
-                case.row = row
-                case.entries.append(entry)
-        return cases
 
     def _settle(self, cases: Cases) -> None:
         """All of them in one transaction; where the target refuses a value, they are halved until it is alone."""
         try:
             self._attempts(cases)
         except _REFUSED as error:
+            self._forget()
             items = list(cases.items())
             if len(items) == 1:
-                self._unfit(items[0][1], "bad_value", str(error).splitlines()[0])
+                _unfit(self.done, items[0][1], "bad_value", str(error).splitlines()[0])
             else:
                 self._settle(dict(items[: len(items) // 2]))
                 self._settle(dict(items[len(items) // 2 :]))
@@ -154,6 +117,7 @@ class Retry:
     def _attempts(self, cases: Cases) -> None:
         refused: Refused = {}
         for _ in range(_ATTEMPTS):
+            self._sharing.follow()
             fold = self._fold(cases, self._read(cases), {}, refused)
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
@@ -163,29 +127,48 @@ class Retry:
             self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
             try:
                 with self._target.transaction():
-                    self._place(cases, refused)
+                    done = self._place(cases, refused)
             except (_Again, Retyped):
-                self._registry.refresh(self._target)
+                self._forget()
                 continue
+            hit(Failpoint.RETRY_COMMITTED)
+            self.done.add(done)
             return
         raise LookupError("the rows in quarantine are changed faster than columns can be made for them: try again")
 
-    def _place(self, cases: Cases, refused: Refused) -> None:
-        """In the open transaction: lock, read, write."""
+    def _forget(self) -> None:
+        """An attempt was undone, and the origins that it wrote down with it: know what is there."""
+        self._registry.refresh(self._target)
+        self._sharing = Sharing(self._target, self._mapping)
+
+    def _place(self, cases: Cases, refused: Refused) -> Retried:
+        """In the open transaction: lock, read, write, and take out what is settled."""
         self._registry.hold(self._target)
         positions = self._lock()
+        hit(Failpoint.RETRY_HELD)
         truth.await_writers(self._source, self._names, self._patience)
         rows = self._read(cases)
         fold = self._fold(cases, rows, positions, refused)
         if fold.needs:
             raise _Again
+        self._write(fold)
+        done = self._close(cases, rows, fold)
+        hit(Failpoint.RETRY_TAKEN_OUT, self._target)
+        return done
+
+    def _write(self, fold: Fold) -> None:
         moments = None if self._mapping.plain else fold.moments
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
-        tombstones.bury(self._target, self._mapping, cells)
-        for part_rows in spread_all(self._registry.entities, fold.tables):
+        if tombstones.bury(self._target, self._mapping, cells):
+            hit(Failpoint.RETRY_TOMBSTONED)
+        parts = spread_all(self._registry.entities, fold.tables)
+        for part_rows in parts:
             self._merger.stage(part_rows)
+        if parts:
+            hit(Failpoint.RETRY_STAGED)
+        for part_rows in parts:
             self._merger.upsert(part_rows)
-        self._close(cases, rows, fold)
+        hit(Failpoint.RETRY_MERGED)
 
     def _lock(self) -> dict[int, Lsn]:
         """Stop the sinks; how far each partition is, which becomes its rows' `_lsn`: nothing applied is later."""
@@ -201,15 +184,14 @@ class Retry:
         return found
 
     def _fold(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
-        fold = self._taken(cases, rows, positions, refused)
-        while self._origins is not None and origins.write(self._target, self._mapping.connector, self._origins):
-            fold = self._taken(cases, rows, positions, refused)
+        taken = partial(self._taken, cases, rows, positions, refused)
+        fold = self._sharing.settled(taken(), taken)
         if fold.touched:
             settle(self._source, fold, self._mapping, self._interpreters)
         return fold
 
     def _taken(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._origins)
+        fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._sharing.origins)
         for number, (cell, case) in enumerate(cases.items()):
             there: Sequence[tuple[Value, ...]] = rows.get(cell, ())
             if there:
@@ -231,28 +213,35 @@ class Retry:
         wide = dict(zip(rule.table.wide, cell.head, strict=True))
         return Changes(stamp, cell.table, wide, list(rule.table.carried), rows)
 
-    def _close(self, cases: Cases, rows: truth.Rows, fold: Fold) -> None:
-        """Take out what is settled, and note what became of each."""
+    def _close(self, cases: Cases, rows: truth.Rows, fold: Fold) -> Retried:
+        """Take out what is settled; what becomes of each, once that is committed."""
+        unfit, done = self._misfits(cases, rows, fold), Retried()
+        settled: list[Entry] = []
+        for number, (cell, case) in enumerate(cases.items()):
+            if number in unfit:
+                _unfit(done, case, *unfit[number])
+            elif cell in rows:
+                done.placed += case.ids
+                settled += case.entries
+            elif self._mapping.on_delete == "ignore":
+                done.undecided += case.ids
+            else:
+                done.gone += case.ids
+                settled += case.entries
+        shelf.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
+        return done
+
+    def _misfits(self, cases: Cases, rows: truth.Rows, fold: Fold) -> dict[int, tuple[str, str]]:
+        """Reason and detail of each case, by its number, whose row still has no place."""
         unfit = {
             int(misfit.origin.split(":")[0]): (misfit.reason, misfit.detail)
             for misfit in fold.misfits
             if misfit.reason != CROWDED
         }
-        settled: list[Entry] = []
-        for number, (cell, case) in enumerate(cases.items()):
+        for number, cell in enumerate(cases):
             if cell in rows and (met := self._crowded(cell, rows[cell], fold)) is not None:
                 unfit.setdefault(number, (CROWDED, met))
-            if number in unfit:
-                self._unfit(case, *unfit[number])
-            elif cell in rows:
-                self.done.placed += case.ids
-                settled += case.entries
-            elif self._mapping.on_delete == "ignore":
-                self.done.undecided += case.ids
-            else:
-                self.done.gone += case.ids
-                settled += case.entries
-        shelf.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
+        return unfit
 
     def _crowded(self, cell: Cell, rows: Sequence[tuple[Value, ...]], fold: Fold) -> str | None:
         """What rows of a case meet in its cell, although none are to; None where none do."""
@@ -263,8 +252,9 @@ class Retry:
                     return met
         return None
 
-    def _unfit(self, case: _Case, reason: str, detail: str) -> None:
-        self.done.unfit.update((number, (reason, detail)) for number in case.ids)
+
+def _unfit(done: Retried, case: Case, reason: str, detail: str) -> None:
+    done.unfit |= dict.fromkeys(case.ids, (reason, detail))
 
 
 _POSITIONS: Final = (

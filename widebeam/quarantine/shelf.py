@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -14,6 +14,8 @@ from widebeam.quarantine.entry import Entry
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _AT_ONCE: Final = 500
+_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
+"""Of entries that are taken together: how many, and of their raw rows or records. One may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,35 @@ def entries(session: Session, choice: Choice, limit: int | None = None) -> list[
     return [Entry(*row) for row in session.execute(query, {**choice.parameters, "limit": limit})]
 
 
-def some_at_a_time(session: Session, choice: Choice) -> Iterator[list[Entry]]:
-    """All entries that there are now, oldest first; whoever takes them may delete them meanwhile."""
-    query = f"SELECT {_COLUMNS} {_FROM} AND id > %(after)s AND id <= %(last)s ORDER BY id LIMIT %(limit)s"
-    row = session.execute(f"SELECT coalesce(max(id), 0) {_FROM}", choice.parameters).fetchone()
-    after, last = 0, row[0] if row else 0
-    while True:
-        parameters = {**choice.parameters, "after": after, "last": last, "limit": _AT_ONCE}
-        found = [Entry(*row) for row in session.execute(query, parameters)]
-        if not found:
-            return
-        yield found
-        after = found[-1].id
+def batches(session: Session, choice: Choice) -> Iterator[list[Entry]]:
+    """All entries that there are now, in the order of their positions; whoever takes them may delete them meanwhile.
+
+    What has no position comes last. The order stands in the server (a cursor that outlives transactions), so that
+    however many there are, they are sorted once, and only a batch of them is here. `session` is in autocommit.
+    """
+    order = f"SELECT id, octet_length(raw) {_FROM} {_IN_ORDER}"
+    query = f"SELECT {_COLUMNS} {_FROM} {_IN_ORDER}"
+    with session.cursor("widebeam_batches", withhold=True) as numbers:
+        numbers.itersize = 10 * _AT_ONCE
+        numbers.execute(order, choice.parameters)
+        for some in _cut(numbers):
+            found = session.execute(query, replace(choice, ids=some).parameters).fetchall()
+            if found:
+                yield [Entry(*row) for row in found]
+
+
+def _cut(numbers: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """Numbers of entries with the bytes of each, in batches of a bounded size."""
+    some: list[int] = []
+    size = 0
+    for number, weight in numbers:
+        if some and (len(some) >= _AT_ONCE or size + weight > _BYTES_AT_ONCE):
+            yield some
+            some, size = [], 0
+        some.append(number)
+        size += weight
+    if some:
+        yield some
 
 
 def take_out(session: Session, connector: str, action: str, taken: Sequence[Entry], detail: dict[str, Any]) -> int:
@@ -79,13 +98,14 @@ def take_out(session: Session, connector: str, action: str, taken: Sequence[Entr
 def discard(session: Session, choice: Choice) -> int:
     """Give entries up: they go, and the audit log keeps what they were. How many they were."""
     discarded = 0
-    for some in some_at_a_time(session, choice):
+    for some in batches(session, choice):
         with session.transaction():
             discarded += take_out(session, choice.connector, "quarantine discard", some, {})
     return discarded
 
 
 _COLUMNS: Final = "id, at, origin, position::text, reason, detail, raw"
+_IN_ORDER: Final = "ORDER BY quarantine.position NULLS LAST, id"  # not by its text, which is selected under that name
 _FROM: Final = (
     "FROM widebeam.quarantine WHERE connector = %(connector)s"
     " AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))"
