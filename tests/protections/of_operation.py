@@ -306,7 +306,7 @@ OPERATION: Final = (
             ),
         ),
         (QUARANTINE + "a_lock_is_not_waited_for_without_a_bound_and_who_holds_it_is_named",),
-        r"QueryCanceled",
+        r"psycopg.errors.QueryCanceled",
     ),
     Protection(
         "a joining table's writers are waited for",
