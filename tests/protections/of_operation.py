@@ -360,7 +360,7 @@ OPERATION: Final = (
         ("over a gap",),
         (
             Edit(
-                "widebeam/gap/cross.py",
+                "widebeam/gap/fence.py",
                 "SET generation = generation + 1, cutoff",
                 "SET generation = generation, cutoff",
             ),
@@ -370,13 +370,13 @@ OPERATION: Final = (
     Protection(
         "over a gap: another epoch",
         ("over a gap",),
-        (Edit("widebeam/gap/cross.py", "SET epoch = epoch + 1, high", "SET epoch = epoch, high"),),
+        (Edit("widebeam/gap/fence.py", "SET epoch = epoch + 1, high", "SET epoch = epoch, high"),),
         (FENCED,),
     ),
     Protection(
         "over a gap: other numbers of chunks",
         ("over a gap",),
-        (Edit("widebeam/gap/cross.py", "target.execute(_RENUMBER, name)", "pass"),),
+        (Edit("widebeam/gap/fence.py", "target.execute(_RENUMBER, name)", "pass"),),
         (FENCED,),
     ),
     Protection(
@@ -384,7 +384,7 @@ OPERATION: Final = (
         ("over a gap",),
         (
             Edit(
-                "widebeam/gap/cross.py",
+                "widebeam/gap/fence.py",
                 'target.execute("DELETE FROM widebeam.tombstones WHERE connector = %s", name)',
                 "pass",
             ),

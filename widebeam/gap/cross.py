@@ -13,22 +13,20 @@ In this order, each step safe to be done again after a crash; until the last one
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from cdc import publication, slot, topic
+from cdc import publication, slot
 from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.patience import SECONDS, bounded
 from cdc.session import connect
-from sink import account, sources, tables
+from sink import sources, tables
 from sink.layout import LSN_COLUMN
 from sink.registry import Registry
 from snapshot import ledger
@@ -36,10 +34,10 @@ from snapshot.repair import EVERY_TABLE
 from widebeam import halts, recorded, survey
 from widebeam.config import ConfigError, Connector
 from widebeam.drop import StillRunning
+from widebeam.gap import fence
 from widebeam.prepare import alone
 from widebeam.range_reader import ranges
 from widebeam.recorded import Recorded
-from widebeam.replay.log import LogWindow
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -66,9 +64,9 @@ def cross(connector: Connector) -> Crossed:
     ):
         found = _recorded(target, connector)
         _refuse_running(source, connector)
-        _fence(target, connector)
+        fence.fence(target, connector)
         hit(Failpoint.GAP_FENCED)
-        _topic(target, connector, found)
+        fence.skip_log(target, connector, found)
         hit(Failpoint.GAP_TOPIC_TAKEN)
         _tables(source, target, connector)
         _publication(source, target, connector, found)
@@ -100,44 +98,6 @@ def _refuse_running(source: Session, connector: Connector) -> None:
         raise StillRunning(
             f"{slot.holder(source, connector.slot, state.active_pid)}: stop `widebeam run` or `capture` first"
         )
-
-
-def _fence(target: Session, connector: Connector) -> None:
-    """Nothing of the old stream is applied from here on. Doing it twice does no harm."""
-    name = [connector.name]
-    with target.transaction():
-        account.stop_all(target, connector.name)
-        target.execute(_LOCK_CHUNKS, name)
-        target.execute(_NEW_GENERATION, name)
-        target.execute(_NEW_EPOCH, name)
-        target.execute("DELETE FROM widebeam.chunks WHERE connector = %s AND source = %s", [*name, EVERY_TABLE])
-        target.execute(_RENUMBER, name)
-        # The old stream's clears are below the new cutoff: what is in the source now was put there later.
-        target.execute("DELETE FROM widebeam.tombstones WHERE connector = %s", name)
-        recorded.note(target, connector.name, gap=True)
-        _audit(target, connector, "resume --backfill-gap begins", {})
-
-
-def _topic(target: Session, connector: Connector, found: Recorded) -> None:
-    """The topic as it is now, or a new one. All that is in it is the old stream's."""
-    kafka = connector.options.kafka
-    if kafka is None or connector.topic is None:
-        return
-    client = connector.kafka_client()
-    state = topic.inspect(client, connector.topic)
-    if state is None:
-        plan = topic.TopicPlan(connector.topic, found.partitions, kafka.replication_factor, kafka.retention_hours)
-        state = topic.create(client, plan)
-    topic.check(connector.topic, state, state.topic_id, found.partitions)
-    with closing(LogWindow(client, connector.topic, connector.name)) as window:
-        ends = {number: window.bounds(number)[1] for number in range(found.partitions)}
-    with target.transaction(), target.cursor() as cursor:
-        account.stop_all(target, connector.name)
-        cursor.executemany(_SKIP_TO, [(end, end, connector.name, number) for number, end in ends.items()])
-        # The old stream's landmarks are of no use: a replay never goes back to it.
-        cursor.execute("DELETE FROM widebeam.generations WHERE connector = %s", [connector.name])
-        cursor.execute(_LANDMARK, [connector.name])
-        cursor.execute(_TOPIC_ID, [state.topic_id, connector.name])
 
 
 def _tables(source: Session, target: Session, connector: Connector) -> None:
@@ -221,45 +181,11 @@ def _plan(source: Session, target: Session, connector: Connector) -> int:
         target.execute(_OPEN, [connector.name])
         target.execute(_GATES, [connector.name])
         halts.clear(target, connector.name)
-        _audit(target, connector, "resume --backfill-gap", {"ranges": len(chunks)})
+        fence.audit(target, connector, "resume --backfill-gap", {"ranges": len(chunks)})
     return len(chunks)
 
 
-def _audit(target: Session, connector: Connector, action: str, detail: dict[str, Any]) -> None:
-    target.execute(
-        "INSERT INTO widebeam.audit (connector, action, detail) VALUES (%s, %s, %s)",
-        [connector.name, action, Jsonb(detail)],
-    )
-
-
-_LOCK_CHUNKS: Final = (
-    "SELECT count(*) FROM (SELECT FROM widebeam.chunks WHERE connector = %s ORDER BY chunk FOR UPDATE) AS locked"
-)
-_NEW_GENERATION: Final = (
-    "UPDATE widebeam.connectors SET generation = generation + 1, cutoff = NULL, cutoff_snapshot = NULL,"
-    " gate_lsn = NULL, acknowledged = NULL, received = NULL, planned_at = NULL, converged_at = NULL,"
-    " log_ends = '{}'"
-    " WHERE connector = %s"
-)
-# A record of the old stream has a lower generation than this one, which no capture has taken.
-_NEW_EPOCH: Final = (
-    "UPDATE widebeam.progress AS p SET epoch = epoch + 1, high = '0/0', barrier = '0/0', generation = c.generation,"
-    " next_sequence = 0, broken = false, broken_at = NULL FROM widebeam.connectors AS c"
-    " WHERE c.connector = p.connector AND p.connector = %s"
-)
-_RENUMBER: Final = (
-    "UPDATE widebeam.chunks AS c SET chunk = last.chunk + c.chunk, state = 'planned', attempts = 0, retry_at = NULL"
-    " FROM (SELECT connector, max(chunk) AS chunk FROM widebeam.chunks GROUP BY connector) AS last"
-    " WHERE last.connector = c.connector AND c.connector = %s AND c.state IN ('planned', 'failed')"
-)
-_SKIP_TO: Final = "UPDATE widebeam.progress SET next_offset = %s, floor = %s WHERE connector = %s AND partition = %s"
-# Whoever begins there drops what a zombie of the old stream still sends.
-_LANDMARK: Final = (
-    "INSERT INTO widebeam.generations (connector, partition, generation, began_offset)"
-    " SELECT connector, partition, generation, floor - 1 FROM widebeam.progress WHERE connector = %s"
-)
 _THERE: Final = "SELECT FROM pg_views WHERE schemaname = %s AND viewname = %s"
-_TOPIC_ID: Final = "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s"
 _OID: Final = "UPDATE widebeam.sources SET oid = %s WHERE connector = %s AND schema_name = %s AND table_name = %s"
 _CUTOFF: Final = (
     "UPDATE widebeam.connectors SET cutoff = %s, cutoff_snapshot = %s, system_id = %s, timeline = %s"
