@@ -54,7 +54,7 @@ CELLS: Final = (
     Protection(
         "origins before rows",
         ("crowded cell",),
-        (Edit("sink/apply.py", "while self._origins is not None and", "while False and"),),
+        (Edit("sink/sharing.py", "while self.origins is not None and", "while False and"),),
         (BY_STREAM,),
     ),
     Protection(
