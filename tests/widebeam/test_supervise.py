@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -17,6 +20,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from cdc.halt import Cause, Halt
+from cdc.session import Silent, connect
 from widebeam import child, looker, restarts
 from widebeam import supervise as supervise_module
 from widebeam.child import Part
@@ -332,9 +336,11 @@ def test_signal_handlers_are_put_back():
 @pytest.mark.parametrize(
     ("error", "away"),
     [
-        (psycopg.OperationalError("connection failed: Connection refused"), True),
-        (psycopg.OperationalError("FATAL:  the database system is starting up"), True),
-        (psycopg.OperationalError('FATAL:  password authentication failed for user "x"'), False),
+        (psycopg.OperationalError("FATAL: a session was lost, and this is no answer to who asked for one"), True),
+        (psycopg.errors.ConnectionTimeout("connection timeout expired"), True),
+        (Silent("the server has not answered for 60 s"), True),
+        (psycopg.errors.InvalidPassword("FATAL: the database system is starting up"), False),
+        (psycopg.errors.CannotConnectNow("FATAL: das Datenbanksystem startet"), True),
         (psycopg.errors.AdminShutdown("terminating connection"), True),
         (psycopg.errors.DiskFull("no space"), False),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), True),
@@ -344,6 +350,44 @@ def test_signal_handlers_are_put_back():
 )
 def test_a_server_out_of_reach_is_told_from_one_that_refuses(error: Exception, away: bool):
     assert is_away(error) == away
+
+
+@pytest.fixture(scope="module")
+def foreign() -> Iterator[str]:
+    """Where a server is that refuses everybody, in Russian, by the SQLSTATE that is the user's name."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("foreign.py"))], stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield f"host=127.0.0.1 port={process.stdout.readline()}"
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("code", "away"),
+    [("57P03", True), ("28P01", False), ("28000", False), ("3D000", False), ("53300", False), ("42501", False)],
+)
+def test_a_server_that_is_not_up_yet_is_told_from_one_that_refuses_in_whatever_language(
+    foreign: str, code: str, away: bool
+):
+    with pytest.raises(psycopg.OperationalError, match="ВАЖНО") as caught:
+        connect(foreign, user=code, dbname="x", password="secret")
+    assert is_away(caught.value) == away
+
+
+def test_a_server_that_is_not_there_is_away():
+    with pytest.raises(psycopg.OperationalError) as caught:
+        connect("host=127.0.0.1 port=1 dbname=x user=x")
+    assert is_away(caught.value)
+
+
+def test_a_session_that_is_lost_is_no_refusal(database: str):
+    """The server is up, and would let us in again."""
+    with closing(connect(database)) as session, pytest.raises(psycopg.OperationalError) as caught:
+        with socket.socket(fileno=os.dup(session.pgconn.socket)) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+        session.execute("SELECT 1")
+    assert caught.value.sqlstate is None
+    assert is_away(caught.value)
 
 
 @pytest.mark.parametrize(("minded", "code"), [(True, AWAY), (False, 1)])

@@ -8,6 +8,8 @@ from typing import Final
 
 import psycopg
 from confluent_kafka import KafkaError, KafkaException
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from cdc.halt import Halt
 from cdc.journal import Superseded
@@ -51,6 +53,9 @@ _EXPECTED: Final = (
 
 _NO_BROKER: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
+_PING: Final = 5
+"""Seconds for a server to answer once more."""
+
 
 def wants_debug() -> bool:
     """Whether tracebacks and debug messages are wanted; asked before the options are read, too."""
@@ -64,19 +69,29 @@ def explained(error: Exception) -> tuple[str, int]:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether it is only that a server is out of reach, or not up yet: then it is tried again, however often.
-
-    libpq tells no code of why it could not connect. A server that answers and refuses says FATAL.
-    """
+    """Whether it is only that a server is out of reach, or not up yet: then it is tried again, however often."""
     match error:
-        case psycopg.OperationalError(sqlstate=None):
-            return "FATAL" not in str(error) or "the database system is" in str(error)
         case psycopg.OperationalError(sqlstate=str(code)):
             return code.startswith(("08", "57P"))
+        case psycopg.OperationalError():
+            return not _refuses(error)
         case KafkaException():
             return bool(error.args) and getattr(error.args[0], "code", int)() in _NO_BROKER
         case _:
             return False
+
+
+def _refuses(error: psycopg.OperationalError) -> bool:
+    """Whether a server that is up would not have us. A session that it had let in was lost, whatever for.
+
+    libpq keeps the SQLSTATE of a failed connection to itself, and the message is in the server's language. PQping looks
+    at the SQLSTATE, so the server is asked once more. Should it come up just now, one death too many is counted.
+    """
+    tried = error.pgconn
+    if tried is None or tried.backend_pid:
+        return False
+    given = make_conninfo(**{each.keyword.decode(): each.val.decode() for each in tried.info if each.val is not None})
+    return PGconn.ping(make_conninfo(given, connect_timeout=_PING).encode()) == Ping.OK
 
 
 def _explained(error: Exception) -> tuple[str, int]:
