@@ -196,16 +196,26 @@ def select(rule: Rule, chunk: Chunk) -> sql.Composed:
     A reading without a time (the column may allow it) belongs to the first chunk.
     """
     table = rule.table
-    schema, _, name = (chunk.reads or table.qualified).partition(".")
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)), narrow(rule, chunk), within(rule, chunk)
+    )
+
+
+def narrow(rule: Rule, chunk: Chunk) -> sql.Identifier:
+    """The table that a chunk is read from."""
+    schema, _, name = (chunk.reads or rule.table.qualified).partition(".")
+    return sql.Identifier(schema, name)
+
+
+def within(rule: Rule, chunk: Chunk) -> sql.Composable:
+    """The condition that a row is between a chunk's bounds."""
     time = sql.Identifier(rule.axis or "")
     tests = []
     if chunk.lower is not None:
         tests.append(sql.SQL("{} >= {}").format(time, sql.Literal(chunk.lower)))
     if chunk.upper is not None:
         tests.append(sql.SQL("{} < {}").format(time, sql.Literal(chunk.upper)))
-    within: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
+    found: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
     if chunk.lower is None and chunk.upper is not None:
-        within = sql.SQL("({} OR {} IS NULL)").format(within, time)
-    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
-        sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(schema, name), within
-    )
+        found = sql.SQL("({} OR {} IS NULL)").format(found, time)
+    return found

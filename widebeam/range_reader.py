@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
 
 import psycopg
+from psycopg import sql
 
 from cdc.moment import Untimely
 from sink.copytext import unescaped
@@ -19,9 +21,15 @@ from sink.several import Cell, Meeting, SourceRow, shown
 from snapshot.axis import scale
 from snapshot.estimate import plan_chunks
 from snapshot.plan import Chunk
-from snapshot.reader import select
+from snapshot.reader import narrow, select, within
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+PIECE_ROWS: Final = 50_000
+"""Rows of a range that are read at once: each takes more than a kilobyte as objects; and where a range is repaired,
+the sinks stand still meanwhile."""
+_ENDLESS: Final = frozenset(("infinity", "Infinity", "NaN"))
+"""How the server prints what lies at no place on the axis."""
 
 
 @dataclass(slots=True)
@@ -118,6 +126,32 @@ def ranges(source: Session, mapping: Mapping, chunk_rows: int, chunk_hours: floa
             lower, size = bound, 0
         size += estimated
     return [*made, Chunk(len(made) + 1, lower, None, size)]
+
+
+def lighter(source: Session, mapping: Mapping, chunk: Chunk, most: int) -> list[Chunk]:
+    """A range, in pieces of about so many rows of a table at most: what was planned is only as good as the statistics.
+
+    (What was written since they were made lies in the last range, all of it.) Rows of one place on the axis stay
+    together.
+    """
+    axis = scale(mapping.rule)
+    if axis is None:
+        return [chunk]
+    found = {value for rule in mapping.rules for value in _each_nth(source, rule, chunk, most)}
+    places = {axis.text(axis.position(value)) for value in found if wide_bound(mapping, value)}
+    inner = sorted((axis.position(each), each) for each in places if each not in (chunk.lower, chunk.upper))
+    bounds = [chunk.lower, *(each for _, each in inner), chunk.upper]
+    return [chunk._replace(lower=lower, upper=upper) for lower, upper in pairwise(bounds)]
+
+
+def _each_nth(source: Session, rule: Rule, chunk: Chunk, nth: int) -> list[str]:
+    """The place on the axis of each nth row of a range, as the server prints it; of finite ones."""
+    time = sql.Identifier(rule.axis or "")
+    query = sql.SQL(
+        "SELECT DISTINCT place::text FROM (SELECT {time}, row_number() OVER (ORDER BY {time}) FROM {table}"
+        " WHERE {within} AND {time} IS NOT NULL) AS numbered(place, n) WHERE n %% {nth} = 0"
+    ).format(time=time, table=narrow(rule, chunk), within=within(rule, chunk), nth=sql.Literal(nth))
+    return [value for (value,) in source.execute(query, []).fetchall() if value.strip("-") not in _ENDLESS]
 
 
 def wide_bound(mapping: Mapping, bound: str) -> str | None:

@@ -18,7 +18,7 @@ from snapshot.plan import Chunk
 from widebeam.fence import Fence
 from widebeam.proof import Difference, Place, VerifyReport, VerifySettings
 from widebeam.quarantined import Shelved
-from widebeam.range_reader import Found, RangeReader, ranges
+from widebeam.range_reader import PIECE_ROWS, Found, RangeReader, lighter, ranges
 from widebeam.staged import Differing, Staged
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -66,17 +66,22 @@ class RowComparison:
         self._registry.refresh(self._target)
         chunks = ranges(self._source, self._mapping, self._settings.chunk_rows, self._settings.chunk_hours)
         for chunk in chunks:
-            look = self._look(chunk)
-            report.rows += look.found.rows
-            report.cells += len(look.found.cells)
-            report.quarantined += look.shelved
-            if look.differing:
-                self._settle(chunk, look)
+            for piece in lighter(self._source, self._mapping, chunk, PIECE_ROWS):
+                self._compare(piece)
             report.ranges += 1
             progress(report.ranges, len(chunks))
         report.fenced = self._fence.holds
         report.seconds = round(monotonic() - began, 3)
         return report
+
+    def _compare(self, piece: Chunk) -> None:
+        """Compare a range, or a piece of one that is heavier than was planned."""
+        look, report = self._look(piece), self._report
+        report.rows += look.found.rows
+        report.cells += len(look.found.cells)
+        report.quarantined += look.shelved
+        if look.differing:
+            self._settle(piece, look)
 
     def _look(self, chunk: Chunk) -> _Look:
         """The wide tables first: what is newer there than the narrow value is then no difference that lasts."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import SystemRandom
-from statistics import quantiles
+from statistics import median
 from typing import Any, Final
 
 import psycopg
@@ -90,7 +90,7 @@ def _report(storm: Storm, recovery: Recovery, samples: list[Sample], seconds: fl
     for verb in sorted({sample.verb for sample in samples}):
         of_verb = [sample for sample in samples if sample.verb == verb]
         peaks[verb] = round(max(sample.megabytes for sample in of_verb))
-        early, late = _high(of_verb, 0), _high(of_verb, 2)
+        early, late = _usual(of_verb, 0), _usual(of_verb, 2)
         if seconds >= LONG and early and late:
             growth[verb] = round(late / early, 2)
     return {
@@ -109,12 +109,15 @@ def _report(storm: Storm, recovery: Recovery, samples: list[Sample], seconds: fl
     }
 
 
-def _high(samples: list[Sample], third: int) -> float | None:
-    """The memory that all but a twentieth of the samples in this third of the time are below."""
+def _usual(samples: list[Sample], third: int) -> float | None:
+    """The median of the memory in this third of the time.
+
+    (What is above it comes and goes with what the storm happens to write, and has a bound of its own.)
+    """
     first, last = samples[0].seconds, samples[-1].seconds
     length = (last - first) / 3
     within = [each.megabytes for each in samples if 0 <= each.seconds - first - third * length <= length]
-    return quantiles(within, n=20)[-1] if len(within) > 20 else None
+    return median(within) if len(within) > 20 else None
 
 
 def _problems_of(report: dict[str, Any], made: Stand) -> list[str]:

@@ -16,7 +16,7 @@ from cdc.lsn import Lsn
 _LOOK_EVERY: Final = 0.2
 _POSITIONS: Final = """
 SELECT 'partition ' || partition, epoch, next_offset, high::text, generation FROM widebeam.progress
-UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, cutoff, '0/0')::text, generation FROM widebeam.connectors
+UNION ALL SELECT 'acknowledged', 0, 0, coalesce(acknowledged, cutoff)::text, generation FROM widebeam.connectors
 """
 
 
@@ -65,6 +65,8 @@ class Witness:
 
     def _look(self, session: psycopg.Connection[Any]) -> None:
         for name, epoch, offset, high, generation in session.execute(_POSITIONS).fetchall():
+            if high is None:  # a gap is being gone over: there is no position until the new stream's cutoff is known
+                continue
             now = (epoch, offset, Lsn.parse(high), generation)
             before = self._before.get(name, now)
             if epoch > before[0]:  # a gap was gone over: what counts from there on begins anew

@@ -13,12 +13,14 @@ import pytest
 
 from cdc.session import connect
 from sink import sources
+from snapshot.plan import Chunk
 from snapshot.run import Backfill, BackfillSettings
 from tests.readings import FILE, NARROW
 from widebeam.config import Connector, load
 from widebeam.gap import repair
 from widebeam.gap.cross import cross
 from widebeam.prepare import prepare
+from widebeam.range_reader import Found, RangeReader, lighter
 
 FILLED = f"""{NARROW}INSERT INTO tenant.readings
 SELECT 's', 'c', '2024-01-01'::timestamp + n * interval '1 h', n FROM generate_series(1, 5) n
@@ -95,3 +97,48 @@ def test_no_sink_advances_while_a_range_that_differs_is_read_and_set(
     narrow, wide = session.execute(BOTH).fetchone()
     assert narrow == wide == [1, -1, 3, 4, 5]
     assert set(seen) == {"locked"}
+
+
+def test_a_range_that_is_heavier_than_was_planned_is_set_piece_by_piece(
+    connector: Connector, session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.execute(
+        "INSERT INTO tenant.readings SELECT 's', 'c', place, 9 FROM unnest("
+        "ARRAY['-infinity', '2020-01-01', '2024-02-01', '2024-02-01 01:00', '2025-01-01', 'infinity']::timestamp[]"
+        ") AS written(place)"
+    )
+    cross(connector)
+    read = []
+
+    class Reader(repair.RangeReader):
+        def read(self, chunk: Chunk, *, keep_rows: bool = False) -> Found:
+            found = super().read(chunk, keep_rows=keep_rows)
+            read.append((chunk.lower, chunk.upper, found.rows))
+            return found
+
+    monkeypatch.setattr(repair, "RangeReader", Reader)
+    monkeypatch.setattr(repair, "PIECE_ROWS", 3)
+    backfill(connector, session)
+    narrow, wide = session.execute(BOTH).fetchone()
+    assert narrow == wide == [9, 9, 1, -1, 3, 4, 5, 9, 9, 9, 9]
+    assert len({(lower, upper) for lower, upper, _ in read}) > 1
+    assert max(rows for *_, rows in read) == 3
+    [merged] = session.execute("SELECT state, rows, cells FROM widebeam.chunks WHERE source = ''").fetchall()
+    assert merged == (
+        "merged",
+        sum({(lower, upper): rows for lower, upper, rows in read}.values()),
+        6,
+    )  # the open chunk filled one
+
+
+def test_a_range_is_cut_between_rows_and_without_a_gap(connector: Connector, session: psycopg.Connection[Any]) -> None:
+    mapping = connector.mapping(sources.load(session, connector.name))
+    session.execute("INSERT INTO tenant.readings SELECT n::text, 'c', '2024-06-01', n FROM generate_series(1, 9) AS n")
+    whole = Chunk(1, "2024-01-01 02:00:00", None, 0)
+    pieces = lighter(session, mapping, whole, 2)
+    assert pieces[0].lower == whole.lower
+    assert pieces[-1].upper is None
+    assert [piece.upper for piece in pieces[:-1]] == [piece.lower for piece in pieces[1:]]
+    reader = RangeReader(session, session, mapping)
+    assert [reader.read(piece).rows for piece in pieces] == [1, 2, 1, 9]  # those of one time stay together
+    assert lighter(session, mapping, whole, 100) == [whole]

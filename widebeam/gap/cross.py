@@ -36,14 +36,12 @@ from widebeam.config import ConfigError, Connector
 from widebeam.drop import StillRunning
 from widebeam.gap import fence
 from widebeam.prepare import alone
-from widebeam.range_reader import ranges
+from widebeam.range_reader import PIECE_ROWS, ranges
 from widebeam.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOG: Final = logging.getLogger(__name__)
-_RANGE_ROWS: Final = 50_000
-"""Narrow rows in a range, about: the sinks stand still while one that differs is read and set."""
 
 
 class Crossed(NamedTuple):
@@ -173,7 +171,7 @@ def _plan(source: Session, target: Session, connector: Connector) -> int:
     """Write the ranges down, and open the way."""
     backfill = connector.options.backfill
     mapping = connector.mapping(sources.load(target, connector.name))
-    rows = min(backfill.chunk_rows, _RANGE_ROWS)
+    rows = min(backfill.chunk_rows, PIECE_ROWS)
     chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, backfill.chunk_hours)]
     with target.transaction():
         ledger.add(target, connector.name, chunks)

@@ -37,7 +37,7 @@ from snapshot.plan import Chunk
 from widebeam.cells import Narrow, Wide
 from widebeam.quarantine import truth
 from widebeam.quarantined import Shelved
-from widebeam.range_reader import Found, RangeReader
+from widebeam.range_reader import PIECE_ROWS, Found, RangeReader, lighter
 from widebeam.staged import Differing, Staged
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -77,13 +77,24 @@ class RangeRepair:
     def __call__(self, chunk: Chunk, began: float) -> None:
         """Compare the range, and set what differs; in the ledger it is merged then. Raises StillWriting."""
         self._registry.refresh(self._target)
-        if self._equal(chunk):
-            with self._target.transaction():
-                self._close(chunk, 0, 0, began)
-            return
+        rows = cells = 0
+        pieces = [] if self._equal(chunk) else lighter(self._source, self._mapping, chunk, PIECE_ROWS)
+        for piece in pieces:
+            if len(pieces) == 1 or not self._equal(piece):
+                found, set_ = self._mend(piece)
+                rows, cells = rows + found, cells + set_
+        with self._target.transaction():
+            if ledger.lock(self._target, self._mapping.connector, chunk.number):
+                seconds = monotonic() - began
+                ledger.mark_merged(
+                    self._target, self._mapping.connector, chunk.number, rows=rows, cells=cells, seconds=seconds
+                )
+
+    def _mend(self, piece: Chunk) -> tuple[int, int]:
+        """Set what differs in a piece of a range: how many narrow rows there were, and how many cells differed."""
         refused: Refused = {}
         for _ in range(_ATTEMPTS):
-            fold, _ = self._fold(chunk, self._look(chunk), Lsn(0), refused)
+            fold, _ = self._fold(piece, self._look(piece), Lsn(0), refused)
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
                 continue
@@ -92,12 +103,10 @@ class RangeRepair:
             self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
             try:
                 with self._target.transaction():
-                    self._repair(chunk, refused, set(fold.tables), began)
+                    return self._repair(piece, refused, set(fold.tables))
             except (_Again, Retyped):
                 self._registry.refresh(self._target)
-                continue
-            return
-        raise LookupError(f"the rows of range {chunk.number} change faster than columns can be made for them")
+        raise LookupError(f"the rows of range {piece.number} change faster than columns can be made for them")
 
     def _equal(self, chunk: Chunk) -> bool:
         """The databases' own sums of the range agree; False, too, where they cannot be asked for them."""
@@ -106,7 +115,7 @@ class RangeRepair:
         narrow, wide = (side.by_range([chunk]).get(0, (0, 0, 0)) for side in self._sums)
         return narrow[1:] == wide[1:]
 
-    def _repair(self, chunk: Chunk, refused: Refused, staged: set[str], began: float) -> None:
+    def _repair(self, chunk: Chunk, refused: Refused, staged: set[str]) -> tuple[int, int]:
         """In the open transaction: lock, read, write."""
         self._registry.hold(self._target)
         position = self._lock()
@@ -117,13 +126,14 @@ class RangeRepair:
         fold, misfits = self._fold(chunk, look, position, refused)
         if fold.needs or not fold.tables.keys() <= staged:
             raise _Again
-        if not self._close(chunk, look.found.rows, len(look.differing), began):
-            return
+        if not ledger.lock(self._target, self._mapping.connector, chunk.number):
+            return 0, 0  # it is not open any more: a truncate made it void, or another gap
         for part_rows in spread_all(self._registry.entities, fold.tables):
             self._merger.stage(part_rows)
             self._merger.upsert(part_rows)
         quarantine.write(self._target, self._mapping.connector, misfits)
         hit(Failpoint.REPAIR_MERGED)
+        return look.found.rows, len(look.differing)
 
     def _lock(self) -> Lsn:
         """Stop the sinks. How far the furthest partition is becomes the rows' `_lsn`.
@@ -135,15 +145,6 @@ class RangeRepair:
         account.stop_all(self._target, connector)
         row = self._target.execute(_POSITION, [connector]).fetchone()
         return Lsn.parse(row[0] if row is not None and row[0] is not None else "0/0")
-
-    def _close(self, chunk: Chunk, rows: int, cells: int, began: float) -> bool:
-        """Mark the range as merged; False when it is not open any more: a truncate made it void, or another gap."""
-        connector = self._mapping.connector
-        if not ledger.lock(self._target, connector, chunk.number):
-            return False
-        seconds = monotonic() - began
-        ledger.mark_merged(self._target, connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
-        return True
 
     def _look(self, chunk: Chunk) -> _Look:
         self._staged.take_there(chunk)
