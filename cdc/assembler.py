@@ -8,7 +8,21 @@ from typing import Final, TypeAlias, cast
 
 from cdc.change import RowSource, deleted, updated
 from cdc.envelope import encode_key
-from cdc.event import Begin, Commit, Delete, Event, Insert, Inserts, Message, Relation, Row, Truncate, Update, Value
+from cdc.event import (
+    Begin,
+    Commit,
+    Delete,
+    Event,
+    Insert,
+    Inserts,
+    Message,
+    Relation,
+    Row,
+    Single,
+    Truncate,
+    Update,
+    Value,
+)
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.layout import Layout, layout
 from cdc.lsn import Lsn
@@ -75,6 +89,8 @@ class Assembler:
 
     def take(self, event: Event, size: int = 0) -> Sequence[Draft]:
         """What became ready by `event`, whose frames had `size` bytes. Inserts come first: they are nearly all."""
+        if isinstance(event, Single):
+            return self._whole(event)
         if isinstance(event, Inserts):
             return self._insert(event, size)
         if not isinstance(event, Insert):
@@ -86,6 +102,17 @@ class Assembler:
             return drafts
         self._groups[at.wide(new)].append(["i", *at.carried(new)])
         return self._grown(1, size, drafts)
+
+    def _whole(self, event: Single) -> Sequence[Draft]:
+        """A transaction of one row, which is not put into the buffer first: that is empty between transactions."""
+        begin, (relation, new), commit = event
+        self._start(begin)
+        if relation is not self._relation:
+            self._switch(relation)
+        at = self._layout
+        drafts = [] if at is None else [self._draft(begin, at.wide(new), [["i", *at.carried(new)]])]
+        self._end(commit)
+        return drafts
 
     def _insert(self, event: Inserts, size: int) -> Sequence[Draft]:
         """Many rows of one relation, without a step of the interpreter's for each that is not for the row itself."""
@@ -128,11 +155,14 @@ class Assembler:
         self._position = begin.final_lsn
 
     def _finish(self, commit: Commit) -> Sequence[Draft]:
+        drafts = self._flush()
+        self._end(commit)
+        return drafts
+
+    def _end(self, commit: Commit) -> None:
         if self._begin is None or self._begin.final_lsn != commit.commit_lsn:
             raise _astray(f"the commit of {commit.commit_lsn} came within {self._begin}")
-        drafts = self._flush()
         self._begin = None
-        return drafts
 
     def _describe(self, relation: Relation) -> None:
         known = self._layouts.get(relation.oid)
@@ -216,32 +246,24 @@ class Assembler:
 
     def _everywhere(self, make: Callable[[Stamp], Record]) -> list[Draft]:
         """One record in every partition."""
-        return [Draft(number, None, make(self._stamp(number))) for number in range(self._numbering.partitions)]
+        begin = self._open()
+        return [Draft(number, None, make(self._stamp(begin, number))) for number in range(self._numbering.partitions)]
 
     def _flush(self) -> Sequence[Draft]:
         """A record for each wide key in the buffer, which is empty afterwards."""
         if not self._groups:
             return ()
-        begin, numbering = self._open(), self._numbering
-        drafts: list[Draft] = []
-        for wide, rows in self._groups.items():
-            number, key, named = self._places.get(wide) or self._place(wide)
-            stamp = _new(
-                Stamp,
-                (
-                    numbering.connector,
-                    numbering.generation,
-                    numbering.take(number),
-                    self._position,
-                    begin.xid,
-                    begin.commit_time,
-                ),
-            )
-            changes = _new(Changes, (stamp, self._name, named, self._columns, rows))
-            drafts.append(_new(Draft, (number, key, changes)))
+        begin = self._open()
+        drafts = [self._draft(begin, wide, rows) for wide, rows in self._groups.items()]
         self._groups.clear()
         self._rows = self._bytes = 0
         return drafts
+
+    def _draft(self, begin: Begin, wide: Row, rows: list[list[Value]]) -> Draft:
+        """The record of these rows of one wide key."""
+        number, key, named = self._places.get(wide) or self._place(wide)
+        changes = _new(Changes, (self._stamp(begin, number), self._name, named, self._columns, rows))
+        return _new(Draft, (number, key, changes))
 
     def _place(self, wide: Row) -> _Place:
         """Where this wide key of the grouped table goes, and its columns by name, which all its records share."""
@@ -255,10 +277,10 @@ class Assembler:
         place = self._places[wide] = (partition(key, self._numbering.partitions), key, named)
         return place
 
-    def _stamp(self, number: int) -> Stamp:
-        begin, numbering = self._open(), self._numbering
-        sequence = numbering.take(number)
-        return Stamp(numbering.connector, numbering.generation, sequence, self._position, begin.xid, begin.commit_time)
+    def _stamp(self, begin: Begin, number: int) -> Stamp:
+        numbering = self._numbering
+        connector, generation, sequence = numbering.connector, numbering.generation, numbering.take(number)
+        return _new(Stamp, (connector, generation, sequence, self._position, begin.xid, begin.commit_time))
 
     def _open(self) -> Begin:
         if self._begin is None:

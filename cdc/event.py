@@ -114,6 +114,14 @@ class Inserts(NamedTuple):
     rows: list[Row]
 
 
+class Single(NamedTuple):
+    """A whole transaction that inserted one row: its three messages, read at once, since of such there can be many."""
+
+    begin: Begin
+    insert: Insert
+    commit: Commit
+
+
 class Update(NamedTuple):
     """A row was updated.
 
@@ -143,4 +151,6 @@ class Truncate(NamedTuple):
     restart_identity: bool
 
 
-Event: TypeAlias = "Begin | Commit | Origin | Relation | Type | Message | Insert | Inserts | Update | Delete | Truncate"
+Event: TypeAlias = (
+    "Begin | Commit | Origin | Relation | Type | Message | Insert | Inserts | Single | Update | Delete | Truncate"
+)

@@ -10,7 +10,7 @@ from typing import Final
 
 from cdc.ack import Acknowledger
 from cdc.assembler import Assembler
-from cdc.event import Begin, Commit, Event, Relation
+from cdc.event import Begin, Commit, Event, Relation, Single
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
@@ -161,6 +161,9 @@ class _Run:
 
     def _mark(self, event: Event) -> None:
         match event:
+            case Single(begin=begin, commit=commit):
+                self._begin = begin
+                self._ack.committed(commit.end_lsn)
             case Begin():
                 self._begin = event
                 self._ack.began()

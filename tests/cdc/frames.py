@@ -6,7 +6,7 @@ from struct import pack
 
 from hypothesis import strategies as st
 
-from cdc.event import UNCHANGED, Column, Relation, Value
+from cdc.event import UNCHANGED, Column, Event, Insert, Inserts, Relation, Single, Value
 
 OID = 16384
 NAMES = ("ship", "channel", "at", "value")
@@ -36,6 +36,20 @@ def relation_frame(relation: Relation = RELATION) -> bytes:
     head = b"R" + pack(">I", relation.oid) + f"{relation.schema}\0{relation.name}\0".encode()
     columns = (bytes([c.identity]) + c.name.encode() + b"\0" + pack(">Ii", c.type_oid, -1) for c in relation.columns)
     return head + relation.replica_identity.encode() + pack(">H", len(relation.columns)) + b"".join(columns)
+
+
+BEGIN = b"B" + pack(">QqI", 0x16B374D848, 1, 77)
+COMMIT = b"C\0" + pack(">QQq", 0x16B374D848, 0x16B374D880, 1)
+
+
+def taken_apart(event: Event) -> list[Event]:
+    """An event as the messages that it was read from."""
+    match event:
+        case Inserts(relation, rows):
+            return [Insert(relation, row) for row in rows]
+        case Single(begin, insert, commit):
+            return [begin, insert, commit]
+    return [event]
 
 
 def insert_frame(row: tuple[Value, ...]) -> bytes:

@@ -21,6 +21,7 @@ from cdc.event import (
     Message,
     Origin,
     Relation,
+    Single,
     Truncate,
     Type,
     Update,
@@ -28,7 +29,19 @@ from cdc.event import (
 )
 from cdc.lsn import Lsn
 from cdc.pgoutput import Decoder
-from tests.cdc.frames import OID, RELATION, cell, insert_frame, relation_frame, rows, texts, tuple_data
+from tests.cdc.frames import (
+    BEGIN,
+    COMMIT,
+    OID,
+    RELATION,
+    cell,
+    insert_frame,
+    relation_frame,
+    rows,
+    taken_apart,
+    texts,
+    tuple_data,
+)
 
 UNIX_2000 = 946_684_800_000_000
 
@@ -148,11 +161,8 @@ def test_what_is_not_right_is_named_with_its_place(decoder: Decoder, frame: byte
 
 
 def one_by_one(events: Iterable[tuple[Event, int]]) -> list[Event]:
-    """The events with each run of inserts taken apart."""
-    found: list[Event] = []
-    for event, _ in events:
-        found += [Insert(event.relation, row) for row in event.rows] if isinstance(event, Inserts) else [event]
-    return found
+    """The events with each run of inserts, and each transaction of a single one, taken apart."""
+    return [each for event, _ in events for each in taken_apart(event)]
 
 
 common = st.tuples(st.sampled_from(["x", "yy", ""]), st.sampled_from("abc"), st.none() | texts, st.none() | texts)
@@ -176,6 +186,20 @@ def test_a_run_of_inserts_is_one_event_between_what_comes_before_and_after(decod
     kinds = [type(event).__name__ for event, _ in found]
     assert kinds == ["Begin", "Inserts", "Inserts", "Inserts", "Delete", "Insert", "Insert", "Insert", "Commit"]
     assert [row for event, _ in found if isinstance(event, Inserts) for row in event.rows] == rows
+
+
+@given(sizes=st.lists(st.integers(0, 3), min_size=1, max_size=12), cut=st.integers(1, 60))
+def test_transactions_of_a_single_row_give_what_each_of_their_frames_gives(sizes: list[int], cut: int) -> None:
+    together, careful = Decoder(), Decoder()
+    together.decode(relation_frame())
+    careful.decode(relation_frame())
+    row = insert_frame(("ship", "a", None, "1.5"))
+    frames = [frame for size in sizes for frame in (BEGIN, *[row] * size, COMMIT)]
+    found = [pair for low in range(0, len(frames), cut) for pair in together.events(frames[low : low + cut])]
+    assert one_by_one(found) == list(map(careful._carefully, frames))
+    assert sum(size for _, size in found) == sum(map(len, frames))
+    if cut >= len(frames):
+        assert sum(isinstance(event, Single) for event, _ in found) == sizes.count(1)
 
 
 def test_rows_of_another_width_in_a_run_are_not_taken_for_one_more_and_one_less(decoder: Decoder) -> None:

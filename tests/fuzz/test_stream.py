@@ -11,9 +11,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.cursor import Undecodable
-from cdc.event import Event, Insert, Inserts
+from cdc.event import Event, Insert
 from cdc.pgoutput import Decoder
-from tests.cdc.frames import OID, RELATION, insert_frame, relation_frame, rows, tuple_data
+from tests.cdc.frames import (
+    BEGIN,
+    COMMIT,
+    OID,
+    RELATION,
+    insert_frame,
+    relation_frame,
+    rows,
+    taken_apart,
+    tuple_data,
+)
 from tests.fuzz.damage import damaged, little_memory
 
 HEAD = pack(">I", OID)
@@ -66,11 +76,15 @@ def test_a_damaged_frame_is_decoded_or_refused_and_a_refused_one_leaves_no_trace
 @given(
     stream=st.lists(frames | damaged(frames) | st.just(AS_USUAL) | rows.map(insert_frame), max_size=40),
     copies=st.integers(1, 30),
+    single=st.sampled_from([BEGIN, AS_USUAL, COMMIT]).flatmap(lambda frame: damaged(st.just(frame))),
+    place=st.integers(0, 17),
 )
 def test_a_damaged_stream_gives_what_the_careful_reader_sees_up_to_the_first_bad_frame(
-    stream: list[bytes], copies: int
+    stream: list[bytes], copies: int, single: bytes, place: int
 ) -> None:
-    whole = [AS_USUAL] * copies + stream + [AS_USUAL] * copies
+    singles = [BEGIN, AS_USUAL, COMMIT] * 3
+    singles[place : place + 1] = [single] if place < len(singles) else []
+    whole = singles + [AS_USUAL] * copies + stream + [AS_USUAL] * copies
     assert seen_together(described(), whole) == seen_one_by_one(described(), whole)
 
 
@@ -78,7 +92,7 @@ def seen_together(decoder: Decoder, stream: Sequence[bytes]) -> list[object]:
     found: list[object] = []
     try:
         for event, _ in decoder.events(stream):
-            found += [Insert(event.relation, row) for row in event.rows] if isinstance(event, Inserts) else [event]
+            found += taken_apart(event)
     except Undecodable as error:
         found.append(str(error))
     return found
