@@ -110,9 +110,9 @@ class Failpoint(StrEnum):
     REPLAY_REWOUND = "replay.rewound", "progress is set back in a new epoch", "that is committed"
     REPLAY_COMMITTED = "replay.committed", "the replay is committed", "anybody waits for it"
 
-    RETRY_HELD = "retry.held", "all sinks are held for a batch of the quarantine", "its source rows are read again"
+    RETRY_STAGED = "retry.staged", "rows of a batch of the quarantine are in the staging table", "all sinks are held"
+    RETRY_HELD = "retry.held", "all sinks are held for such a batch", "its source rows are read again"
     RETRY_TOMBSTONED = "retry.tombstoned", "tombstones of rows that are gone are written", "a wide row is touched"
-    RETRY_STAGED = "retry.staged", "the rows of such a batch are in the staging table", "they are in the wide table"
     RETRY_MERGED = "retry.merged", "all of such a batch is in the wide tables", "its entries leave the quarantine"
     RETRY_TAKEN_OUT = "retry.taken_out", "its entries are out of the quarantine", "that is committed"
     RETRY_COMMITTED = "retry.committed", "such a batch is committed", "the next one is looked at"

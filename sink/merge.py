@@ -7,6 +7,7 @@ bloat the catalog. Rows are merged in the order of the wide key, so that sinks a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping as Dict
 from itertools import count
 from typing import Final
 
@@ -82,6 +83,18 @@ class Merger:
             self._write(over.name, over.copy, rows.over_lines)
         if rows.clear_lines:
             self._write(stage.clears_name, stage.copy_clears, rows.clear_lines)
+
+    def locate(self, positions: Dict[Lsn, Lsn]) -> None:
+        """Give rows their `_lsn` that were staged before anybody knew how far the stream is: by what stands for it."""
+        marks = [str(mark) for mark in positions], [str(position) for position in positions.values()]
+        for name in sorted(self._staged):
+            self._connection.execute(
+                sql.SQL(
+                    "UPDATE {0} AS staged SET {1} = known.position"
+                    " FROM unnest(%s::pg_lsn[], %s::pg_lsn[]) AS known (mark, position) WHERE staged.{1} = known.mark"
+                ).format(temporary(name), sql.Identifier(LSN_COLUMN)),
+                marks,
+            )
 
     def upsert(self, rows: PartRows) -> None:
         """The stream's rows, which were staged: what is set wins, what is cleared goes, `_lsn` is the change's.

@@ -18,6 +18,7 @@ FENCED: Final = CROSS + "nothing_of_the_old_stream_counts_any_more"
 DIRECT: Final = "tests/cdc/test_direct.py::test_"
 JOIN: Final = "tests/snapshot/test_join.py::test_"
 QUARANTINE: Final = "tests/widebeam/test_quarantine.py::test_"
+STAGED_FIRST: Final = QUARANTINE + "a_batch_is_staged_before_any_lock_and_anew_if_the_source_has_something_else_by_then"
 LOG: Final = "tests/widebeam/test_log.py::test_"
 GIVES_UP: Final = r"Failed: Timeout|AssertionError|assert |Failed: DID NOT RAISE"
 
@@ -261,7 +262,7 @@ OPERATION: Final = (
     Protection(
         "no sink while a retry reads",
         ("unplaceable",),
-        (Edit("widebeam/quarantine/retry.py", "account.stop_all(self._target, connector)", "pass"),),
+        (Edit("widebeam/quarantine/retry.py", "account.stop_all(self._target, self._mapping.connector)", "pass"),),
         (QUARANTINE + "no_sink_advances_while_the_source_is_read",),
     ),
     Protection(
@@ -294,6 +295,37 @@ OPERATION: Final = (
             "tests/widebeam/test_retry_crashes.py"
             "::test_killed_at_each_step_a_retry_goes_on_from_its_last_batch_and_undoes_nothing_newer",
         ),
+    ),
+    Protection(
+        "a retry stages before it locks",
+        ("unplaceable",),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "        for part_rows in parts:\n            self._merger.stage(part_rows)\n",
+                "        self._lock()\n        for part_rows in parts:\n            self._merger.stage(part_rows)\n",
+            ),
+        ),
+        (STAGED_FIRST,),
+        r"psycopg.errors.LockNotAvailable",
+    ),
+    Protection(
+        "a retry reads again under its locks",
+        ("unplaceable",),
+        (Edit("widebeam/quarantine/retry.py", "or spread_all(self._registry.entities, fold.tables) != parts:", ":"),),
+        (STAGED_FIRST,),
+    ),
+    Protection(
+        "a retry's rows are as far as their partition",
+        ("unplaceable", "truncate"),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "{_mark(number): position for number, position in positions.items()}",
+                "{_mark(number): max(positions.values()) for number in positions}",
+            ),
+        ),
+        (QUARANTINE + "each_row_is_put_where_its_own_partition_is",),
     ),
     Protection(
         "a retry waits for locks within a bound",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from importlib.resources import files
+from itertools import count
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from cdc.avro import AvroCodec
-from cdc.envelope import decode, encode
+from cdc.envelope import decode, encode, encode_key
 from cdc.failpoint import Failpoint, Injected, armed, doing
 from cdc.lsn import Lsn
 from cdc.moment import TimeRule
 from cdc.narrow import NarrowTable
+from cdc.partition import partition
 from cdc.patience import LockHeld
 from cdc.record import Barrier, Changes, Stamp
 from cdc.session import connect
@@ -327,6 +329,55 @@ def test_a_lock_is_not_waited_for_without_a_bound_and_who_holds_it_is_named(stag
     assert stage.reasons() == ["unknown_discriminator"]
     assert stage.target.execute("SHOW lock_timeout").fetchone() == ("0",)
     assert retry.run(Choice("ships")).placed == [1]
+
+
+def test_a_batch_is_staged_before_any_lock_and_anew_if_the_source_has_something_else_by_then(stage):
+    """A process that is stopped in the middle of a COPY stays there; so nobody may need what it holds."""
+    stage.write("state", "one", "T")
+    stage.mapping = mapping(T="t")
+    staged = []
+
+    def look():
+        with connect(stage.dsn, autocommit=True) as sink:
+            sink.execute("SELECT FROM widebeam.progress FOR UPDATE NOWAIT")
+            sink.execute("SELECT FROM widebeam.quarantine FOR UPDATE NOWAIT")
+        if not staged:
+            stage.write("state", "two", "T", stream=False)
+        staged.append(stage.target.info.transaction_status.name)
+
+    with doing(Failpoint.RETRY_STAGED, look):
+        assert stage.retry().placed == [1]
+    assert staged == ["INTRANS", "INTRANS"]
+    assert stage.wide("state") == ("two",)
+
+
+def test_rows_that_change_all_the_time_are_placed_one_by_one_or_stay(stage, monkeypatch):
+    for channel in ("steady", "busy"):
+        stage.write(channel, "0", "T")
+    stage.mapping = mapping(T="t")
+    values = count(1)
+    with doing(Failpoint.RETRY_STAGED, lambda: stage.write("busy", str(next(values)), "T", stream=False)):
+        retry = Retry(stage.source, stage.target, stage.mapping)
+        with pytest.raises(LookupError, match="changes faster than it can be placed"):
+            retry.run(Choice("ships"))
+    assert retry.done.placed == [1]
+    assert stage.retry().placed == [2]
+    assert stage.wide("steady", "busy") == ("0", str(next(values) - 1))
+
+
+def test_each_row_is_put_where_its_own_partition_is(stage):
+    """What a partition is behind with may be a truncate: it removes rows from before it, and no others."""
+    stage.target.execute("INSERT INTO widebeam.progress (connector, partition) SELECT 'ships', generate_series(1, 3)")
+    stage.target.execute("UPDATE widebeam.progress SET high = ('0/' || partition + 1 || '000')::pg_lsn")
+    days = [f"2024-01-{day:02} 00:00:00" for day in range(1, 9)]
+    for n, day in enumerate(days):
+        stage.write("state", "on", "T", at=day, stream=False)
+        stage.bring_misfit(["u", "state", None, "on", "T"], at=day, position=0x100 + 8 * n)
+    stage.mapping = mapping(T="t")
+    assert len(stage.retry().placed) == 8
+    wanted = [f"0/{partition(encode_key(('a', day)), 4) + 1}000" for day in days]
+    assert [stage.wide("_lsn", at=day)[0] for day in days] == wanted
+    assert len(set(wanted)) > 2
 
 
 def test_what_was_undone_is_not_told_as_done(stage):

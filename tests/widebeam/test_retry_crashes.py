@@ -38,8 +38,8 @@ from widebeam.prepare import prepare
 Cells: TypeAlias = "dict[tuple[str, str, str], float]"
 
 UNDONE = (
-    Failpoint.RETRY_HELD,
     Failpoint.RETRY_STAGED,
+    Failpoint.RETRY_HELD,
     Failpoint.RETRY_MERGED,
     Failpoint.RETRY_TAKEN_OUT,
 )

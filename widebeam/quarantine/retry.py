@@ -10,7 +10,9 @@ is cleared. Entries that were read by a chunk need no position for that, and byt
 Entries go in the order of their positions, a batch in a transaction: the sinks stand still for no more than its rows,
 and what a crash leaves undone is still in quarantine. Between two batches anything may happen, to rows of the next one
 and of the last one, also where entries of one row are in both: each batch reads its rows anew, so that it never puts
-back what a later change has overtaken. Nobody's lock is waited for without a bound.
+back what a later change has overtaken. Nobody's lock is waited for without a bound, and none of ours is held by a
+process that stands still: the server ends a transaction that is idle, but not a COPY. So a batch is staged before the
+locks are taken, as the source has it then, and if it has anything else once they are, all is done anew.
 
 Where deletes are ignored (`on_delete = "ignore"`), a row that is gone says nothing: its entries stay in quarantine.
 Where several source rows meet in a cell, all that can be in it are read, as the stream does it.
@@ -41,7 +43,7 @@ from sink.pivot import Fold
 from sink.registry import Registry, Retyped
 from sink.reread import CROWDED, settle
 from sink.route import Routes
-from sink.rows import spread_all, whole
+from sink.rows import PartRows, spread_all
 from sink.several import Cell as WideCell
 from sink.sharing import Sharing
 from sink.wide import Refused
@@ -52,12 +54,16 @@ from widebeam.quarantine.shelf import Choice
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_ATTEMPTS: Final = 4
+_ATTEMPTS: Final = 6
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
 
 
 class _Again(Exception):
-    """Meanwhile a row came to need a column that is not there."""
+    """Meanwhile the source has come to have something else, which is not staged."""
+
+
+class _Unsteady(Exception):
+    """So it was at each attempt."""
 
 
 class Retry:
@@ -86,6 +92,7 @@ class Retry:
         self._interpreters = Interpreters(mapping, None if lookup is None else lookup.dictionary)
         self._sharing = Sharing(target, mapping)
         self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
+        self._partitions = max(1, len(self._positions()))
         self.done = Retried()
 
     def run(self, choice: Choice) -> Retried:
@@ -105,76 +112,82 @@ class Retry:
         """All of them in one transaction; where the target refuses a value, they are halved until it is alone."""
         try:
             self._attempts(cases)
-        except _REFUSED as error:
+        except (*_REFUSED, _Unsteady) as error:
             self._forget()
             items = list(cases.items())
-            if len(items) == 1:
-                _unfit(self.done, items[0][1], "bad_value", str(error).splitlines()[0])
-            else:
+            if len(items) > 1:
                 self._settle(dict(items[: len(items) // 2]))
                 self._settle(dict(items[len(items) // 2 :]))
+            elif isinstance(error, _Unsteady):
+                raise LookupError("a row in quarantine changes faster than it can be placed: try again") from error
+            else:
+                _unfit(self.done, items[0][1], "bad_value", str(error).splitlines()[0])
 
     def _attempts(self, cases: Cases) -> None:
         refused: Refused = {}
         for _ in range(_ATTEMPTS):
             self._sharing.follow()
-            fold = self._fold(cases, self._read(cases), {}, refused)
+            fold = self._fold(cases, self._read(cases), refused)
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
                 continue
             days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
             self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-            self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
+            parts = spread_all(self._registry.entities, fold.tables)
+            self._merger.prepare(parts, self._registry.changes)
             try:
                 with self._target.transaction():
-                    done = self._place(cases, refused)
+                    done = self._place(cases, parts, refused)
             except (_Again, Retyped):
                 self._forget()
                 continue
             hit(Failpoint.RETRY_COMMITTED)
             self.done.add(done)
             return
-        raise LookupError("the rows in quarantine are changed faster than columns can be made for them: try again")
+        raise _Unsteady
 
     def _forget(self) -> None:
         """An attempt was undone, and the origins that it wrote down with it: know what is there."""
         self._registry.refresh(self._target)
         self._sharing = Sharing(self._target, self._mapping)
 
-    def _place(self, cases: Cases, refused: Refused) -> Retried:
-        """In the open transaction: lock, read, write, and take out what is settled."""
+    def _place(self, cases: Cases, parts: list[PartRows], refused: Refused) -> Retried:
+        """In the open transaction: stage, lock, read again, write, and take out what is settled."""
+        for part_rows in parts:
+            self._merger.stage(part_rows)
+        if parts:
+            hit(Failpoint.RETRY_STAGED)
         self._registry.hold(self._target)
         positions = self._lock()
         hit(Failpoint.RETRY_HELD)
         truth.await_writers(self._source, self._names, self._patience)
         rows = self._read(cases)
-        fold = self._fold(cases, rows, positions, refused)
-        if fold.needs:
+        fold = self._fold(cases, rows, refused)
+        if fold.needs or spread_all(self._registry.entities, fold.tables) != parts:
             raise _Again
-        self._write(fold)
+        self._write(fold, parts, positions)
         done = self._close(cases, rows, fold)
         hit(Failpoint.RETRY_TAKEN_OUT, self._target)
         return done
 
-    def _write(self, fold: Fold) -> None:
+    def _write(self, fold: Fold, parts: list[PartRows], positions: dict[int, Lsn]) -> None:
         moments = None if self._mapping.plain else fold.moments
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         if tombstones.bury(self._target, self._mapping, cells):
             hit(Failpoint.RETRY_TOMBSTONED)
-        parts = spread_all(self._registry.entities, fold.tables)
-        for part_rows in parts:
-            self._merger.stage(part_rows)
-        if parts:
-            hit(Failpoint.RETRY_STAGED)
+        self._merger.locate({_mark(number): position for number, position in positions.items()})
         for part_rows in parts:
             self._merger.upsert(part_rows)
         hit(Failpoint.RETRY_MERGED)
 
     def _lock(self) -> dict[int, Lsn]:
         """Stop the sinks; how far each partition is, which becomes its rows' `_lsn`: nothing applied is later."""
-        connector = self._mapping.connector
-        account.stop_all(self._target, connector)
-        return {number: Lsn.parse(text) for number, text in self._target.execute(_POSITIONS, [connector])}
+        account.stop_all(self._target, self._mapping.connector)
+        return self._positions()
+
+    def _positions(self) -> dict[int, Lsn]:
+        rows = self._target.execute(_POSITIONS, [self._mapping.connector])
+        return {number: Lsn.parse(text) for number, text in rows}
 
     def _read(self, cases: Cases) -> truth.Rows:
         found: truth.Rows = {}
@@ -183,14 +196,14 @@ class Retry:
             found |= truth.rows_of(self._source, rule, mine)
         return found
 
-    def _fold(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
-        taken = partial(self._taken, cases, rows, positions, refused)
+    def _fold(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
+        taken = partial(self._taken, cases, rows, refused)
         fold = self._sharing.settled(taken(), taken)
         if fold.touched:
             settle(self._source, fold, self._mapping, self._interpreters)
         return fold
 
-    def _taken(self, cases: Cases, rows: truth.Rows, positions: dict[int, Lsn], refused: Refused) -> Fold:
+    def _taken(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
         fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._sharing.origins)
         for number, (cell, case) in enumerate(cases.items()):
             there: Sequence[tuple[Value, ...]] = rows.get(cell, ())
@@ -200,16 +213,16 @@ class Retry:
                 continue
             else:
                 changed = [[Op.DELETE.value, *case.row.row]]
-            fold.add(self._changes(cell, changed, positions), str(number), escape=True)
+            fold.add(self._changes(cell, changed), str(number), escape=True)
         return fold
 
-    def _changes(self, cell: Cell, rows: list[list[Value]], positions: dict[int, Lsn]) -> Changes:
-        """A record of these rows, as the stream would have brought it."""
+    def _changes(self, cell: Cell, rows: list[list[Value]]) -> Changes:
+        """A record of these rows, as the stream would have brought it; instead of a position it says its partition."""
         rule = self._mapping.rule_of(cell.table)
         if rule is None:
             raise LookupError(f"the mapping has no table {cell.table}")
-        place = partition(encode_key(rule.table.placed(cell.head)), len(positions)) if positions else 0
-        stamp = Stamp(self._mapping.connector, 0, 0, positions.get(place, Lsn(0)), 0, 0)
+        place = partition(encode_key(rule.table.placed(cell.head)), self._partitions)
+        stamp = Stamp(self._mapping.connector, 0, 0, _mark(place), 0, 0)
         wide = dict(zip(rule.table.wide, cell.head, strict=True))
         return Changes(stamp, cell.table, wide, list(rule.table.carried), rows)
 
@@ -251,6 +264,11 @@ class Retry:
                 if (met := fold.crowded.get(WideCell(each.entity, each.time, each.key))) is not None:
                     return met
         return None
+
+
+def _mark(partition: int) -> Lsn:
+    """What is staged for a position that is not known before the locks are taken."""
+    return Lsn(partition)
 
 
 def _unfit(done: Retried, case: Case, reason: str, detail: str) -> None:
