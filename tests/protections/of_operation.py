@@ -307,7 +307,6 @@ OPERATION: Final = (
             ),
         ),
         (STAGED_FIRST,),
-        r"psycopg.errors.LockNotAvailable",
     ),
     Protection(
         "a retry reads again under its locks",
