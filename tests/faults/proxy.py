@@ -103,6 +103,7 @@ class Proxy:
         self.weather = Weather()
         self._fronts: list[dict[str, float | int]] = []
         self._downs = 0
+        self._frozen = False
         self._closed = False
         self._lock = threading.Lock()
         self._links: dict[_Link, set[Way]] = {}
@@ -169,6 +170,27 @@ class Proxy:
                 flow.set()
 
     @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """As a server that is stopped: connections stay, new ones are taken, and nothing comes back on any of them.
+
+        Afterwards all of it arrives.
+        """
+        self._freeze(True)
+        try:
+            yield
+        finally:
+            self._freeze(False)
+
+    def _freeze(self, frozen: bool) -> None:
+        with self._lock:
+            self._frozen = frozen
+            for flow in (flow for link in self._links for flow in link.flows.values()):
+                if frozen:
+                    flow.clear()
+                else:
+                    flow.set()
+
+    @contextmanager
     def down(self) -> Iterator[None]:
         """All connections are reset, and new ones too."""
         with self._lock:
@@ -211,4 +233,7 @@ class Proxy:
             link = _Link(self, client, server)
             if self.weather.loss:
                 link.lose(self.weather.loss, "up", "down")
+            if self._frozen:
+                for flow in link.flows.values():
+                    flow.clear()
             self._links[link] = {"up", "down"}
