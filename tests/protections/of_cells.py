@@ -132,7 +132,7 @@ CELLS: Final = (
     Protection(
         "a retry leaves what still meets",
         ("crowded cell", "unplaceable"),
-        (Edit("widebeam/quarantine/retry.py", "if cell in rows and (met :=", "if False and (met :="),),
+        (Edit("widebeam/quarantine/found.py", "if cell in rows and (met :=", "if False and (met :="),),
         (BY_STREAM,),
     ),
     Protection(

@@ -311,7 +311,13 @@ OPERATION: Final = (
     Protection(
         "a retry reads again under its locks",
         ("unplaceable",),
-        (Edit("widebeam/quarantine/retry.py", "or spread_all(self._registry.entities, fold.tables) != parts:", ":"),),
+        (
+            Edit(
+                "widebeam/quarantine/retry.py",
+                "or spread_all(self._registry.entities, found.fold.tables) != parts:",
+                ":",
+            ),
+        ),
         (STAGED_FIRST,),
     ),
     Protection(
@@ -320,8 +326,8 @@ OPERATION: Final = (
         (
             Edit(
                 "widebeam/quarantine/retry.py",
-                "{_mark(number): position for number, position in positions.items()}",
-                "{_mark(number): max(positions.values()) for number in positions}",
+                "{mark(number): position for number, position in positions.items()}",
+                "{mark(number): max(positions.values()) for number in positions}",
             ),
         ),
         (QUARANTINE + "each_row_is_put_where_its_own_partition_is",),

@@ -20,19 +20,14 @@ Where several source rows meet in a cell, all that can be in it are read, as the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
-from cdc.envelope import encode_key
-from cdc.event import Value
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
-from cdc.partition import partition
 from cdc.patience import SECONDS, bounded
-from cdc.record import Changes, Op, Stamp
 from sink import account, tombstones
 from sink.interpret import Interpreters
 from sink.lookup import Lookup
@@ -41,15 +36,12 @@ from sink.merge import Merger
 from sink.partitions import days_in, for_all_parts
 from sink.pivot import Fold
 from sink.registry import Registry, Retyped
-from sink.reread import CROWDED, settle
-from sink.route import Routes
 from sink.rows import PartRows, spread_all
-from sink.several import Cell as WideCell
-from sink.sharing import Sharing
 from sink.wide import Refused
 from widebeam.quarantine import shelf, truth
 from widebeam.quarantine.case import Case, Cases, Retried, gathered
-from widebeam.quarantine.entry import Cell, Entry
+from widebeam.quarantine.entry import Entry
+from widebeam.quarantine.found import Finder, Found, mark
 from widebeam.quarantine.shelf import Choice
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -86,13 +78,11 @@ class Retry:
         self._patience, self._lock_patience = patience, lock_patience
         self._registry = Registry(mapping)
         self._registry.refresh(target)
-        self._routes = Routes(mapping, self._registry.entities, first=1)
         self._merger = Merger(target, mapping)
         self._lookup = lookup
-        self._interpreters = Interpreters(mapping, None if lookup is None else lookup.dictionary)
-        self._sharing = Sharing(target, mapping)
+        dictionary = None if lookup is None else lookup.dictionary
+        self._finder = Finder((source, target), self._registry, Interpreters(mapping, dictionary), self._positions())
         self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
-        self._partitions = max(1, len(self._positions()))
         self.done = Retried()
 
     def run(self, choice: Choice) -> Retried:
@@ -113,7 +103,8 @@ class Retry:
         try:
             self._attempts(cases)
         except (*_REFUSED, _Unsteady) as error:
-            self._forget()
+            self._registry.refresh(self._target)
+            self._finder.forget()
             items = list(cases.items())
             if len(items) > 1:
                 self._settle(dict(items[: len(items) // 2]))
@@ -126,8 +117,8 @@ class Retry:
     def _attempts(self, cases: Cases) -> None:
         refused: Refused = {}
         for _ in range(_ATTEMPTS):
-            self._sharing.follow()
-            fold = self._fold(cases, self._read(cases), refused)
+            self._finder.follow()
+            fold = self._finder.find(cases, refused).fold
             if fold.needs:
                 refused |= self._registry.ensure(self._target, fold.needs)
                 continue
@@ -139,17 +130,13 @@ class Retry:
                 with self._target.transaction():
                     done = self._place(cases, parts, refused)
             except (_Again, Retyped):
-                self._forget()
+                self._registry.refresh(self._target)
+                self._finder.forget()
                 continue
             hit(Failpoint.RETRY_COMMITTED)
             self.done.add(done)
             return
         raise _Unsteady
-
-    def _forget(self) -> None:
-        """An attempt was undone, and the origins that it wrote down with it: know what is there."""
-        self._registry.refresh(self._target)
-        self._sharing = Sharing(self._target, self._mapping)
 
     def _place(self, cases: Cases, parts: list[PartRows], refused: Refused) -> Retried:
         """In the open transaction: stage, lock, read again, write, and take out what is settled."""
@@ -161,12 +148,11 @@ class Retry:
         positions = self._lock()
         hit(Failpoint.RETRY_HELD)
         truth.await_writers(self._source, self._names, self._patience)
-        rows = self._read(cases)
-        fold = self._fold(cases, rows, refused)
-        if fold.needs or spread_all(self._registry.entities, fold.tables) != parts:
+        found = self._finder.find(cases, refused)
+        if found.fold.needs or spread_all(self._registry.entities, found.fold.tables) != parts:
             raise _Again
-        self._write(fold, parts, positions)
-        done = self._close(cases, rows, fold)
+        self._write(found.fold, parts, positions)
+        done = self._close(cases, found)
         hit(Failpoint.RETRY_TAKEN_OUT, self._target)
         return done
 
@@ -175,7 +161,7 @@ class Retry:
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         if tombstones.bury(self._target, self._mapping, cells):
             hit(Failpoint.RETRY_TOMBSTONED)
-        self._merger.locate({_mark(number): position for number, position in positions.items()})
+        self._merger.locate({mark(number): position for number, position in positions.items()})
         for part_rows in parts:
             self._merger.upsert(part_rows)
         hit(Failpoint.RETRY_MERGED)
@@ -189,51 +175,14 @@ class Retry:
         rows = self._target.execute(_POSITIONS, [self._mapping.connector])
         return {number: Lsn.parse(text) for number, text in rows}
 
-    def _read(self, cases: Cases) -> truth.Rows:
-        found: truth.Rows = {}
-        for rule in self._mapping.rules:
-            mine = [cell for cell in cases if cell.table == rule.table.qualified]
-            found |= truth.rows_of(self._source, rule, mine)
-        return found
-
-    def _fold(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
-        taken = partial(self._taken, cases, rows, refused)
-        fold = self._sharing.settled(taken(), taken)
-        if fold.touched:
-            settle(self._source, fold, self._mapping, self._interpreters)
-        return fold
-
-    def _taken(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
-        fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._sharing.origins)
-        for number, (cell, case) in enumerate(cases.items()):
-            there: Sequence[tuple[Value, ...]] = rows.get(cell, ())
-            if there:
-                changed = [[Op.UPDATE.value, *row] for row in there]
-            elif self._mapping.on_delete == "ignore":
-                continue
-            else:
-                changed = [[Op.DELETE.value, *case.row.row]]
-            fold.add(self._changes(cell, changed), str(number), escape=True)
-        return fold
-
-    def _changes(self, cell: Cell, rows: list[list[Value]]) -> Changes:
-        """A record of these rows, as the stream would have brought it; instead of a position it says its partition."""
-        rule = self._mapping.rule_of(cell.table)
-        if rule is None:
-            raise LookupError(f"the mapping has no table {cell.table}")
-        place = partition(encode_key(rule.table.placed(cell.head)), self._partitions)
-        stamp = Stamp(self._mapping.connector, 0, 0, _mark(place), 0, 0)
-        wide = dict(zip(rule.table.wide, cell.head, strict=True))
-        return Changes(stamp, cell.table, wide, list(rule.table.carried), rows)
-
-    def _close(self, cases: Cases, rows: truth.Rows, fold: Fold) -> Retried:
+    def _close(self, cases: Cases, found: Found) -> Retried:
         """Take out what is settled; what becomes of each, once that is committed."""
-        unfit, done = self._misfits(cases, rows, fold), Retried()
+        unfit, done = self._finder.unfit(cases, found), Retried()
         settled: list[Entry] = []
         for number, (cell, case) in enumerate(cases.items()):
             if number in unfit:
                 _unfit(done, case, *unfit[number])
-            elif cell in rows:
+            elif cell in found.rows:
                 done.placed += case.ids
                 settled += case.entries
             elif self._mapping.on_delete == "ignore":
@@ -243,32 +192,6 @@ class Retry:
                 settled += case.entries
         shelf.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
         return done
-
-    def _misfits(self, cases: Cases, rows: truth.Rows, fold: Fold) -> dict[int, tuple[str, str]]:
-        """Reason and detail of each case, by its number, whose row still has no place."""
-        unfit = {
-            int(misfit.origin.split(":")[0]): (misfit.reason, misfit.detail)
-            for misfit in fold.misfits
-            if misfit.reason != CROWDED
-        }
-        for number, cell in enumerate(cases):
-            if cell in rows and (met := self._crowded(cell, rows[cell], fold)) is not None:
-                unfit.setdefault(number, (CROWDED, met))
-        return unfit
-
-    def _crowded(self, cell: Cell, rows: Sequence[tuple[Value, ...]], fold: Fold) -> str | None:
-        """What rows of a case meet in its cell, although none are to; None where none do."""
-        for row in rows if fold.crowded else ():
-            found = self._interpreters.of(cell.table).read(cell.head, row)
-            for each in found if isinstance(found, list) else ():
-                if (met := fold.crowded.get(WideCell(each.entity, each.time, each.key))) is not None:
-                    return met
-        return None
-
-
-def _mark(partition: int) -> Lsn:
-    """What is staged for a position that is not known before the locks are taken."""
-    return Lsn(partition)
 
 
 def _unfit(done: Retried, case: Case, reason: str, detail: str) -> None:
