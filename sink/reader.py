@@ -54,6 +54,8 @@ _TAKE: Final = 500
 _COMMIT_EVERY: Final = 1.0
 """Seconds between two publications of the group's offsets."""
 
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
+
 _GONE: Final = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
 
 
@@ -82,8 +84,9 @@ class KafkaReader:
         size = 0
         messages = self._consumer.consume(1, timeout)
         while messages:
-            received += filter(None, map(self._received, messages))
-            size += sum(len(message.value() or b"") for message in messages)
+            new = list(filter(None, map(self._received, messages)))
+            received += new
+            size += sum([len(each.value) for each in new])
             if len(received) >= limit or size >= _POLL_BYTES:
                 break
             messages = self._consumer.consume(min(_TAKE, limit - len(received)), 0)
@@ -153,9 +156,7 @@ class KafkaReader:
             return None
         if partition is None or offset is None:
             return None
-        return Received(
-            partition, offset, _bytes(message.key()), _bytes(message.value()) or b"", message.timestamp()[1]
-        )
+        return _new(Received, (partition, offset, message.key(), message.value() or b"", message.timestamp()[1]))
 
     def _news(self, error: KafkaError, partition: int | None) -> None:
         """An error in the stream of records. librdkafka mends most of them by itself."""
@@ -189,7 +190,3 @@ class KafkaReader:
         self._consumer.commit(offsets=offsets, asynchronous=True)
         self._unpublished.clear()
         self._published_at = time.monotonic()
-
-
-def _bytes(part: bytes | str | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part
