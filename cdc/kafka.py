@@ -54,7 +54,7 @@ class KafkaPublisher:
         """Hand one record over; False when the queue is full. Raises DeliveryFailed or Halt."""
         self._check()
         try:
-            self._producer.produce(self._topic, value, key, partition, on_delivery=partial(self._delivered, token, key))
+            self._producer.produce(self._topic, value, key, partition, partial(self._delivered, token))
         except BufferError:
             return False
         except KafkaException as error:
@@ -96,12 +96,12 @@ class KafkaPublisher:
         self._producer.purge()
         self._producer.close()
 
-    def _delivered(self, token: int, key: bytes | None, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, token: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._ends[message.partition()] = message.offset() + 1  # type: ignore[index, operator]  # it has both
             self._done.append(token)
         elif self._failure is None:
-            self._failure = self._failed(error, key)
+            self._failure = self._failed(error, message.key())
 
     def _broke(self, error: KafkaError) -> None:
         """librdkafka's own troubles: it goes on trying, unless the error is fatal or the brokers refuse us."""
