@@ -380,6 +380,13 @@ def test_a_server_that_is_not_there_is_away():
     assert is_away(caught.value)
 
 
+def test_a_server_that_is_still_to_be_promoted_is_away(database: str):
+    """Here it is the other way round, which is as good."""
+    with pytest.raises(psycopg.OperationalError) as caught:
+        connect(database, target_session_attrs="standby")
+    assert is_away(caught.value)
+
+
 def test_a_session_that_is_lost_is_no_refusal(database: str):
     """The server is up, and would let us in again."""
     with closing(connect(database)) as session, pytest.raises(psycopg.OperationalError) as caught:

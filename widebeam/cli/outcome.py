@@ -85,13 +85,23 @@ def _refuses(error: psycopg.OperationalError) -> bool:
     """Whether a server that is up would not have us. A session that it had let in was lost, whatever for.
 
     libpq keeps the SQLSTATE of a failed connection to itself, and the message is in the server's language. PQping looks
-    at the SQLSTATE, so the server is asked once more. Should it come up just now, one death too many is counted.
+    at the SQLSTATE, so the server is asked once more.
     """
     tried = error.pgconn
     if tried is None or tried.backend_pid:
         return False
     given = make_conninfo(**{each.keyword.decode(): each.val.decode() for each in tried.info if each.val is not None})
-    return PGconn.ping(make_conninfo(given, connect_timeout=_PING).encode()) == Ping.OK
+    again = make_conninfo(given, connect_timeout=_PING, target_session_attrs="any")
+    return PGconn.ping(again.encode()) == Ping.OK and not _lets_in(again)
+
+
+def _lets_in(conninfo: str) -> bool:
+    """Whether a server would have us, but for being a standby where a primary is wanted, say: it may be promoted."""
+    try:
+        psycopg.connect(conninfo).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _explained(error: Exception) -> tuple[str, int]:
