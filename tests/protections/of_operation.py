@@ -49,6 +49,12 @@ OPERATION: Final = (
         (SUPERVISE + "a_kill_from_outside_neither_counts_nor_makes_anything_forgotten",),
     ),
     Protection(
+        "not up is no refusal",
+        ("part fails",),
+        (Edit("widebeam/cli/outcome.py", "PGconn.ping(again.encode()) == Ping.OK and not", "not"),),
+        (SUPERVISE + "a_server_that_is_not_up_yet_is_told_from_one_that_refuses_in_whatever_language[57P03-True]",),
+    ),
+    Protection(
         "hung parts are known",
         ("part fails",),
         (Edit("widebeam/pulse.py", "if self._hung_after is not None and", "if False and"),),
