@@ -83,7 +83,7 @@ class Assembler:
         self._groups: defaultdict[Row, list[list[Value]]] = defaultdict(list)
         self._rows = 0
         self._bytes = 0
-        self._begin: Begin | None = None
+        self._begin: Begin | Single | None = None
         self._position = Lsn(0)
         self._places: dict[Row, _Place] = {}
 
@@ -105,14 +105,12 @@ class Assembler:
 
     def _whole(self, event: Single) -> Sequence[Draft]:
         """A transaction of one row, which is not put into the buffer first: that is empty between transactions."""
-        begin, (relation, new), commit = event
-        self._start(begin)
+        relation, new = event.insert
+        self._start(event)
         if relation is not self._relation:
             self._switch(relation)
-        at = self._layout
-        drafts = [] if at is None else [self._draft(begin, at.wide(new), [["i", *at.carried(new)]])]
-        self._end(commit)
-        return drafts
+        self._begin, at = None, self._layout
+        return () if at is None else (self._draft(event, at.wide(new), [["i", *at.carried(new)]]),)
 
     def _insert(self, event: Inserts, size: int) -> Sequence[Draft]:
         """Many rows of one relation, without a step of the interpreter's for each that is not for the row itself."""
@@ -148,21 +146,18 @@ class Assembler:
                 return self._barrier(event)
         return ()  # Origin and Type say nothing that a record carries
 
-    def _start(self, begin: Begin) -> None:
+    def _start(self, begin: Begin | Single) -> None:
         if self._begin is not None:
             raise _astray(f"a transaction began at {begin.final_lsn} within {self._begin}")
         self._begin = begin
         self._position = begin.final_lsn
 
     def _finish(self, commit: Commit) -> Sequence[Draft]:
-        drafts = self._flush()
-        self._end(commit)
-        return drafts
-
-    def _end(self, commit: Commit) -> None:
         if self._begin is None or self._begin.final_lsn != commit.commit_lsn:
             raise _astray(f"the commit of {commit.commit_lsn} came within {self._begin}")
+        drafts = self._flush()
         self._begin = None
+        return drafts
 
     def _describe(self, relation: Relation) -> None:
         known = self._layouts.get(relation.oid)
@@ -259,7 +254,7 @@ class Assembler:
         self._rows = self._bytes = 0
         return drafts
 
-    def _draft(self, begin: Begin, wide: Row, rows: list[list[Value]]) -> Draft:
+    def _draft(self, begin: Begin | Single, wide: Row, rows: list[list[Value]]) -> Draft:
         """The record of these rows of one wide key."""
         number, key, named = self._places.get(wide) or self._place(wide)
         changes = _new(Changes, (self._stamp(begin, number), self._name, named, self._columns, rows))
@@ -277,12 +272,12 @@ class Assembler:
         place = self._places[wide] = (partition(key, self._numbering.partitions), key, named)
         return place
 
-    def _stamp(self, begin: Begin, number: int) -> Stamp:
+    def _stamp(self, begin: Begin | Single, number: int) -> Stamp:
         numbering = self._numbering
         connector, generation, sequence = numbering.connector, numbering.generation, numbering.take(number)
         return _new(Stamp, (connector, generation, sequence, self._position, begin.xid, begin.commit_time))
 
-    def _open(self) -> Begin:
+    def _open(self) -> Begin | Single:
         if self._begin is None:
             raise _astray("a change came outside of a transaction")
         return self._begin

@@ -115,11 +115,16 @@ class Inserts(NamedTuple):
 
 
 class Single(NamedTuple):
-    """A whole transaction that inserted one row: its three messages, read at once, since of such there can be many."""
+    """A whole transaction that inserted one row, read at once, since of such there can be many.
 
-    begin: Begin
+    `final_lsn` and `commit_time` are the same in its Begin and its Commit.
+    """
+
+    final_lsn: Lsn
+    commit_time: int
+    xid: int
     insert: Insert
-    commit: Commit
+    end_lsn: Lsn
 
 
 class Update(NamedTuple):

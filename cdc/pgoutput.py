@@ -95,13 +95,18 @@ class Decoder:
 
     def _single(self, first: bytes, row: bytes, last: bytes) -> Single | None:
         """The transaction in these frames, if they are one of a single insert with nothing unusual in it."""
-        if not self._is_insert(row):
+        if len(first) != _BEGIN.size or len(last) != _COMMIT.size or last[1] or not self._is_insert(row):
+            return None
+        final_lsn, commit_time, xid = _BEGIN.unpack(first)
+        commit_lsn, end_lsn, again = _COMMIT.unpack(last)
+        if commit_lsn != final_lsn or again != commit_time:
             return None
         try:
-            begin, insert, commit = _bracket(first), self.decode(row), _bracket(last)
+            insert = self.decode(row)
         except Undecodable:  # which is said when its turn comes
             return None
-        return None if begin is None or commit is None else _new(Single, (begin, insert, commit))
+        at = unix_microseconds(commit_time)
+        return _new(Single, (_lsn(Lsn, final_lsn), at, xid, insert, _lsn(Lsn, end_lsn)))
 
     def _is_insert(self, frame: bytes) -> bool:
         known = self._quick.get(frame[:_HEAD])

@@ -103,7 +103,7 @@ class _Run:
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
         hit(Failpoint.CAPTURE_GENERATION_TAKEN)
         self._assembler = Assembler(settings.tables, numbering, source, family=settings.family, oids=settings.oids)
-        self._begin: Begin | None = None
+        self._begin: Begin | Single | None = None
         self._described = False
         self._records = 0
         self._changes = 0
@@ -161,9 +161,9 @@ class _Run:
 
     def _mark(self, event: Event) -> None:
         match event:
-            case Single(begin=begin, commit=commit):
-                self._begin = begin
-                self._ack.committed(commit.end_lsn)
+            case Single():
+                self._begin = event
+                self._ack.committed(event.end_lsn)
             case Begin():
                 self._begin = event
                 self._ack.began()

@@ -6,7 +6,7 @@ from struct import pack
 
 from hypothesis import strategies as st
 
-from cdc.event import UNCHANGED, Column, Event, Insert, Inserts, Relation, Single, Value
+from cdc.event import UNCHANGED, Begin, Column, Commit, Event, Insert, Inserts, Relation, Single, Value
 
 OID = 16384
 NAMES = ("ship", "channel", "at", "value")
@@ -47,8 +47,8 @@ def taken_apart(event: Event) -> list[Event]:
     match event:
         case Inserts(relation, rows):
             return [Insert(relation, row) for row in rows]
-        case Single(begin, insert, commit):
-            return [begin, insert, commit]
+        case Single(lsn, time, xid, insert, end):
+            return [Begin(lsn, time, xid), insert, Commit(lsn, end, time)]
     return [event]
 
 
