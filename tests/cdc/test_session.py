@@ -50,6 +50,7 @@ def test_the_server_watches_over_us_as_well(postgres: PostgresServer, more: dict
     assert shown(theirs, "tcp_user_timeout") == "7000"
 
 
+@pytest.mark.timeout(60)  # without end, if nobody gives it up
 @pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
 def test_a_question_that_a_server_does_not_answer_is_given_up(
     proxy: Proxy, postgres: PostgresServer, more: dict[str, str]

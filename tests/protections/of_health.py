@@ -11,6 +11,7 @@ NOTIFY: Final = "tests/widebeam/test_notify.py::test_"
 VITALS: Final = "tests/widebeam/test_vitals.py::test_"
 HEALTH_PORT: Final = "tests/widebeam/test_health.py::test_"
 WATCH: Final = "tests/cdc/test_watch.py::test_"
+SESSION: Final = "tests/cdc/test_session.py::test_"
 LAB: Final = "tests/widebeam/test_lab.py::test_"
 STORM: Final = SUPERVISE + "a_storm_of_deaths_that_are_not_its_own_failure_halts_nothing"
 READY: Final = NOTIFY + "it_is_ready_once_all_parts_are_at_work_and_tells_that_it_ends"
@@ -40,6 +41,38 @@ HEALTH: Final = (
         (Edit("widebeam/restarts.py", "outside=code == AWAY)", "outside=False)"),),
         (STORM,),
         "cdc.halt.Halt",
+    ),
+    Protection(
+        "being asked to end is no failure",
+        ("part fails",),
+        (
+            Edit(
+                "widebeam/restarts.py",
+                "ran, progressed, outside=True)\n    if code > 0:",
+                "ran, progressed)\n    if code > 0:",
+            ),
+        ),
+        (STORM,),
+        "cdc.halt.Halt",
+    ),
+    Protection(
+        "a part's own signals count",
+        ("part fails",),
+        (Edit("widebeam/restarts.py", "outside=how not in _OWN)", "outside=True)"),),
+        (SUPERVISE + "a_failure_of_its_own_is_none_from_outside",),
+    ),
+    Protection(
+        "a question without an answer is given up",
+        ("silent server", "bad network"),
+        (Edit("cdc/session.py", "ours.shutdown(socket.SHUT_RDWR)", "pass"),),
+        (SESSION + "a_question_that_a_server_does_not_answer_is_given_up",),
+        "Failed: Timeout",
+    ),
+    Protection(
+        "the server gives us up",
+        ("bad network", "session ends"),
+        (Edit("cdc/session.py", "[_set(HEARD), more, ", "[more, "),),
+        (SESSION + "the_server_watches_over_us_as_well",),
     ),
     Protection(
         "a catalog's look that hangs is left",

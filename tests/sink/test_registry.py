@@ -113,14 +113,16 @@ def test_a_reader_in_the_way_is_waited_for_in_short_attempts(target, database, m
         reader.execute('SELECT * FROM wide."ship-1"')
         maker = threading.Thread(target=registry.ensure, args=[target, needs("b")])
         maker.start()
-        with connect(database, autocommit=True) as watcher:
-            watcher.execute("SET statement_timeout = '60s'")
-            # Others can read meanwhile: nobody queues for long behind the attempt to lock.
-            for _ in range(20):
-                watcher.execute('SELECT count(*) FROM wide."ship-1"')
-        assert maker.is_alive()
-        reader.rollback()
-        maker.join()
+        try:
+            with connect(database, autocommit=True) as watcher:
+                watcher.execute("SET statement_timeout = '60s'")
+                # Others can read meanwhile: nobody queues for long behind the attempt to lock.
+                for _ in range(20):
+                    watcher.execute('SELECT count(*) FROM wide."ship-1"')
+            assert maker.is_alive()
+        finally:
+            reader.rollback()
+            maker.join()
     assert columns_of(target, "ship-1")[2:] == ["a", "b"]
 
 
