@@ -7,7 +7,9 @@ from itertools import cycle
 from typing import Any
 
 import psycopg
+import pytest
 
+from cdc import run as runs
 from cdc import topic as topics
 from cdc.kafka import KafkaPublisher
 from cdc.run import Capture
@@ -18,7 +20,10 @@ INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) VALUES ('
 END = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database()"
 
 
-def test_nothing_is_left_of_a_run_of_capture_that_ended(connector: Any, kafka: KafkaBroker, topic: str) -> None:
+def test_nothing_is_left_of_a_run_of_capture_that_ended(
+    connector: Any, kafka: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_PATIENCE", 0.01)  # it looks at what was delivered as often
     client = {"bootstrap.servers": kafka.bootstrap}
     topics.create(client, topics.TopicPlan(topic, 2))
     terminated = cycle([False, True])
@@ -47,4 +52,4 @@ def test_nothing_is_left_of_a_run_of_capture_that_ended(connector: Any, kafka: K
         thread.join(60)
         assert not thread.is_alive()
 
-    assert_nothing_is_left(once, 12)
+    assert_nothing_is_left(once, 25)
