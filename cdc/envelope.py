@@ -121,7 +121,7 @@ class JsonCodec:
         """The record in these bytes; `Undecodable` with the reason if there is none."""
         if len(value) > MAX_BYTES:
             raise Undecodable(f"{len(value)} bytes, more than {MAX_BYTES}")
-        suspect_nul = b"\\u0000" in value
+        suspect_nul = b"\\" in value and b"\\u0000" in value  # one byte is looked for many times faster than six
         common = None if suspect_nul else _quickly(value)
         return common or _carefully(value, suspect_nul=suspect_nul)
 
