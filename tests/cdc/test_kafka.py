@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cdc import topic as topics
 from cdc.halt import Cause, Halt
@@ -127,6 +127,20 @@ def test_a_record_without_a_broker_fails_after_the_delivery_time_out(topic: str)
         drained(publisher, 1)
     with pytest.raises(DeliveryFailed):
         publisher.publish(0, None, b"x", 1)
+    publisher.close()
+
+
+@pytest.mark.parametrize("fatal", [True, False])
+def test_only_a_fatal_error_of_the_producer_fails_the_run(client: dict[str, Any], topic: str, fatal: bool) -> None:
+    topics.create(client, topics.TopicPlan(topic, 1))
+    publisher = KafkaPublisher(client, topic, 1)
+    publisher._broke(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "records were lost", fatal))
+    if fatal:
+        with pytest.raises(DeliveryFailed, match="records were lost"):
+            publisher.publish(0, None, b"x", 0)
+    else:
+        publisher.publish(0, None, b"x", 0)
+        assert drained(publisher, 1) == [0]
     publisher.close()
 
 

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from typer.main import get_command
 
 from tests.readings import FILE
+from widebeam.cli import app
 from widebeam.cli.outcome import explained
 
 
@@ -31,6 +35,19 @@ def plant(tmp_path: Path, database: str) -> Path:
     file = tmp_path / "plant.toml"
     file.write_text(FILE.format(dsn=database))
     return file
+
+
+def taken(command: Any) -> Iterator[str]:
+    """All options and arguments of a command and its verbs."""
+    yield from (name for param in command.params for name in [param.name, *param.opts])
+    for verb in getattr(command, "commands", {}).values():
+        yield from taken(verb)
+
+
+def test_no_verb_takes_a_secret_which_anybody_could_read_in_the_list_of_processes():
+    names = set(taken(get_command(app)))
+    assert {"connector", "--debug", "--yes"} <= names
+    assert not [name for name in names if any(word in name for word in ("pass", "secret", "token", "key"))]
 
 
 @pytest.mark.parametrize("how", ["-h", "--help"])
