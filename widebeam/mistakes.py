@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from widebeam.options import Options
+from widebeam.options import Options, has_secret
 
 PREFIX: Final = "WIDEBEAM_"
 _GROUPS: Final = re.compile(r"\s*\[\[\s*target\s*\.\s*groups\s*\]\]")
@@ -141,8 +140,8 @@ def strangers(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _has_password(dsn: str) -> bool:
     try:
-        return bool(conninfo_to_dict(dsn).get("password"))
-    except Exception:  # noqa: BLE001  it is no connection string: said elsewhere, without showing it
+        return has_secret(dsn)
+    except ValueError:  # it is no connection string: said elsewhere, without showing it
         return False
 
 

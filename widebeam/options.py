@@ -85,6 +85,12 @@ class Server(Section):
         return place or "libpq's defaults"
 
 
+def has_secret(dsn: str) -> bool:
+    """Whether a connection string holds a password, or that of the client's key. ValueError as conninfo_parts."""
+    parts = conninfo_parts(dsn)
+    return any(parts.get(name) for name in ("password", "sslpassword", "oauth_client_secret"))
+
+
 def conninfo_parts(dsn: str) -> dict[str, Any]:
     """A connection string or URL as its parts; ValueError, without showing it, if it is neither."""
     try:

@@ -145,11 +145,12 @@ def test_missing_sections_and_options_are_named(write):
     [
         GOOD.replace("host=h dbname=d", "host=h password=hunter2"),
         GOOD.replace("host=h dbname=w", "postgresql://u:hunter2@h/w"),
+        GOOD.replace("host=h dbname=w", "host=h sslpassword=hunter2"),
         GOOD.replace("[source.value]", 'password = "hunter2"\n[source.value]'),
         GOOD + '[kafka]\nbootstrap_servers = "b:1"\nclient = { "sasl.password" = "hunter2" }\n',
         GOOD + '[backfill]\nstandby_dsn = "host=s password=hunter2"\n',
     ],
-    ids=["dsn", "url", "password", "kafka client", "standby"],
+    ids=["dsn", "url", "key's password", "password", "kafka client", "standby"],
 )
 def test_a_secret_in_the_file_is_refused_and_not_shown(write, secret):
     found = mistakes(write(secret))

@@ -339,7 +339,7 @@ def test_the_command_writes_the_file_to_standard_output(database):
 
 
 def test_a_password_on_the_command_line_is_refused_and_not_shown(database):
-    for dsn in (f"{database} password=hunter2", "postgresql://postgres:hunter2@127.0.0.1/x"):
+    for dsn in (f"{database} password=hunter2", "postgresql://postgres:hunter2@127.0.0.1/x", "sslpassword=hunter2"):
         done = command("init", dsn)
         assert done.returncode == 2 and "PGPASSFILE" in done.stderr
         assert "hunter2" not in done.stderr + done.stdout

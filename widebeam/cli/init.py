@@ -30,10 +30,10 @@ def init(
     from cdc.session import connect  # noqa: PLC0415
     from widebeam.config import ConfigError  # noqa: PLC0415
     from widebeam.init.survey import survey  # noqa: PLC0415
-    from widebeam.options import Server, conninfo_parts  # noqa: PLC0415
+    from widebeam.options import Server, has_secret  # noqa: PLC0415
 
     try:
-        secret = "password" in conninfo_parts(dsn)
+        secret = has_secret(dsn)
     except ValueError as error:
         raise ConfigError([f"DSN: {error}"]) from None
     if secret:
