@@ -28,7 +28,7 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
     "fetch.message.max.bytes": 1024 * 1024,  # of one partition at once, and at least one record however long
-    "queued.min.messages": 1000,
+    "queued.min.messages": 10_000,
     "queued.max.messages.kbytes": 8 * 1024,  # what a sink holds in memory before it is polled
     "fetch.queue.backoff.ms": 20,  # until it is looked at again whether there is room; the default is a second
     "log.connection.close": False,
