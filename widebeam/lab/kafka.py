@@ -43,7 +43,14 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """Settings of every broker; those given to `start` come on top."""
 
-_JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
+_JVM: Final = (
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",  # a broker that lives for minutes does not earn back what the second compiler takes
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+)
 _ATTEMPTS: Final = 5
 
 
