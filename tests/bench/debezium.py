@@ -24,6 +24,7 @@ from tests.bench.ends import Ends
 from tests.bench.pace import SHARES, steady
 from tests.bench.process import Line, Measured, Meter, running, until
 from tests.bench.stack import Stack
+from widebeam.lab.archives import unpack
 from widebeam.lab.jars import cache, fetched_jars
 from widebeam.lab.java import java
 from widebeam.lab.once import alone
@@ -217,7 +218,7 @@ def _plugins() -> Path:
         if not place.exists():
             for archive in archives.glob("*-plugin.tar.gz"):
                 with tarfile.open(archive) as files:
-                    files.extractall(place, filter="data")
+                    unpack(files, place)
     return place
 
 

@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 from pathlib import Path
 
 import psutil
@@ -21,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from widebeam.lab import account, jars
 from widebeam.lab.account import Account, grant, new_directory, readable, server_account
-from widebeam.lab.archives import archives, fetched_binaries
+from widebeam.lab.archives import archives, fetched_binaries, unpack
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer, available_binaries, binaries_of
 from widebeam.lab.process import ServerFailed, ServerProcess, server_environment
@@ -255,6 +257,24 @@ def test_an_older_server_is_fetched_once_and_whole(directory: Path, monkeypatch:
 def test_a_version_that_nobody_has_is_refused_by_name() -> None:
     with pytest.raises(ServerFailed, match=r"no PostgreSQL 9 .*postgres\.lock"):
         binaries_of(9)
+
+
+def test_an_archive_is_unpacked_by_a_python_that_has_no_filters_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").write_text("content")
+    with tarfile.open(tmp_path / "outer.tar", "w") as made:
+        made.add(tmp_path / "inner", "inner")
+    for place in ("new", "old"):
+        with tarfile.open(tmp_path / "outer.tar") as files:
+            unpack(files, tmp_path / place)
+        assert (tmp_path / place / "inner").read_text() == "content"
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        monkeypatch.setattr(tarfile.TarFile, "extractall", partialmethod(_as_before, tarfile.TarFile.extractall))
+
+
+def _as_before(files: tarfile.TarFile, extractall: Callable[..., None], path: Path) -> None:
+    extractall(files, path)
 
 
 def test_an_archive_that_is_not_the_locked_one_leaves_nothing_behind(
