@@ -32,7 +32,7 @@ def ours(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, L
     found = {
         "capture": stage(partial(_capture, place, rows), stage="capture"),
         "sink": stage(partial(sink.fed, place, 4 * rows, sinks=2), stage="sink"),
-        "chain": stage(partial(live.chain, place, rows, 2), stage="chain"),
+        "chain": stage(partial(live.chain, place, rows), stage="chain"),
         "latency": stage(lambda: live.latency(Ours(place), round(PACE * seconds), PACE), stage="latency"),
         "backfill": stage(partial(backfill.two_workers, place, rows), stage="backfill"),
         "one_worker": stage(partial(backfill.one_worker, place, rows), stage="backfill"),
