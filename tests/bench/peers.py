@@ -30,10 +30,11 @@ def ours(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, L
     """Our stages, and those of SQL and scripts over the same history."""
     stage = partial(report.stage, peer="widebeam")
     found = {
+        # At first, for us and for the peer: once millions of rows are written, the servers clean up behind them.
+        "latency": stage(lambda: live.latency(Ours(place), round(PACE * seconds), PACE), stage="latency"),
+        "chain": stage(partial(live.chain, place, rows), stage="chain"),
         "capture": stage(partial(_capture, place, rows), stage="capture"),
         "sink": stage(partial(sink.fed, place, 4 * rows, sinks=2), stage="sink"),
-        "chain": stage(partial(live.chain, place, rows), stage="chain"),
-        "latency": stage(lambda: live.latency(Ours(place), round(PACE * seconds), PACE), stage="latency"),
         "backfill": stage(partial(backfill.two_workers, place, rows), stage="backfill"),
         "one_worker": stage(partial(backfill.one_worker, place, rows), stage="backfill"),
     }
@@ -58,16 +59,17 @@ def _capture(place: Stack, rows: int) -> Line:
 
 def theirs(place: Stack, rows: int, seconds: float, report: Report) -> dict[str, Line]:
     """Debezium's stages: it can capture, take a snapshot, and write rows as they are."""
+    stage = partial(report.stage, peer="debezium")
+    some = max(1, rows // JDBC_SHARE)
+    latency = stage(partial(_latency, debezium.prepare(place, "peer_latency"), seconds), stage="latency")
     one = debezium.prepare(place, "peer")
     debezium.make_slot(one, "peer_stream")
     debezium.fill(one, rows)
-    some = max(1, rows // JDBC_SHARE)
-    stage = partial(report.stage, peer="debezium")
     return {
+        "latency": latency,
         "capture": stage(partial(one.stream, "peer_stream", rows), stage="capture"),
         "snapshot": stage(partial(one.snapshot, "peer_snapshot", rows), stage="snapshot"),
         "sink": stage(partial(_jdbc_sink, place, one, some), stage="sink"),
-        "latency": stage(partial(_latency, one, rows, seconds), stage="latency"),
     }
 
 
@@ -80,9 +82,9 @@ def _jdbc_sink(place: Stack, one: debezium.Debezium, some: int) -> Line:
     return one.sink("peer_rows", some, "copied", place.database("copied"))
 
 
-def _latency(one: debezium.Debezium, rows: int, seconds: float) -> Line:
+def _latency(one: debezium.Debezium, seconds: float) -> Line:
     debezium.make_slot(one, "debezium_latency")
-    return one.latency(rows, PACE, seconds)
+    return one.latency(0, PACE, seconds)
 
 
 class Bar(NamedTuple):
