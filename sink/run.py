@@ -29,8 +29,8 @@ Join: TypeAlias = Callable[[Assignment], Reader]
 
 _log = logging.getLogger(__name__)
 
-_RECORDS_AT_ONCE: Final = 10_000
-"""In a poll. So many mean that there are more, and the next poll is not put off."""
+_RECORDS_AT_ONCE: Final = 4_000
+"""In a poll. A sink rests after these, too, when they are old: capture may be behind, and need the machine more."""
 _GC: Final = (500_000, 20, 20)
 """Decoding makes lists by the ten thousand, none of them in a cycle: the default takes half of the time to look."""
 
@@ -109,17 +109,15 @@ class Sink:
         reader = self._joined
         if self._session.lost:
             self._synchronise(reader)
-        more = bool(self._pending)
-        if not more:
+        if not self._pending:
             received = reader.poll(_RECORDS_AT_ONCE, _LOOK_UP)  # `revoked` may replace the pending ones meanwhile
             self._pending.extend(received)
-            more = len(received) >= _RECORDS_AT_ONCE
         if self._session.lost:  # the connection was lost while partitions were assigned
             return
         if self._pending:
             began = time.monotonic()
             rows = self._apply(self._next(), frozenset())
-            if rows < self._settings.batch_rows and not more and not self._pending:
+            if rows < self._settings.batch_rows and not self._pending:
                 self._stop.wait(rest(time.monotonic() - began, self._latencies.age))
             self._latencies.write(self._session.target, self._connector, idle=False)
         else:

@@ -125,23 +125,6 @@ def test_changes_become_wide_rows_and_the_log_is_told(target, pipe):
     assert rows == [(4, 4, 0, "0/10")]
 
 
-def test_a_sink_does_not_rest_while_the_log_has_more(target, pipe, monkeypatch):
-    rests = []
-
-    def rest(took, age):
-        rests.append(target.execute("SELECT sum(next_offset)::int FROM widebeam.progress").fetchone()[0])
-        return 0.0
-
-    monkeypatch.setattr("sink.run._RECORDS_AT_ONCE", 2)
-    monkeypatch.setattr("sink.run.rest", rest)
-    for n in range(5):
-        pipe.change(8 * (n + 1), [narrow("i", f"key_{n}", "Decimal", "1")])
-    pipe.start()
-    pipe.wait(target)
-    pipe.end()
-    assert rests == [5]
-
-
 def test_nothing_is_applied_before_the_ledger_is_there(target, pipe):
     target.execute("UPDATE widebeam.connectors SET planned_at = NULL")
     pipe.change(8, [narrow("i", "a", "Decimal", "1")])
