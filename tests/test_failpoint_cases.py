@@ -21,6 +21,7 @@ from cdc.session import connect
 from sink import sources
 from sink.progress import Progress
 from snapshot.run import Backfill, BackfillSettings
+from tests.readings import FILE as PLAIN
 from tests.snapshot.test_join import REACHED as JOINING
 from tests.snapshot.test_orders import REACHED as ORDERS
 from tests.test_failpoints import REACHED as RUNNING
@@ -52,23 +53,16 @@ SELECT {ship}, key, at, value::float8
 FROM {} AS w, jsonb_each_text(to_jsonb(w) - 'at' - '_lsn') AS cell (key, value) WHERE value IS NOT NULL
 """
 DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
+FILE = (
+    PLAIN
+    + """\
 partition_by = "month"
 [kafka]
 bootstrap_servers = "{kafka}"
 topic = "{topic}"
 partitions = 2
 """
+)
 
 PREPARE = [point for point in Failpoint if point.name.startswith("PREPARE_")]
 GAP = [point for point in Failpoint if point.name.startswith("GAP_")]

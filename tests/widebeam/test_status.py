@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cdc.halt import Cause, Halt
+from tests.readings import FILE, NARROW
 from widebeam import halts, progress
 from widebeam.config import Connector, load
 from widebeam.prepare import prepare
@@ -23,28 +24,11 @@ from widebeam.status import Backfill, HaltSeen, Restart, Status, Stream
 from widebeam.view import page
 from widebeam.viewer import Viewer
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
-"""
-
 
 @pytest.fixture
 def plant(database: str, tmp_path: Path) -> Connector:
     with psycopg.connect(database, autocommit=True) as session:
-        session.execute("CREATE SCHEMA tenant")
-        session.execute(
-            "CREATE TABLE tenant.readings (ship text, channel text, at timestamp, f float8, "
-            "PRIMARY KEY (ship, channel, at))"
-        )
+        session.execute(NARROW)
     file = tmp_path / f"status_{uuid4().hex[:8]}.toml"
     file.write_text(FILE.format(dsn=database))
     return load(str(file), {})
