@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from signal import SIGINT
-from threading import Event, Thread
+from threading import Event
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,10 +21,10 @@ from snapshot.plan import Chunk
 from snapshot.reader import Reading
 from snapshot.run import Backfill, BackfillSettings
 from tests.schemas.fixture import Fixture, until
+from tests.streamed import streaming
 from widebeam import config
 from widebeam.fence import Fence
 from widebeam.lab.kafka import KafkaBroker
-from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
 from widebeam.verify import verify
@@ -194,14 +194,8 @@ class Crowd:
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 @pytest.mark.parametrize(

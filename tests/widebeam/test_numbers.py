@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,8 +18,8 @@ import pytest
 import widebeam.prepare
 from cdc.session import connect
 from snapshot.run import Backfill, BackfillSettings
+from tests.streamed import streaming
 from widebeam import config
-from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
 from widebeam.verify import verify
@@ -106,14 +106,8 @@ class House:
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def verify(self) -> VerifyReport:
         return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=60))

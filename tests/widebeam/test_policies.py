@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from cdc.session import connect
 from snapshot.run import Backfill, BackfillSettings
+from tests.streamed import streaming
 from widebeam import config
 from widebeam.cli import app
-from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
 from widebeam.verify import verify
@@ -80,14 +80,8 @@ class Stage:
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def verify(self) -> VerifyReport:
         settings = VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=30)

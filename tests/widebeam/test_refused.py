@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,9 +14,8 @@ from cdc.failpoint import Failpoint, Injected, armed
 from cdc.session import connect
 from sink.lookup import Lookup
 from snapshot.run import Backfill, BackfillSettings
+from tests.streamed import pass_all, streaming
 from widebeam import config
-from widebeam.fence import Fence
-from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 from widebeam.proof import VerifyReport, VerifySettings
 from widebeam.quarantine.case import Retried
@@ -77,22 +76,13 @@ class Tables:
         return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, patience=0.05))
 
     def pass_all(self) -> None:
-        with connect(self.dsn, autocommit=True) as session:
-            fence = Fence(session, session, self.connector.name, 60)
-            fence.pass_all()
-            assert fence.holds
+        pass_all(self.dsn, self.connector)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
             self.pass_all()
-        finally:
-            stop.set()
-            thread.join()
 
     def cells(self) -> dict[tuple[str, str], int]:
         """(day, key) -> value."""

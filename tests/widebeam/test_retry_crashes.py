@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, TypeAlias
 
 import duckdb
@@ -30,9 +30,8 @@ from sink import quarantine
 from sink.misfit import undecodable
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
+from tests.streamed import pass_all, streaming
 from widebeam import config
-from widebeam.fence import Fence
-from widebeam.parts import run_stream
 from widebeam.prepare import prepare
 
 Cells: TypeAlias = "dict[tuple[str, str, str], float]"
@@ -101,22 +100,13 @@ class Stand:
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
             self.pass_all()
-        finally:
-            stop.set()
-            thread.join()
 
     def pass_all(self) -> None:
         """All that is committed by now is applied."""
-        with connect(self.dsn, autocommit=True) as session:
-            fence = Fence(session, session, self.connector.name, 60)
-            fence.pass_all()
-            assert fence.holds
+        pass_all(self.dsn, self.connector)
 
     def retry(self, failpoint: str = "") -> int:
         """The command, as a process; its exit code."""

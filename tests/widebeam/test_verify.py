@@ -15,8 +15,8 @@ import pytest
 
 from cdc.session import connect
 from snapshot.run import Backfill, BackfillSettings
+from tests.streamed import streaming
 from widebeam import barrier, config
-from widebeam.parts import run_stream
 from widebeam.prepare import Prepared, prepare
 from widebeam.proof import Difference, VerifySettings
 from widebeam.verify import verify
@@ -79,14 +79,8 @@ class Stage:
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with streaming(self.connector, self.ready):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 @pytest.fixture
