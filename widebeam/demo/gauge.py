@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from functools import reduce
+from datetime import datetime, timedelta
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import psycopg
@@ -15,21 +15,26 @@ from widebeam.demo.stage import CONNECTOR
 
 
 class Reading(NamedTuple):
-    """One look at the counters. Rows are changes of narrow rows; the times are when each counter was last written."""
+    """One look at the counters. Rows are changes of narrow rows; the times are when each counter was last written.
+
+    All that was committed before `applied_to` is applied; `seen_at` is when this was read, by the same server's clock.
+    """
 
     captured: int
     captured_at: datetime | None
     applied: int
     applied_at: datetime | None
+    applied_to: datetime | None
+    seen_at: datetime
     converged: bool
     halt: str | None
 
 
 _READ = """
-    SELECT c.changes, c.received_at, p.rows, p.applied_at, c.converged_at IS NOT NULL,
+    SELECT c.changes, c.received_at, p.rows, p.applied_at, p.applied_to, clock_timestamp(), c.converged_at IS NOT NULL,
            c.halt_cause || ': ' || c.halt_what
     FROM widebeam.connectors c,
-         (SELECT sum(rows)::bigint AS rows, max(applied_at) AS applied_at
+         (SELECT sum(rows)::bigint AS rows, max(applied_at) AS applied_at, min(commit_time) AS applied_to
           FROM widebeam.progress WHERE connector = %s) p
     WHERE c.connector = %s"""
 
@@ -74,6 +79,15 @@ class Gauge:
             time.sleep(0.1)
         return seen
 
+    def settle(self, alive: Callable[[], None], seconds: float) -> None:
+        """Wait until all that is committed by now is applied, and all that was applied meanwhile is in the latencies.
+
+        The sinks write those down once a second.
+        """
+        for margin in (timedelta(), timedelta(seconds=1)):
+            [*_, now] = self.follow(lambda _: True, alive, seconds)
+            self.follow(partial(_has_applied, now.seen_at + margin), alive, seconds)
+
     def backfill_rate(self) -> float:
         """Narrow rows a second over all workers, from the first chunk's start to the last one's merge."""
         return float(self._one(_BACKFILL, CONNECTOR))
@@ -86,6 +100,10 @@ class Gauge:
     def _one(self, query: str, *parameters: object) -> Any:
         row = self._connection.execute(query, parameters).fetchone()
         return None if row is None else row[0]
+
+
+def _has_applied(goal: datetime, now: Reading) -> bool:
+    return now.applied_to is not None and now.applied_to >= goal
 
 
 def rate(points: Sequence[tuple[int, datetime | None]], before: int, goal: int) -> float | None:

@@ -101,12 +101,15 @@ def _follow_live(show: _Show, writer: Writer, gauge: Gauge, pipelines: list[Pipe
     with _writing(writer) as alive:
         pipeline = show.pipeline()
         pipelines.append(pipeline)
+        lives = _both(pipeline.alive, alive)
         with show.reporter.step(f"widebeam run: 2 backfill workers and 2 sinks, beside {show.wishes.rate:,} rows/s"):
-            gauge.follow(lambda now: now.converged, _both(pipeline.alive, alive), seconds=900)
+            gauge.follow(lambda now: now.converged, lives, seconds=900)
+        with show.reporter.step("Catch up with what was written meanwhile"):
+            gauge.settle(lives, seconds=900)
         with show.reporter.step(f"Follow the live writer for {show.wishes.steady:.0f} s"):
             before = gauge.latencies()
             end = time.monotonic() + show.wishes.steady
-            gauge.follow(lambda _: time.monotonic() > end, _both(pipeline.alive, alive), seconds=900)
+            gauge.follow(lambda _: time.monotonic() > end, lives, seconds=900)
             lag = percentiles(before, gauge.latencies())
         with show.reporter.step("Stop the pipeline, not the writer"):
             pipeline.stop()
