@@ -35,7 +35,8 @@ class Batch:
     """What one target transaction is to apply: `entries`, and then the truncate at that position, if there is one.
 
     `rows` counts narrow rows. `halted_by` is a truncate at which the connector is to stop: it and what comes after
-    it are not in the batch. `commits` counts rows by partition and commit time, for the latency.
+    it are not in the batch. `commits` counts rows by partition and commit time, for the latency. `newest` is the commit
+    time (us) of the last changes and the time (ms) at which the log took them.
     """
 
     mapping: WideMapping
@@ -47,6 +48,7 @@ class Batch:
     truncate: Lsn | None = None
     misfits: list[Misfit] = field(default_factory=list)
     commits: dict[Place, int] = field(default_factory=dict)
+    newest: tuple[int, int] | None = None
     rows: int = 0
     halted_by: Truncated | None = None
 
@@ -110,6 +112,7 @@ class Batch:
                 self.rows += rows
                 commit = received.partition, record.stamp.commit_time
                 self.commits[commit] = self.commits.get(commit, 0) + rows
+                self.newest = record.stamp.commit_time, received.timestamp
             case Truncated():
                 if self.mapping.on_truncate == "apply" and any(map(self.mapping.owns, record.tables)):
                     self.truncate = record.stamp.position

@@ -21,8 +21,6 @@ class Latencies:
         self._counts: dict[int, list[int]] = {}
         self._unwritten: set[int] = set()
         self._written_at = 0.0
-        self.age = 0.0
-        """Seconds from the newest commit of the last batch until it could be read."""
 
     def take_over(self, partition: int, counts: list[int]) -> None:
         """Go on from this histogram."""
@@ -36,8 +34,6 @@ class Latencies:
     def observe(self, commits: Mapping[tuple[int, int], int]) -> None:
         """These can be read now: rows by partition and commit time (in microseconds since 1970)."""
         visible = time.time() * 1_000_000
-        if commits:
-            self.age = (visible - max(committed for _, committed in commits)) / 1_000_000
         for (partition, committed), rows in commits.items():
             if partition in self._counts:
                 self._counts[partition][bucket((visible - committed) / 1000)] += rows

@@ -17,7 +17,7 @@ from cdc.transport import Assignment, Reader, Received
 from sink import account, halts
 from sink.batch import Batch, Place
 from sink.latencies import Latencies
-from sink.pace import rest
+from sink.pace import Lag, rest
 from sink.progress import Progress
 from sink.session import Session, Stopped
 from sink.settings import SinkSettings
@@ -57,6 +57,7 @@ class Sink:
         self._pending: deque[Received] = deque()
         self._known: dict[int, Progress] = {}
         self._latencies = Latencies()
+        self._lag = Lag()
         self._broken_since: dict[tuple[int, int], float] = {}
         self._heeded = 0.0
         self._stop = Event()
@@ -118,7 +119,7 @@ class Sink:
             began = time.monotonic()
             rows = self._apply(self._next(), frozenset())
             if rows < self._settings.batch_rows and not self._pending:
-                self._stop.wait(rest(time.monotonic() - began, self._latencies.age))
+                self._stop.wait(rest(time.monotonic() - began, self._lag))
             self._latencies.write(self._session.target, self._connector, idle=False)
         else:
             self._latencies.write(self._session.target, self._connector, idle=True)
@@ -196,6 +197,8 @@ class Sink:
         for partition, admission in batch.admissions.items():
             self._known[partition] = admission.now
         self._latencies.observe(batch.commits)
+        if batch.newest is not None:
+            self._lag = Lag.of(*batch.newest, time.time())
         self._joined.applied({partition: each.now.next_offset for partition, each in batch.admissions.items()})
 
     def _watch_broken(self) -> None:

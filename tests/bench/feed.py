@@ -39,9 +39,9 @@ class Feed:
         self._numbering = Numbering(ours.name, 1, self._partitions)
         self._position = int(Lsn.parse(ours.one("SELECT cutoff::text FROM widebeam.connectors")))
 
-    def ticks(self, first: int, last: int, shape: Shape = "rows") -> list[Encoded]:
-        """The records of these moments (without the last one)."""
-        return [record for tick in range(first, last) for record in self._tick(tick, shape)]
+    def ticks(self, first: int, last: int, shape: Shape = "rows") -> Iterator[Encoded]:
+        """The records of these moments (without the last one), each committed when it is asked for."""
+        return (record for tick in range(first, last) for record in self._tick(tick, shape))
 
     def _tick(self, tick: int, shape: Shape) -> Iterator[Encoded]:
         self._position += 8
@@ -62,15 +62,16 @@ class Feed:
         changes = Changes(stamp, TABLE.qualified, wide, _CARRIED, rows)  # type: ignore[arg-type]  # the values are texts
         return Encoded(number, key, encode(changes), len(rows))
 
-    def send(self, records: Iterable[Encoded]) -> None:
-        """Put them into the topic, and wait until they are there."""
+    def send(self, records: Iterable[Encoded]) -> int:
+        """Put them into the topic, and wait until they are there. How many cells they have."""
         client, topic = self._ours.connector.kafka_client(), self._ours.connector.topic or ""
         publisher = KafkaPublisher(client, topic, self._partitions)
-        sent = done = 0
+        sent = done = cells = 0
         for record in records:
             while not publisher.publish(record.partition, record.key, record.value, sent):
                 done += len(publisher.delivered(0.05))
-            sent += 1
+            sent, cells = sent + 1, cells + record.cells
         while done < sent:
             done += len(publisher.delivered(0.05))
         publisher.close()
+        return cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 
 from tests.bench.feed import Encoded, Feed, Shape
@@ -46,13 +47,13 @@ def fed(
     return {"sinks": sinks, "layout": layout} | line | {"limit": copied_wide(ours, (1 + ticks) * fleet.tick_rows)}
 
 
-def _drained(ours: Ours, parts: list[Measured], feed: Feed, records: list[Encoded]) -> Line:
+def _drained(ours: Ours, parts: list[Measured], feed: Feed, records: Iterator[Encoded]) -> Line:
     """The sinks hold still while the records are put into the log, so that nobody else is at work afterwards."""
-    cells, before = sum(record.cells for record in records), ours.applied()
+    before = ours.applied()
     try:
         for part in parts:
             part.process.send_signal(signal.SIGSTOP)
-        feed.send(records)
+        cells = feed.send(records)
     finally:
         meter = ours.meter(parts)
         for part in parts:
