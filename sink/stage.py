@@ -40,8 +40,7 @@ class Stage:
         self._has_clears = False
         self._upsert: bytes | None = None
         self._fill: bytes | None = None
-        self._copied: list[int] = []
-        self._copy = b""
+        self._copy: tuple[list[int], bytes] | None = None  # of these columns
 
     def extend(self, columns: Iterable[Column]) -> None:
         """See that it has these columns."""
@@ -57,8 +56,7 @@ class Stage:
         for column in missing:
             # Quoted once, not with each batch: that would cost as much as the merge.
             self._quoted[column.ordinal] = sql.SQL(sql.Identifier(column.name).as_string(self._connection))
-        self._upsert = self._fill = None
-        self._copy = b""
+        self._upsert = self._fill = self._copy = None
 
     def drop(self) -> None:
         """Columns were widened or renamed. Outside a transaction there is nothing in it."""
@@ -75,13 +73,13 @@ class Stage:
     def copy(self, columns: Iterable[Column]) -> bytes:
         """COPY of lines of the key, `_lsn` and these columns. The last one is kept: the next is often the same."""
         ordinals = [column.ordinal for column in columns]
-        if self._copied != ordinals or not self._copy:
+        if self._copy is None or self._copy[0] != ordinals:
             # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
             named = [self._head, *(self._quoted[ordinal] for ordinal in ordinals)]
             names = sql.SQL("({})").format(sql.SQL(", ").join(named)) if ordinals != [*self._quoted] else sql.SQL("")
             copy = sql.SQL("COPY {} {} FROM STDIN").format(temporary(self.name), names)
-            self._copied, self._copy = ordinals, copy.as_bytes(self._connection)
-        return self._copy
+            self._copy = ordinals, copy.as_bytes(self._connection)
+        return self._copy[1]
 
     @cached_property
     def copy_clears(self) -> bytes:
