@@ -23,13 +23,14 @@ from cdc.event import (
     Update,
     Value,
 )
-from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
-from cdc.layout import Layout, layout
+from cdc.halt import OVER_THE_GAP, Cause, Halt
+from cdc.layout import Layout
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.numbering import Draft, Numbering
 from cdc.partition import partition
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
+from cdc.relations import Family, Relations
 
 __all__ = ["MESSAGE_PREFIX", "Assembler", "Draft", "Numbering"]
 
@@ -37,8 +38,6 @@ MESSAGE_PREFIX: Final = "widebeam"
 """pg_logical_emit_message(true, this, ...) makes a barrier."""
 _TRUNCATES: Final = 7
 """Commit LSNs are multiples of 8, and each truncate of a transaction adds one to the position."""
-Family: TypeAlias = "Callable[[str, str], NarrowTable | None]"
-"""The narrow table of this schema and name, if a table of that name is one of ours."""
 
 _PLACES: Final = 16_384
 """Wide keys whose place is remembered."""
@@ -65,16 +64,12 @@ class Assembler:
         most_rows: int = 10_000,
         most_bytes: int = 2 * 1024 * 1024,
     ) -> None:
-        self._tables = {(table.schema, table.name): table for table in tables}
-        self._family = family
-        self._oids = oids or {}  # as they were written down, by qualified names
-        self._names = {oid: name for name, oid in self._oids.items()}
+        self._relations = Relations(tables, family, oids)
+        self._layouts = self._relations.layouts
         self._numbering = numbering
         self._source = source
         self._most_rows = most_rows
         self._most_bytes = most_bytes
-        self._layouts: dict[int, Layout | None] = {}  # by relation OID; None: a table that is not ours
-        self._latest: dict[NarrowTable, Layout] = {}
         self._relation: Relation | None = None  # that of the last row, and its layout
         self._layout: Layout | None = None
         self._grouped: NarrowTable | None = None  # whose rows are in the groups; its name, and what they carry
@@ -137,7 +132,7 @@ class Assembler:
             case Commit():
                 return self._finish(event)
             case Relation():
-                self._describe(event)
+                self._relations.describe(event)
             case Update() | Delete():
                 return [*self._switch(event.relation), *self._change(event, size)]
             case Truncate():
@@ -158,36 +153,6 @@ class Assembler:
         drafts = self._flush()
         self._begin = None
         return drafts
-
-    def _describe(self, relation: Relation) -> None:
-        known = self._layouts.get(relation.oid)
-        table = self._table(relation.schema, relation.name)
-        name = self._names.get(relation.oid) if known is None else known.table.qualified
-        if name is not None and name != f"{relation.schema}.{relation.name}":
-            raise Halt(
-                Cause.RELATION_CHANGED,
-                f"{name} (OID {relation.oid}) is named {relation.schema}.{relation.name}, and was written to",
-                f"Rename it back, and `widebeam run {CONNECTOR}` goes on; or name it so in [source]: {ANEW}",
-            )
-        if table is not None and self._oids.get(table.qualified, relation.oid) != relation.oid:
-            raise Halt(
-                Cause.RELATION_CHANGED,
-                f"{table.qualified} is another table (OID {relation.oid}) than the one that was mapped "
-                f"({self._oids[table.qualified]})",
-                f"What the other table held came without an event: {OVER_THE_GAP}",
-            )
-        made = None if table is None else layout(table, relation, self._latest.get(table))
-        self._layouts[relation.oid] = made
-        if made is not None:
-            self._latest[made.table] = made
-
-    def _table(self, schema: str, name: str) -> NarrowTable | None:
-        """The narrow table of that name. One that joined since is known by its name alone: it is in the publication."""
-        if (schema, name) not in self._tables and self._family is not None:
-            joined = self._family(schema, name)
-            if joined is not None:
-                self._tables[schema, name] = joined
-        return self._tables.get((schema, name))
 
     def _switch(self, relation: Relation) -> Sequence[Draft]:
         """Make `relation` the present one. What is buffered of another table goes first, so that order is kept."""

@@ -14,10 +14,10 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_base, stop_never, stop_when_event_set
 
 from cdc import publication, slot
-from cdc.assembler import Family
 from cdc.envelope import JSON, Codec
 from cdc.journal import Journal
 from cdc.narrow import NarrowTable
+from cdc.relations import Family
 from cdc.session import answered, connect
 from cdc.stream import Stream
 

@@ -13,7 +13,6 @@ from cdc.assembler import Assembler
 from cdc.event import (
     UNCHANGED,
     Begin,
-    Column,
     Commit,
     Delete,
     Event,
@@ -35,19 +34,8 @@ from cdc.narrow import NarrowTable
 from cdc.numbering import Draft, Numbering
 from cdc.partition import partition
 from cdc.record import Barrier, Changes, Truncated
+from tests.cdc.mapped import OTHER, READINGS, TABLE, relation
 
-TABLE = NarrowTable("tenant", "readings", ("ship",), ("at",), ("channel",), ("v", "s"))
-OTHER = NarrowTable("tenant", "others", ("ship",), ("at",), ("channel",), ("v", "s"))
-
-
-def relation(table: NarrowTable = TABLE, oid: int = 1, kind: str = "d", types: int = 25) -> Relation:
-    """The table with its columns in another order than the mapping's, and one that nobody asked for."""
-    names = ("id", "channel", "ship", "v", "at", "s")
-    columns = tuple(Column(name, types, -1, kind == "f" or name in table.cell) for name in names)
-    return Relation(oid, table.schema, table.name, kind, columns)
-
-
-READINGS = relation()
 FULL = relation(kind="f")
 
 
@@ -308,25 +296,10 @@ def halted(cause: Cause, events: Iterable[Event]) -> None:
     assert caught.value.cause is cause
 
 
-def test_a_relation_that_lacks_a_column_halts() -> None:
-    halted(Cause.RELATION_CHANGED, [READINGS._replace(columns=READINGS.columns[:-1])])
-
-
-def test_a_replica_identity_that_lacks_the_cell_halts() -> None:
-    columns = tuple(column._replace(identity=column.name == "id") for column in READINGS.columns)
-    halted(Cause.REPLICA_IDENTITY, [READINGS._replace(columns=columns)])
-
-
-def test_another_table_of_the_same_name_halts() -> None:
-    halted(Cause.RELATION_CHANGED, [READINGS, relation(oid=2)])
-
-
-def test_a_table_that_was_renamed_away_halts() -> None:
-    halted(Cause.RELATION_CHANGED, [READINGS, READINGS._replace(name="readings_old")])
-
-
-def test_an_altered_type_halts() -> None:
-    halted(Cause.RELATION_CHANGED, [READINGS, relation(types=23)])
+def test_a_relation_is_held_against_the_oid_that_was_written_down() -> None:
+    at = Assembler([TABLE], Numbering("c", 5, 3), Rows(), oids={TABLE.qualified: 2})
+    with pytest.raises(Halt, match=r"another table \(OID 1\)"):
+        at.take(READINGS)
 
 
 def test_the_same_relation_again_is_taken() -> None:
@@ -413,26 +386,3 @@ def replay(found: Sequence[Draft], chance: random.Random) -> dict[Row, str]:
                 else:
                     cells[cell] = (position, v)
     return {cell: v for cell, (_, v) in cells.items()}
-
-
-def test_a_table_that_was_renamed_away_before_this_run_halts_when_it_is_written_to() -> None:
-    at = Assembler([TABLE], Numbering("c", 5, 3), Rows(), oids={TABLE.qualified: 1})
-    at.take(Begin(Lsn(800), 1800, 7))
-    with pytest.raises(Halt, match=r"tenant.readings \(OID 1\) is named tenant.others"):
-        at.take(relation(OTHER, oid=1))
-
-
-def test_another_table_of_the_name_that_was_written_down_halts_at_its_first_change() -> None:
-    at = Assembler([TABLE], Numbering("c", 5, 3), Rows(), oids={TABLE.qualified: 1})
-    at.take(Begin(Lsn(800), 1800, 7))
-    with pytest.raises(Halt, match=r"another table \(OID 2\)"):
-        at.take(relation(oid=2))
-
-
-def test_a_type_whose_precision_was_altered_halts() -> None:
-    at = assembler()
-    at.take(Begin(Lsn(800), 1800, 7))
-    at.take(READINGS)
-    shorter = tuple(each._replace(type_modifier=9) if each.name == "s" else each for each in READINGS.columns)
-    with pytest.raises(Halt, match=r"the type of s of tenant.readings was altered"):
-        at.take(READINGS._replace(columns=shorter))

@@ -9,6 +9,7 @@ from tests.protections.protection import Edit, Protection
 SURVEY: Final = "tests/widebeam/test_survey.py::test_"
 UNDONE: Final = SURVEY + "what_can_be_undone_halts_and_once_undone_goes_on[18]"
 ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
+RELATIONS: Final = "tests/cdc/test_relations.py::test_"
 CHECK: Final = "tests/widebeam/test_check.py::test_"
 BROKEN: Final = CHECK + "a_broken_table_is_found_and_its_remedy_mends_it"
 UNFIT: Final = CHECK + "what_cannot_be_carried_is_refused"
@@ -24,29 +25,29 @@ CATALOG: Final = (
         "the stream's table by its oid",
         ("table replaced",),
         (Edit("cdc/layout.py", "if now.oid != before.oid:", "if False:"),),
-        (ASSEMBLER + "another_table_of_the_same_name_halts",),
+        (RELATIONS + "another_table_of_the_same_name_halts",),
     ),
     Protection(
         "the written down oid in the stream",
         ("table replaced",),
-        (Edit("cdc/assembler.py", "self._oids.get(table.qualified, relation.oid) != relation.oid", "False"),),
-        (ASSEMBLER + "another_table_of_the_name_that_was_written_down_halts_at_its_first_change",),
+        (Edit("cdc/relations.py", "self._oids.get(table.qualified, relation.oid) != relation.oid", "False"),),
+        (RELATIONS + "another_table_of_the_name_that_was_written_down_halts_at_its_first_change",),
     ),
     Protection(
         "renamed away in the stream",
         ("table replaced",),
         (
             Edit(
-                "cdc/assembler.py", 'if name is not None and name != f"{relation.schema}.{relation.name}":', "if False:"
+                "cdc/relations.py", 'if name is not None and name != f"{relation.schema}.{relation.name}":', "if False:"
             ),
         ),
-        (ASSEMBLER + "a_table_that_was_renamed_away_halts",),
+        (RELATIONS + "a_table_that_was_renamed_away_halts",),
     ),
     Protection(
         "types in the stream",
         ("type rewritten",),
         (Edit("cdc/layout.py", "    if changed:\n", "    if False:\n"),),
-        (ASSEMBLER + "an_altered_type_halts", ASSEMBLER + "a_type_whose_precision_was_altered_halts"),
+        (RELATIONS + "an_altered_type_halts", RELATIONS + "a_type_whose_precision_was_altered_halts"),
     ),
     Protection(
         "types in the catalog",
