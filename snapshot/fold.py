@@ -6,25 +6,25 @@ that form too (it is one to one), so a line is split and nothing in it is looked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
-from sink.copytext import NULL, escaped, unescaped
+from sink.copytext import NULL, unescaped
 from sink.interpret import Interpreters
 from sink.mapping import Mapping
 from sink.misfit import Misfit
 from sink.origin import Origins
 from sink.pivot import Fold
-from sink.route import Route, Routes
+from sink.route import Routes
 from sink.rows import WideKey, WideRow
 from sink.wide import Need
 from snapshot.crowd import Crowd
+from snapshot.lane import Lane
 from snapshot.plan import Chunk
 
 Refused: TypeAlias = "dict[tuple[str, str], tuple[str, str]]"
-Slots: TypeAlias = "dict[str, int]"  # key, as COPY writes it -> ordinal
 Cells: TypeAlias = "dict[int, str | None]"
 
 _WIDE_ROW_BYTES: Final = 700  # a row with its dictionary and its keys
@@ -43,37 +43,6 @@ class Others(Protocol):
 
     def fill(self, fold: Fold) -> None:
         """Set the cells of shared columns, and tell of those that other rows fill, too."""
-
-
-class Lane:
-    """How the lines of one entity become cells; as Route, with keys and discriminators as COPY writes them.
-
-    Its dictionaries are added to and never replaced: every wide row of the entity refers to them.
-    """
-
-    __slots__ = ("_slots", "choices", "values")
-
-    def __init__(self, indices: Iterable[int] = (), choices: dict[str | None, int] | None = None) -> None:
-        self._slots: dict[int, Slots] = {index: {} for index in indices}
-        self.values = tuple(self._slots.items())
-        self.choices = {
-            NULL if choice is None else escaped(choice): (index, self._slots[index])
-            for choice, index in (choices or {}).items()
-        }
-
-    @classmethod
-    def of(cls, route: Route) -> Lane:
-        """The lane of a route, as it is now."""
-        lane = cls(
-            (index for index, _ in route.values), {choice: index for choice, (index, _) in route.choices.items()}
-        )
-        lane.follow(route)
-        return lane
-
-    def follow(self, route: Route) -> None:
-        """Take in the columns that came about since."""
-        for index, slots in route.values:
-            self._slots[index].update((escaped(key), ordinal) for key, ordinal in slots.items())
 
 
 _NO_LANE: Final = Lane()
