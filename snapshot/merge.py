@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Dict
 from contextlib import AbstractContextManager
 from itertools import islice
 from time import monotonic
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 
@@ -18,12 +17,13 @@ from sink.mapping import Mapping
 from sink.merge import Merger
 from sink.partitions import for_all_parts
 from sink.registry import Registry, Retyped
-from sink.rows import PartRows, WideKey, spread, whole
-from sink.wide import ALL, OVERFLOW
-from snapshot import ledger
+from sink.rows import PartRows, spread, whole
+from sink.wide import OVERFLOW
+from snapshot import ledger, tombstones
 from snapshot.fold import ChunkFold
 from snapshot.plan import Chunk
 from snapshot.reader import Reading
+from snapshot.tombstones import Tombstone
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -39,14 +39,6 @@ _HURRY: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 
 class _Cleared(Exception):
     """The stream has cleared a cell of the chunk since its tombstones were read."""
-
-
-class Tombstone(NamedTuple):
-    """A cell that the stream cleared before its chunk was merged: where the registry and a fold have it."""
-
-    entity: str
-    wide: WideKey
-    key: str
 
 
 class ChunkMerger:
@@ -92,12 +84,12 @@ class ChunkMerger:
         """Staged before any lock is taken, so that nobody waits for that. Raises _Cleared, Retyped."""
         self._prepare(reading.entities)
         with self._target.transaction():
-            known = self._tombstones(chunk)
+            known = tombstones.of_chunk(self._target, self._mapping, chunk)
             parts = self._stage(piece, known)
             self._target.execute(_HURRY)
             if not self._lock(chunk):
                 return False
-            if self._tombstones(chunk) != known:
+            if tombstones.of_chunk(self._target, self._mapping, chunk) != known:
                 raise _Cleared
             self._fill(piece, parts)
             self._mark(chunk, *counts, began)
@@ -110,10 +102,10 @@ class ChunkMerger:
         with self._target.transaction():
             if not self._lock(chunk):
                 return False
-            tombstones = self._tombstones(chunk)
+            stones = tombstones.of_chunk(self._target, self._mapping, chunk)
             for piece in reading.pieces:
                 rows, cells = rows + piece.rows, cells + piece.cells
-                self._fill(piece, self._stage(piece, tombstones))
+                self._fill(piece, self._stage(piece, stones))
                 del piece  # before the next one is made: both would not fit
             self._mark(chunk, rows, cells, began)
         return True
@@ -133,7 +125,7 @@ class ChunkMerger:
         return True
 
     def _mark(self, chunk: Chunk, rows: int, cells: int, began: float) -> None:
-        self._forget_tombstones(chunk)
+        tombstones.forget(self._target, self.connector, chunk)
         seconds = monotonic() - began
         hit(Failpoint.BACKFILL_MERGED)
         ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
@@ -190,17 +182,17 @@ class ChunkMerger:
                         self._merger.upsert(part_rows)
                     quarantine.write(self._target, self.connector, piece.misfits)
                     del piece  # before the next one is made: both would not fit
-            self._forget_tombstones(chunk)
+            tombstones.forget(self._target, self.connector, chunk)
             seconds = monotonic() - began
             ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
 
-    def _stage(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> list[PartRows]:
+    def _stage(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> list[PartRows]:
         """Stage what the stream has not cleared; the part tables, without their rows, in the order of their locks.
 
         All of a table's are staged before any of them is merged: else a chunk would come back to a table that it has
         locked rows of, behind those of another one.
         """
-        self._bury(piece, tombstones)
+        tombstones.leave_out(piece, self._registry.entities, stones)
         parts: dict[str, PartRows] = {}
         for part_rows in self._spread(piece):
             self._merger.stage(part_rows)
@@ -231,33 +223,3 @@ class ChunkMerger:
         for rows in every:
             rows.over = next((column for column in rows.sets if column.key == OVERFLOW), None)
         return every
-
-    def _bury(self, piece: ChunkFold, tombstones: Iterable[Tombstone]) -> None:
-        """Take cells out of a fold that the stream cleared."""
-        for stone in tombstones:
-            entity = self._registry.entities.get(stone.entity)
-            column = None if entity is None else entity.columns.get(stone.key)
-            row = piece.tables.get(stone.entity, {}).get(stone.wide)
-            if column is not None and row is not None:
-                row.cells.pop(column.ordinal, None)
-            elif row is not None and row.over is not None:
-                row.over.pop(stone.key, None)
-
-    def _tombstones(self, chunk: Chunk) -> set[Tombstone]:
-        single = self._mapping.layout == "single"
-        found = self._target.execute(
-            'SELECT entity, "time", key FROM widebeam.tombstones WHERE connector = %s AND chunk = %s',
-            [self._mapping.connector, chunk.number],
-        )
-        return {
-            Tombstone(
-                ALL if single else entity, tuple(json.loads(entity) if single else []) + tuple(json.loads(time)), key
-            )
-            for entity, time, key in found
-        }
-
-    def _forget_tombstones(self, chunk: Chunk) -> None:
-        self._target.execute(
-            "DELETE FROM widebeam.tombstones WHERE connector = %s AND chunk = %s",
-            [self._mapping.connector, chunk.number],
-        )

@@ -56,7 +56,7 @@ BACKFILL: Final = (
     Protection(
         "chunk heeds tombstones",
         ("chunk meets stream",),
-        (Edit("snapshot/merge.py", "self._bury(piece, tombstones)", "pass"),),
+        (Edit("snapshot/merge.py", "tombstones.leave_out(piece, self._registry.entities, stones)", "pass"),),
         (RUN + "a_chunk_leaves_out_what_has_a_tombstone",),
     ),
     Protection(
@@ -74,7 +74,7 @@ BACKFILL: Final = (
     Protection(
         "tombstones read under the lock",
         ("chunk meets stream",),
-        (Edit("snapshot/merge.py", "if self._tombstones(chunk) != known:", "if False:"),),
+        (Edit("snapshot/merge.py", "if tombstones.of_chunk(self._target, self._mapping, chunk) != known:", "if False:"),),
         (
             RUN + "a_tombstone_that_is_being_written_is_waited_for",
             STAGING + "no_sink_waits_for_a_chunk_that_stands_still_while_it_is_staged",
