@@ -5,16 +5,16 @@ The general path, for rules that are not plain: whoever reads rows (stream, chun
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cdc.event import UNCHANGED, Value
 from cdc.moment import Untimely
 from sink.dictionary import Dictionary
+from sink.labels import labels_of
 from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.rule import NUMBER, TABLE, Rule
@@ -213,13 +213,16 @@ class _Row:
 
     def __init__(self, interpreter: Interpreter, head: Sequence[str | None], row: Values) -> None:
         self._interpreter, self._head, self._row = interpreter, head, row
-        labels = interpreter.rule.labels
+        column = interpreter.rule.labels
         self._labels: dict[str, str | None] = {}
-        if labels is not None:
-            value = interpreter.real(labels, head, row)
+        if column is not None:
+            value = interpreter.real(column, head, row)
             if value is UNCHANGED:
-                raise _Unreadable("unknown_value", f"an update does not say {labels}: give it REPLICA IDENTITY FULL")
-            self._labels = _labels(value or "{}")
+                raise _Unreadable("unknown_value", f"an update does not say {column}: give it REPLICA IDENTITY FULL")
+            try:
+                self._labels = labels_of(value or "{}")
+            except ValueError as error:
+                raise _Unreadable("bad_labels", str(error)) from None
 
     def named(self, name: str) -> str | None:
         return self._interpreter._named(name, self._head, self._row, self._labels)
@@ -236,30 +239,6 @@ class _Row:
                 raise _Unreadable("null_key", f"the key is NULL: {name}")
             parts.append(value)
         return rule.key_separator.join(parts)
-
-
-@lru_cache(maxsize=65_536)
-def _labels(text: str) -> dict[str, str | None]:
-    """The fields of a jsonb value as text: strings as they are, numbers as written, the rest as JSON."""
-    try:
-        found: Any = json.loads(text, parse_int=_Written, parse_float=_Written, parse_constant=_Written)
-    except ValueError:
-        raise _Unreadable("bad_labels", f"{text[:100]!r} is no JSON") from None
-    if not isinstance(found, dict):
-        raise _Unreadable("bad_labels", f"{text[:100]!r} is no JSON object")
-    return {name: _label(value) for name, value in found.items()}
-
-
-class _Written(str):
-    """A number as it is written."""
-
-    __slots__ = ()
-
-
-def _label(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 @lru_cache(maxsize=65_536)

@@ -127,7 +127,7 @@ def test_a_key_is_composed_of_fields_of_a_jsonb_column():
     (reading,) = interpreter.read(("t",), row)
     assert reading.key == "up/a"
     assert interpreter.read(("t",), ['{"host": "a"}', "1"]).reason == "null_key"
-    assert interpreter.read(("t",), ["[1]", "1"]).reason == "bad_labels"
+    assert interpreter.read(("t",), ["[1]", "1"]) == Unplaced("bad_labels", "'[1]' is no JSON object")
 
 
 def test_all_labels_are_sorted_and_numbers_stay_as_they_are_written():
