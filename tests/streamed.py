@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from cdc.session import connect
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.fence import Fence
 from widebeam.parts import run_stream
 from widebeam.prepare import Prepared

@@ -27,7 +27,8 @@ from tests.snapshot.test_orders import REACHED as ORDERS
 from tests.test_failpoints import REACHED as RUNNING
 from tests.widebeam.test_refused import REACHED as REFUSED
 from tests.widebeam.test_retry_crashes import REACHED as RETRIED
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.drop import drop
 from widebeam.gap.cross import cross
 from widebeam.gap.repair import RangeRepair

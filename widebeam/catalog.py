@@ -13,7 +13,7 @@ from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from sink.family import Family, Source
 from sink.sources import load as recorded_sources
-from widebeam.config import Connector
+from widebeam.connector import Connector
 
 __all__ = ["Described", "alike", "check", "describe", "members", "narrow_tables", "sources", "unjoined"]
 

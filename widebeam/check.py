@@ -18,7 +18,7 @@ from widebeam.check_publication import CHECKS as PUBLICATION
 from widebeam.check_server import CHECKS as SERVER
 from widebeam.check_table import CHECKS as TABLE
 from widebeam.check_target import CHECKS as TARGET
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.health_port import port_findings
 from widebeam.options import Server

@@ -24,7 +24,7 @@ from sink.reread import met
 from sink.rule import Rule
 from sink.several import Cell, Meeting, SourceRow, shown
 from widebeam import catalog
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.init import look as database
 from widebeam.plan.keys import Reach, look

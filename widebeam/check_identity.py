@@ -9,7 +9,7 @@ import psycopg
 
 from cdc.identity import identities
 from widebeam.check_table import Found, find, leaves, pair
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding, names, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

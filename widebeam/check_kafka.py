@@ -12,7 +12,7 @@ from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
 from cdc.refusal import BrokerRefused, asking
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.options import Kafka
 

@@ -13,7 +13,7 @@ from cdc.described import describe
 from cdc.halt import Halt
 from sink import lookup
 from widebeam import catalog
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.init.readings import TEXTS
 

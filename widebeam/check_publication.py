@@ -17,7 +17,7 @@ from cdc.narrow import NarrowTable
 from cdc.publication import entry, inspect
 from widebeam.catalog import members
 from widebeam.check_table import Found, find
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding, names, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -9,7 +9,7 @@ import psycopg
 
 from widebeam import control
 from widebeam.check_server import encoding, version
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.session import BOUNDED, connect
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.log import struck_out
 from widebeam.status import Restart
 

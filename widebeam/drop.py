@@ -20,7 +20,7 @@ from cdc.failpoint import Failpoint, hit
 from cdc.patience import bounded
 from cdc.session import connect
 from widebeam import recorded
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.prepare import alone
 from widebeam.recorded import Recorded
 

@@ -23,7 +23,7 @@ from cdc.session import connect
 from cdc.slot import Incarnation
 from sink import origins
 from widebeam import recorded
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.replay.log import LogWindow
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.health_port import Health
 from widebeam.looker import Looker
 from widebeam.pulse import Pulse

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, TypeAlias
 
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 
 _PATIENCE: Final = 5.0

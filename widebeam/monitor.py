@@ -14,7 +14,7 @@ from cdc.lsn import Lsn
 from cdc.session import BOUNDED, connect
 from widebeam import barrier, catalog, convergence, deaths
 from widebeam.check import first_line
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.health import Seen
 from widebeam.progress import Display
 from widebeam.viewer import Viewer

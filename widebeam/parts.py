@@ -24,7 +24,7 @@ from sink.reader import KafkaReader
 from sink.run import Sink, SinkSettings
 from snapshot.run import Backfill, BackfillSettings
 from widebeam import failover
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.crew import Crew
 from widebeam.gap.repair import RangeRepair
 from widebeam.prepare import Prepared

@@ -30,7 +30,8 @@ from sink.registry import Registry
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
 from widebeam import catalog, control, failover, halts, recorded, survey
-from widebeam.config import ConfigError, Connector
+from widebeam.config import ConfigError
+from widebeam.connector import Connector
 from widebeam.plan.ahead import make_ahead
 from widebeam.recorded import Recorded
 

@@ -16,7 +16,8 @@ from cdc.slot import Incarnation
 from sink import sources
 from sink.family import Source
 from widebeam import control
-from widebeam.config import ConfigError, Connector
+from widebeam.config import ConfigError
+from widebeam.connector import Connector
 from widebeam.options import Source as SourceOptions
 from widebeam.options import Value
 

@@ -10,7 +10,7 @@ from sink import halts as sink_halts
 from sink import sources
 from sink.registry import Registry
 from widebeam import halts
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.prepare import prepare, start_anew
 from widebeam.replay.log import LogWindow
 

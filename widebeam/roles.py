@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from psycopg import sql
 
-from widebeam.config import Connector
+from widebeam.connector import Connector
 
 Side = Literal["source", "target"]
 

@@ -29,7 +29,7 @@ from sink.notices import Kind, Notice
 from snapshot import ledger
 from snapshot.attached import plan_attached
 from widebeam import barrier
-from widebeam.config import Connector
+from widebeam.connector import Connector
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

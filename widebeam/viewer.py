@@ -17,7 +17,7 @@ from sink.latency import added, percentile
 from snapshot import ledger
 from widebeam import deaths
 from widebeam.check import first_line
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.options import Server
 from widebeam.status import Backfill, HaltSeen, Partition, Slot, State, Status, Stream
 

@@ -13,7 +13,7 @@ from tests.bench.ends import Ends
 from tests.bench.process import Measured, Meter, running, until, widebeam
 from tests.bench.reference import FLEET, Act, Fleet
 from tests.bench.stack import Stack
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.prepare import prepare
 
 

@@ -19,7 +19,8 @@ from psycopg import sql
 from cdc.session import connect
 from tests.bench.process import Served
 from tests.bench.reference import DDL
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer

@@ -19,7 +19,8 @@ from widebeam import halts
 from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
 from widebeam.cli.part import record_halt
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.drop import drop
 from widebeam.gap.cross import cross
 from widebeam.replay.plan import Step

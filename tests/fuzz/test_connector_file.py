@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sink.group import LONGEST, Group
 from tests.fuzz.damage import damaged
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.mistakes import known_names
 from widebeam.pattern import checked
 from widebeam.select_list import select_list

@@ -188,7 +188,7 @@ OPERATION: Final = (
     Protection(
         "a column plays one part",
         ("bad option",),
-        (Edit("widebeam/config.py", "if some.count(name) > 1})", "if some.count(name) > 2})"),),
+        (Edit("widebeam/contradictions.py", "if some.count(name) > 1})", "if some.count(name) > 2})"),),
         (CONFIG + "a_column_cannot_play_two_parts",),
     ),
     Protection(

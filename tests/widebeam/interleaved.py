@@ -40,7 +40,7 @@ from snapshot.sessions import sessions
 from snapshot.settings import BackfillSettings
 from snapshot.worker import Worker
 from widebeam import config
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.prepare import prepare
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

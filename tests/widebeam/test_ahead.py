@@ -12,7 +12,8 @@ import pytest
 
 from sink import build
 from widebeam import prepare as module
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.plan import ahead
 from widebeam.plan.ahead import Bounds
 from widebeam.plan.make import make

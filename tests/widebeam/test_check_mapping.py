@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from widebeam.check import findings
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.plan.keys import Reach
 

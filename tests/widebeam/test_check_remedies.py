@@ -15,7 +15,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from widebeam.check import findings
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.lab.account import new_directory
 from widebeam.lab.postgres import QUICK, PostgresServer

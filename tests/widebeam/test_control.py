@@ -15,7 +15,8 @@ from snapshot.run import Backfill, BackfillSettings
 from widebeam import control
 from widebeam.check import findings
 from widebeam.cli import app
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.control import install, made
 from widebeam.prepare import prepare
 

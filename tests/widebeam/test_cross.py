@@ -16,7 +16,8 @@ from sink import sources
 from snapshot.plan import Chunk
 from snapshot.run import Backfill, BackfillSettings
 from tests.readings import FILE, NARROW
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.gap import repair
 from widebeam.gap.cross import cross
 from widebeam.prepare import prepare

@@ -21,7 +21,8 @@ from sink.wide import Need
 from tests.pipeline import until
 from tests.readings import FILE, NARROW
 from widebeam import drop as module
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.drop import StillRunning, drop
 from widebeam.prepare import prepare
 

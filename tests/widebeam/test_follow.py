@@ -13,7 +13,8 @@ from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.session import connect
 from tests.readings import FILE, NARROW
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.failover import follow
 from widebeam.prepare import prepare
 

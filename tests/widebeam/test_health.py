@@ -13,7 +13,8 @@ import pytest
 
 from widebeam import health, health_port
 from widebeam.check import findings
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.health import RunHealth
 from widebeam.health_port import Health, PortTaken, port_findings, served
 from widebeam.vitals import Vital

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cdc.moment import TimeRule
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.select_list import select_list
 
 CONNECTORS = Path(__file__).parents[2] / "connectors"

@@ -15,7 +15,8 @@ import pytest
 
 from cdc.session import connect
 from sink.width import ROW_BYTES
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.drop import drop
 from widebeam.plan.apply import apply
 from widebeam.plan.evidence import Evidence, Kind, Pair, settled

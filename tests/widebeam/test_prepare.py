@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from cdc import slot as slots
 from cdc.halt import Cause, Halt
 from widebeam import prepare as module
-from widebeam.config import ConfigError, Connector, load
+from widebeam.config import ConfigError, load
+from widebeam.connector import Connector
 from widebeam.prepare import Busy, alone, prepare, prepared
 
 NARROW = """

@@ -17,7 +17,8 @@ from rich.text import Text
 from cdc.halt import Cause, Halt
 from tests.readings import FILE, NARROW
 from widebeam import halts, progress
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.prepare import prepare
 from widebeam.progress import Bars, Lines, Rate, backfill_text, count, duration, flow_text, size
 from widebeam.status import Backfill, HaltSeen, Restart, Status, Stream

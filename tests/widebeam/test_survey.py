@@ -22,7 +22,8 @@ from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
 from widebeam import survey
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.prepare import Prepared, prepare
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind

@@ -20,7 +20,8 @@ from widebeam import halts
 from widebeam.check import Preconditions, findings
 from widebeam.child import NAME, PARENT
 from widebeam.cli.outcome import wants_debug
-from widebeam.config import Connector, load
+from widebeam.config import load
+from widebeam.connector import Connector
 from widebeam.health import PartAlone
 from widebeam.health_port import served
 from widebeam.log import set_up as set_up_log

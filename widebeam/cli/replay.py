@@ -12,7 +12,7 @@ from rich.table import Table
 from widebeam.cli.part import ConnectorName
 
 if TYPE_CHECKING:
-    from widebeam.config import Connector
+    from widebeam.connector import Connector
     from widebeam.replay.replay import Plan
 
 

@@ -13,7 +13,7 @@ from widebeam.cli.outcome import wants_debug
 from widebeam.cli.part import ConnectorName, record_halt
 
 if TYPE_CHECKING:
-    from widebeam.config import Connector
+    from widebeam.connector import Connector
     from widebeam.health import RunHealth
     from widebeam.progress import Display
 

@@ -13,7 +13,7 @@ from widebeam.cli.outcome import wants_debug
 from widebeam.cli.part import ConnectorName
 
 if TYPE_CHECKING:
-    from widebeam.config import Connector
+    from widebeam.connector import Connector
     from widebeam.proof import VerifyReport
 
 

@@ -32,7 +32,8 @@ from sink.registry import Registry
 from snapshot import ledger
 from snapshot.repair import EVERY_TABLE
 from widebeam import halts, recorded, survey
-from widebeam.config import ConfigError, Connector
+from widebeam.config import ConfigError
+from widebeam.connector import Connector
 from widebeam.drop import StillRunning
 from widebeam.gap import fence
 from widebeam.prepare import alone

@@ -15,7 +15,7 @@ from cdc import topic
 from sink import account
 from snapshot.repair import EVERY_TABLE
 from widebeam import recorded
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.recorded import Recorded
 from widebeam.replay.log import LogWindow
 

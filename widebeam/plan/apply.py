@@ -7,7 +7,7 @@ from dataclasses import replace
 from cdc.session import connect
 from sink.registry import Registry
 from sink.wide import Refused
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.plan.plan import Drawn
 from widebeam.prepare import enrol
 

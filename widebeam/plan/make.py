@@ -16,7 +16,7 @@ from sink.rule import Rule
 from sink.wide import Entity
 from snapshot.estimate import plan_chunks
 from widebeam import catalog, recorded
-from widebeam.config import Connector
+from widebeam.connector import Connector
 from widebeam.init import look as database
 from widebeam.init.facts import Catalog
 from widebeam.plan.ddl import statements

@@ -24,7 +24,8 @@ from cdc.session import connect
 from sink import account, sources
 from sink.progress import Landmark
 from widebeam import halts, recorded
-from widebeam.config import ConfigError, Connector
+from widebeam.config import ConfigError
+from widebeam.connector import Connector
 from widebeam.recorded import Recorded
 from widebeam.replay.log import LogWindow
 from widebeam.replay.plan import Known, Origin, ReplayRefused, Step, steps
