@@ -42,7 +42,7 @@ class CaptureSettings:
     """
 
     connector: str
-    source_dsn: str
+    source_dsn: str = field(repr=False)
     slot: str
     publication: str
     tables: tuple[NarrowTable, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdc.envelope import decode
 from sink.batch import Decode
@@ -18,9 +18,9 @@ class SinkSettings:
     `give_up_after` for how many one failure may last. `rewindable`: a replay may set the progress back while it runs.
     """
 
-    target_dsn: str
+    target_dsn: str = field(repr=False)
     mapping: Mapping
-    source_dsn: str | None = None
+    source_dsn: str | None = field(default=None, repr=False)
     batch_rows: int = 50_000
     patience: float = 300.0
     give_up_after: float = 600.0

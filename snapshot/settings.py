@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sink.mapping import Mapping
 from snapshot.repair import Repairs
@@ -11,7 +11,7 @@ from snapshot.repair import Repairs
 
 @dataclass(frozen=True, slots=True)
 class BackfillSettings:
-    """What a worker needs to know. The connection strings may hold passwords.
+    """What a worker needs to know. The connection strings may hold passwords, and are not shown.
 
     `attempts` is how often a chunk is tried before it is given up; `backoff` how many seconds it rests after the
     first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
@@ -21,9 +21,9 @@ class BackfillSettings:
     """
 
     mapping: Mapping
-    source_dsn: str
-    target_dsn: str
-    standby_dsn: str | None = None
+    source_dsn: str = field(repr=False)
+    target_dsn: str = field(repr=False)
+    standby_dsn: str | None = field(default=None, repr=False)
     attempts: int = 5
     backoff: float = 1.0
     gate_seconds: float = 300.0

@@ -21,7 +21,7 @@ from widebeam.check_target import CHECKS as TARGET
 from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.health_port import port_findings
-from widebeam.options import Server
+from widebeam.options.server import Server
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Check: TypeAlias = "Callable[[Session, Connector], Iterator[Finding]]"

@@ -14,7 +14,7 @@ from confluent_kafka.admin._resource import ResourceType
 from cdc.refusal import BrokerRefused, asking
 from widebeam.connector import Connector
 from widebeam.finding import Finding
-from widebeam.options import Kafka
+from widebeam.options.parts import Kafka
 
 _SECONDS: Final = 10
 _SHORTEST_RETENTION_MS: Final = 3_600_000

@@ -24,7 +24,7 @@ from pydantic_settings import (
 from widebeam.connector import Connector
 from widebeam.contradictions import contradictions, unusable
 from widebeam.mistakes import explain, secrets_in_file, strangers
-from widebeam.options import NAME, Options
+from widebeam.options.file import NAME, Options
 
 MOST_BYTES: Final = 1 << 20
 """Of a connector's file: a longer one is somebody else's."""

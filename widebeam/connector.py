@@ -13,7 +13,7 @@ from sink.family import Source, joining, rules
 from sink.group import Group
 from sink.mapping import Mapping
 from widebeam import language
-from widebeam.options import Options
+from widebeam.options.file import Options
 
 LOGICAL_PARTITIONS: Final = 8
 """Partitions of the direct transport. Written down in widebeam.connectors when a connector is made."""

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sink.layout import folded
 from widebeam.connector import Connector
 from widebeam.mistakes import where
+from widebeam.options.server import Dsn
 
 
 def contradictions(made: Connector, environment: Dict[str, str]) -> Iterator[str]:
@@ -34,8 +35,8 @@ def unusable(made: Connector, environment: Dict[str, str]) -> Iterator[str]:
                 pending += [((*path, str(name)), (name, inner)) for name, inner in value.items()]
             case list() | tuple():
                 pending += [(path, inner) for inner in value]
-            case str() | Path() | SecretStr():
-                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            case str() | Path() | SecretStr() | Dsn():
+                text = value.get_secret_value() if isinstance(value, SecretStr | Dsn) else str(value)
                 if "\0" in text or (not text.isascii() and text != text.encode(errors="ignore").decode()):
                     option = "" if not path else f"`{path[-1]}`".encode(errors="replace").decode() + ": "
                     yield f"{where(path, made.file, environment)}: {option}a NUL or half a character in a text"

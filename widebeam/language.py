@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from cdc.moment import TimeRule
 from cdc.narrow import NarrowTable
 from sink.rule import TABLE, DictionaryRule, Rule
-from widebeam.options import Source, microseconds
+from widebeam.options.source import Source
+from widebeam.options.span import microseconds
 
 
 @dataclass(frozen=True, slots=True)

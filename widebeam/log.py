@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_SECRET: Final = re.compile(r"""(password|secret|token)(["']?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,'"]+)""", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"""(password|secret|token|scram_\w+_key)(["']?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:[^\s,'"\\]|\\.)+)""",
+    re.IGNORECASE,
+)
+_PRIVATE_KEY: Final = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----|$)")
 _URL_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+@")
 
 
@@ -27,7 +31,7 @@ class OneLine(logging.Formatter):
 
 def struck_out(text: str) -> str:
     """`text` without passwords: a second line of defence, since no message of ours holds one."""
-    return _URL_PASSWORD.sub(r"\1***@", _SECRET.sub(r"\1\2***", text))
+    return _PRIVATE_KEY.sub(r"\1***\2", _URL_PASSWORD.sub(r"\1***@", _SECRET.sub(r"\1\2***", text)))
 
 
 class Through(logging.Handler):

@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from widebeam.options import Options, has_secret
+from widebeam.options.file import Options
+from widebeam.options.server import has_secret
 
 PREFIX: Final = "WIDEBEAM_"
 _GROUPS: Final = re.compile(r"\s*\[\[\s*target\s*\.\s*groups\s*\]\]")

@@ -95,11 +95,12 @@ class _Journal(PostgresJournal):
 
 def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """Chunks, until none is left."""
+    standby = connector.options.backfill.standby_dsn
     settings = BackfillSettings(
         mapping=ready.mapping,
         source_dsn=connector.options.source.conninfo(),
         target_dsn=connector.options.target.conninfo(),
-        standby_dsn=connector.options.backfill.standby_dsn,
+        standby_dsn=None if standby is None else standby.get_secret_value(),
         attempts=connector.options.backfill.attempts,
         publication=connector.publication,
         chunk_rows=connector.options.backfill.chunk_rows,

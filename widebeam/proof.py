@@ -13,8 +13,8 @@ class VerifySettings:
     """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name."""
 
     mapping: Mapping
-    source_dsn: str
-    target_dsn: str
+    source_dsn: str = field(repr=False)
+    target_dsn: str = field(repr=False)
     chunk_rows: int = 200_000
     chunk_hours: float = 24.0
     patience: float = 60.0

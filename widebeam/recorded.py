@@ -18,8 +18,8 @@ from sink.family import Source
 from widebeam import control
 from widebeam.config import ConfigError
 from widebeam.connector import Connector
-from widebeam.options import Source as SourceOptions
-from widebeam.options import Value
+from widebeam.options.source import Source as SourceOptions
+from widebeam.options.source import Value
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -18,7 +18,7 @@ from snapshot import ledger
 from widebeam import deaths
 from widebeam.check import first_line
 from widebeam.connector import Connector
-from widebeam.options import Server
+from widebeam.options.server import Server
 from widebeam.status import Backfill, HaltSeen, Partition, Slot, State, Status, Stream
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

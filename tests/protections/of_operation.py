@@ -182,7 +182,7 @@ OPERATION: Final = (
     Protection(
         "unknown options",
         ("bad option",),
-        (Edit("widebeam/options.py", 'ConfigDict(extra="forbid"', 'ConfigDict(extra="ignore"'),),
+        (Edit("widebeam/options/section.py", 'ConfigDict(extra="forbid"', 'ConfigDict(extra="ignore"'),),
         (CONFIG + "an_unknown_option_is_an_error_that_names_file_section_and_the_nearest_one",),
     ),
     Protection(
@@ -208,7 +208,7 @@ OPERATION: Final = (
         ("secrets",),
         (
             Edit(
-                "widebeam/log.py", r'return _URL_PASSWORD.sub(r"\1***@", _SECRET.sub(r"\1\2***", text))', "return text"
+                "widebeam/log.py", r'_SECRET.sub(r"\1\2***", text)', "text"
             ),
         ),
         (LOG + "what_looks_like_a_password_is_struck_out",),

@@ -169,11 +169,51 @@ def test_passwords_come_from_the_environment_or_a_file_and_are_never_printed(wri
     assert "hunter2" not in f"{plant!r} {plant.options} {plant.options.source.shown}"
 
 
-def test_a_password_inside_a_url_of_the_environment_moves_out_of_the_dsn(write):
-    source = load(write(GOOD), {"WIDEBEAM_SOURCE__DSN": "postgresql://u:hunter2@h/d"}).options.source
-    assert "hunter2" not in source.dsn
-    assert "password=hunter2" in source.conninfo()
-    assert "hunter2" not in repr(source)
+SECRETS = {
+    "a password": {"WIDEBEAM_SOURCE__DSN": "host=h dbname=d password=hunter2"},
+    "in a URL": {"WIDEBEAM_SOURCE__DSN": "postgresql://u:hunter2@h/d"},
+    "the key's password": {"WIDEBEAM_SOURCE__DSN": "host=h sslpassword=hunter2"},
+    "in a URL's query": {"WIDEBEAM_TARGET__DSN": "postgresql://u@h/d?sslpassword=hunter2&sslmode=verify-full"},
+    "of OAuth": {"WIDEBEAM_TARGET__DSN": "host=h oauth_client_secret=hunter2 oauth_client_id=i"},
+    "a SCRAM key": {"WIDEBEAM_TARGET__DSN": "host=h scram_client_key=hunter2"},
+    "of the standby": {"WIDEBEAM_BACKFILL__STANDBY_DSN": "host=h sslpassword=hunter2"},
+    "of Kafka": {
+        "WIDEBEAM_KAFKA__BOOTSTRAP_SERVERS": "b:1",
+        "WIDEBEAM_KAFKA__CLIENT": '{"sasl.password": "hunter2", "ssl.key.password": "hunter2", "ssl.key.pem": "hunter2"}',
+    },
+}
+
+
+@pytest.mark.parametrize("environment", SECRETS.values(), ids=SECRETS)
+def test_a_secret_of_the_environment_is_used_and_never_shown(write, environment):
+    plant = load(write(GOOD), environment)
+    options, standby = plant.options, plant.options.backfill.standby_dsn
+    used = f"{options.source.conninfo()} {options.target.conninfo()} {plant.kafka_client()}"
+    assert "hunter2" in used + (standby.get_secret_value() if standby else "")
+    shown = [repr(plant), str(options), options.source.shown, options.target.shown, options.model_dump_json()]
+    shown += [repr(options.model_dump()), f"{options.source.dsn} {options.target.dsn!r} {standby}"]
+    assert "hunter2" not in " ".join(shown)
+
+
+def test_settings_of_the_parts_do_not_show_how_they_connect():
+    dsn, mapping = "host=h sslpassword=hunter2", Mapping("c", (), "w", "n", "single")
+    parts = (
+        SinkSettings(dsn, mapping, dsn),
+        BackfillSettings(mapping, dsn, dsn, dsn),
+        VerifySettings(mapping, dsn, dsn),
+        CaptureSettings("c", dsn, "s", "p", ()),
+    )
+    assert "hunter2" not in repr(parts)
+
+
+def test_the_password_of_a_dsn_wins_over_the_file_and_the_variable_over_both(write, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("from the file")
+    file = write(GOOD.replace("[source.value]", f'password_file = "{secret}"\n[source.value]'))
+    environment = {"WIDEBEAM_SOURCE__DSN": "postgresql://u:hunter2@h/d"}
+    assert "hunter2" in load(file, environment).options.source.conninfo()
+    environment |= {"WIDEBEAM_SOURCE__PASSWORD": "hunter3"}
+    assert "password=hunter3" in load(file, environment).options.source.conninfo()
 
 
 def test_a_mistake_in_a_secret_does_not_show_it(write):

@@ -108,7 +108,7 @@ def test_the_oldest_schema_with_a_connector_in_it_becomes_the_newest_and_its_run
             for schema in ("fresh", "widebeam")
         )
         assert kept and moved == kept
-    Backfill(BackfillSettings(ready.mapping, connector.options.source.dsn, connector.options.target.dsn)).run(Event())
+    Backfill(BackfillSettings(ready.mapping, connector.options.source.conninfo(), connector.options.target.conninfo())).run(Event())
     assert session.execute("SELECT count(*), sum(c) FROM wide.s").fetchone() == (100, 5050)
 
 

@@ -25,7 +25,7 @@ from widebeam.health import RunHealth
 from widebeam.herald import Herald
 from widebeam.looker import LOOK
 from widebeam.notify import Notifier
-from widebeam.options import Run
+from widebeam.options.parts import Run
 from widebeam.supervise import Supervisor
 
 UNIT = Path(__file__).parents[2] / "deploy" / "widebeam@.service"

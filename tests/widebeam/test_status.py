@@ -44,7 +44,7 @@ def look(connector: Connector) -> Status:
 
 
 def execute(connector: Connector, statement: str) -> None:
-    with psycopg.connect(connector.options.target.dsn, autocommit=True) as session:
+    with psycopg.connect(connector.options.target.conninfo(), autocommit=True) as session:
         session.execute(statement)
 
 

@@ -95,7 +95,7 @@ class Source:
         return {(one.kind, one.subject) for one in notices.load(self.session, self.connector.name)}
 
     def backfill(self) -> None:
-        dsn = self.connector.options.source.dsn
+        dsn = self.connector.options.source.conninfo()
         Backfill(BackfillSettings(self.ready.mapping, dsn, dsn)).run(Event())
 
     def pass_barriers(self) -> None:
@@ -351,7 +351,7 @@ def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
         writer.execute("UPDATE tenant.readings SET f = 33 WHERE at = '2024-03-01'")
         stop = Event()
         waiting = "SELECT error FROM widebeam.chunks WHERE reads <> '' AND attempts = 0 AND state = 'failed'"
-        dsn = source.connector.options.source.dsn
+        dsn = source.connector.options.source.conninfo()
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(Backfill(BackfillSettings(source.ready.mapping, dsn, dsn)).run, stop)
             found = until(lambda: running.done() or source.session.execute(waiting).fetchone())

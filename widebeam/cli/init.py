@@ -30,7 +30,7 @@ def init(
     from cdc.session import connect  # noqa: PLC0415
     from widebeam.config import ConfigError  # noqa: PLC0415
     from widebeam.init.survey import survey  # noqa: PLC0415
-    from widebeam.options import Server, has_secret  # noqa: PLC0415
+    from widebeam.options.server import Server, has_secret  # noqa: PLC0415
 
     try:
         secret = has_secret(dsn)
