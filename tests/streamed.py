@@ -10,7 +10,7 @@ from cdc.session import connect
 from widebeam.connector import Connector
 from widebeam.fence import Fence
 from widebeam.parts import run_stream
-from widebeam.prepare import Prepared
+from widebeam.prepared import Prepared
 
 
 @contextmanager

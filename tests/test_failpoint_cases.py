@@ -32,7 +32,8 @@ from widebeam.connector import Connector
 from widebeam.drop import drop
 from widebeam.gap.cross import cross
 from widebeam.gap.repair import RangeRepair
-from widebeam.prepare import Prepared, prepare
+from widebeam.prepare import prepare
+from widebeam.prepared import Prepared
 from widebeam.replay.plan import Step
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind

@@ -21,7 +21,7 @@ from cdc.patience import bounded
 from cdc.session import connect
 from widebeam import recorded
 from widebeam.connector import Connector
-from widebeam.prepare import alone
+from widebeam.lock import alone
 from widebeam.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -27,7 +27,7 @@ from widebeam import failover
 from widebeam.connector import Connector
 from widebeam.crew import Crew
 from widebeam.gap.repair import RangeRepair
-from widebeam.prepare import Prepared
+from widebeam.prepared import Prepared
 from widebeam.pulse import progress_of
 from widebeam.survey import Survey
 

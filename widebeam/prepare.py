@@ -7,57 +7,30 @@ unrecorded is known by that row to be ours, and is taken over or made again. Doi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from collections.abc import Mapping as Dict
-from contextlib import contextmanager
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
-from confluent_kafka import Consumer
-from psycopg import sql
 
 from cdc import publication, slot, topic
-from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
-from cdc.narrow import NarrowTable
 from cdc.patience import bounded
 from cdc.session import connect
-from sink import lookup, sources
+from sink import sources
 from sink.mapping import Mapping
-from sink.registry import Registry
 from snapshot import ledger
 from snapshot.estimate import numbered, plan_chunks
-from widebeam import catalog, control, failover, halts, recorded, survey
-from widebeam.config import ConfigError
+from widebeam import control, halts, prepared, recorded, survey
 from widebeam.connector import Connector
+from widebeam.enrolment import enrolled
+from widebeam.lock import alone
 from widebeam.plan.ahead import make_ahead
+from widebeam.prepared import Prepared
 from widebeam.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_THERE: Final = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"
-_WAIT: Final = "60s"
 _LOG: Final = logging.getLogger(__name__)
-
-
-class Prepared(NamedTuple):
-    """A connector that can run: its mapping with the source's types, and how many partitions it has.
-
-    `published` are the narrow tables that have to be in the publication by now, `oids` which tables they are, by their
-    qualified names; `partitioned` tells that partitions can be attached to one of them.
-    """
-
-    mapping: Mapping
-    partitions: int
-    published: tuple[NarrowTable, ...] = ()
-    oids: Dict[str, int] = MappingProxyType({})
-    partitioned: bool = False
-
-
-class Busy(Exception):
-    """Somebody else sets the connector up or drops it."""
 
 
 def prepare(connector: Connector) -> Prepared:
@@ -70,7 +43,7 @@ def prepare(connector: Connector) -> Prepared:
     ):
         control.install(target)
         with alone(target, connector.name), bounded(f"setting {connector.name} up", target, source):
-            found = _row(source, target, connector)
+            found = enrolled(source, target, connector)
             hit(Failpoint.PREPARE_ENROLLED)
             _wide_schema(target, connector)
             hit(Failpoint.PREPARE_SCHEMA_MADE)
@@ -86,7 +59,7 @@ def prepare(connector: Connector) -> Prepared:
             hit(Failpoint.PREPARE_CUTOFF_NOTED)
             _plan(source, target, connector, found)
             hit(Failpoint.PREPARE_PLANNED)
-            return _prepared(target, connector, found)
+            return prepared.known(target, connector, found)
 
 
 def enrol(connector: Connector) -> Mapping:
@@ -98,20 +71,9 @@ def enrol(connector: Connector) -> Mapping:
     with connect(target_dsn, autocommit=True) as target, connect(source_dsn, autocommit=True) as source:
         control.install(target)
         with alone(target, connector.name), bounded(f"setting {connector.name} up", target, source):
-            _row(source, target, connector)
+            enrolled(source, target, connector)
             _wide_schema(target, connector)
             return connector.mapping(sources.load(target, connector.name))
-
-
-def _prepared(target: Session, connector: Connector, found: Recorded) -> Prepared:
-    tables = sources.load(target, connector.name)
-    return Prepared(
-        connector.mapping(tables),
-        found.partitions,
-        tuple(_published(target, connector)),
-        {each.qualified: each.oid for each in tables},
-        sources.partitioned(target, connector.name),
-    )
 
 
 def start_anew(target_dsn: str, connector: str) -> int:
@@ -123,167 +85,6 @@ def start_anew(target_dsn: str, connector: str) -> int:
         halts.clear(target, connector)
         ledger.reopen(target, connector)
         return ledger.counts(target, connector).open
-
-
-def prepared(connector: Connector) -> Prepared:
-    """What a single part needs of a connector that was set up before; ConfigError if it was not."""
-    with connect(connector.options.target.conninfo(), autocommit=True) as target:
-        found = recorded.load(target, connector.name)
-        if found is None or found.cutoff is None or not found.planned:
-            raise ConfigError(
-                [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
-            )
-        recorded.refuse_changes(found, connector)
-        return _prepared(target, connector, found)
-
-
-def is_set_up(connector: Connector) -> bool:
-    """Whether the connector was set up before: then what is wrong now is a halt, rather than a missing precondition."""
-    try:
-        with connect(connector.options.target.conninfo(), autocommit=True, connect_timeout=10) as target:
-            found = recorded.load(target, connector.name)
-    except psycopg.Error:
-        return False
-    return found is not None and found.cutoff is not None and found.planned
-
-
-@contextmanager
-def alone(target: Session, connector: str) -> Iterator[None]:
-    """Nobody else sets this connector up or drops it meanwhile. Ends with the session, too."""
-    target.execute("SELECT set_config('lock_timeout', %s, false)", [_WAIT])
-    key = f"widebeam.prepare {connector}"
-    try:
-        target.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
-    except psycopg.errors.LockNotAvailable:
-        raise Busy(f"another widebeam has been setting {connector} up, or dropping it, for {_WAIT}") from None
-    finally:
-        target.execute("RESET lock_timeout")
-    try:
-        yield
-    finally:
-        if not target.closed:
-            target.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [key])
-
-
-def _row(source: Session, target: Session, connector: Connector) -> Recorded:
-    """The connector's row: as it is, if nothing unsafe changed, or a new one."""
-    history = slot.incarnation(connector.options.source.conninfo())
-    found = recorded.load(target, connector.name)
-    if found is None:
-        tables = catalog.sources(source, connector)
-        catalog.alike(connector, connector.family, tables)
-        _dictionary(source, connector)
-        _refuse_foreign(source, connector)
-        recorded.insert(target, connector, history, tables)
-        _LOG.info("connector %s is new", connector.name)
-        made = recorded.load(target, connector.name)
-        if made is None:
-            raise LookupError(f"connector {connector.name} vanished from widebeam.connectors")
-        return made
-    if found.settings.get("dropping"):
-        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
-    if found.settings.get("gap"):
-        raise ConfigError(
-            [
-                f"connector {connector.name} has a gap that is half crossed: "
-                f"`widebeam resume {connector.name} --backfill-gap` goes on"
-            ]
-        )
-    halts.refuse_lasting(target, connector.name)
-    recorded.refuse_changes(found, connector)
-    failover.follow(connector, target)
-    _dictionary(source, connector)
-    _check_tables(source, target, connector)
-    _check_wide(target, connector)
-    recorded.note(target, connector.name, choices=recorded.settings(connector)["choices"])
-    _note_groups(target, connector, found)
-    return found
-
-
-def _note_groups(target: Session, connector: Connector, found: Recorded) -> None:
-    """Other groups of keys are safe: a column stays where it is, so that only new keys go by them. Said once."""
-    groups = recorded.groups(connector)
-    if found.settings.get("groups", []) != groups:
-        _LOG.warning("the groups of keys are others than before: only new keys go by them, and columns stay in place")
-    recorded.note(target, connector.name, groups=groups)
-
-
-def _check_tables(source: Session, target: Session, connector: Connector) -> None:
-    """The tables are those that were recorded. One of a growing family may be gone: its history stays where it is."""
-    for each in sources.load(target, connector.name):
-        table = connector.family.narrow(each.schema, each.name)
-        if table is None:
-            continue
-        try:
-            catalog.check(describe(source, table), each, table)
-        except Halt:
-            if not connector.growing or source.execute(_THERE, [each.schema, each.name]).fetchone() is not None:
-                raise
-            _LOG.warning("the table %s is gone; what came from it stays in the wide tables", each.qualified)
-            sources.forget(target, connector.name, each)
-
-
-def _check_wide(target: Session, connector: Connector) -> None:
-    """The wide tables have all of their columns."""
-    registry = Registry(connector.mapping(sources.load(target, connector.name)))
-    registry.check(target)
-
-
-def _dictionary(source: Session, connector: Connector) -> None:
-    """The dictionary's query brings the columns that it was read to bring."""
-    dictionary = connector.options.source.dictionary
-    if dictionary is None:
-        return
-    cursor = source.execute(
-        sql.SQL("SELECT * FROM ({}) AS dictionary LIMIT 0").format(lookup.statement(dictionary.query))
-    )
-    found = [column.name for column in cursor.description or ()][1:]
-    if len(found) != len(dictionary.names) or (not dictionary.columns and tuple(found) != dictionary.names):
-        raise ConfigError(
-            [
-                f"{connector.file}, section [source.dictionary]: `query` brings {', '.join(found) or 'nothing'}"
-                f" after the id, and not {', '.join(dictionary.names)}: name them in `columns`"
-            ]
-        )
-
-
-def _published(target: Session, connector: Connector) -> list[NarrowTable]:
-    """The tables that are to be in the publication: those that joined later are put in by whoever joins them."""
-    found = [each for each in sources.load(target, connector.name) if each.gate is not None]
-    tables = (connector.family.narrow(each.schema, each.name) for each in found)
-    return [table for table in tables if table is not None]
-
-
-def _refuse_foreign(source: Session, connector: Connector) -> None:
-    """A slot or filled topic that is there before the connector is belongs to somebody else."""
-    if slot.inspect(source, connector.slot) is not None:
-        raise ConfigError(
-            [
-                f"the slot {connector.slot} exists, but the target knows no connector {connector.name}: set another "
-                f"`slot` in [source] of {connector.file}, or, if nobody needs it: "
-                f"SELECT pg_drop_replication_slot('{connector.slot}');"
-            ]
-        )
-    kafka = connector.options.kafka
-    if kafka is None or connector.topic is None:
-        return
-    state = topic.inspect(connector.kafka_client(), connector.topic)
-    if state is not None and _filled(connector, state.partitions):
-        raise ConfigError(
-            [
-                f"the topic {connector.topic} holds records, but the target knows no connector {connector.name}: "
-                f"set another `topic` in [kafka] of {connector.file}, or delete that one"
-            ]
-        )
-
-
-def _filled(connector: Connector, partitions: int) -> bool:
-    """Whether anything was ever written to the topic."""
-    consumer = Consumer({**connector.kafka_client(), "group.id": f"widebeam-prepare-{connector.name}"})
-    try:
-        return any(topic.bounds(consumer, connector.topic or "", number)[1] > 0 for number in range(partitions))
-    finally:
-        consumer.close()
 
 
 def _wide_schema(target: Session, connector: Connector) -> None:
@@ -316,7 +117,7 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
 
 def _publication(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
     """The publication, made before the slot: a slot decodes by the catalog as it was at each commit."""
-    tables = _published(target, connector)
+    tables = prepared.published(target, connector)
     state = publication.inspect(source, connector.publication, tables[0])
     if state is None and found.cutoff is None:
         recorded.note(target, connector.name, made_publication=True)

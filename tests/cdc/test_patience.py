@@ -16,6 +16,7 @@ from cdc.patience import LockHeld
 from sink.progress import Progress
 from tests.readings import FILE, NARROW
 from widebeam import halts
+from widebeam import lock
 from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
 from widebeam.cli.part import record_halt
@@ -38,7 +39,7 @@ def connector(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         session.execute(FILLED)
     monkeypatch.setitem(patience.bounded.__wrapped__.__kwdefaults__, "seconds", 0.3)
     monkeypatch.setitem(slot.create.__kwdefaults__, "patience", 0.3)
-    monkeypatch.setattr(preparing, "_WAIT", "300ms")
+    monkeypatch.setattr(lock, "_WAIT", "300ms")
     file = tmp_path / f"patience_{uuid4().hex[:8]}.toml"
     file.write_text(FILE.format(dsn=database))
     return load(str(file), {})

@@ -84,7 +84,7 @@ OPERATION: Final = (
         ("two runs", "crash in set-up"),
         (
             Edit(
-                "widebeam/prepare.py",
+                "widebeam/lock.py",
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))",
                 "SELECT hashtextextended(%s, 0)",
             ),
@@ -114,7 +114,7 @@ OPERATION: Final = (
     Protection(
         "a foreign slot is left alone",
         ("foreign slot",),
-        (Edit("widebeam/prepare.py", "if slot.inspect(source, connector.slot) is not None:", "if False:"),),
+        (Edit("widebeam/enrolment.py", "if slot.inspect(source, connector.slot) is not None:", "if False:"),),
         (PREPARE + "a_foreign_slot_of_our_name_is_left_alone",),
     ),
     Protection(
@@ -122,7 +122,7 @@ OPERATION: Final = (
         ("bad option",),
         (
             Edit(
-                "widebeam/prepare.py",
+                "widebeam/enrolment.py",
                 "halts.refuse_lasting(target, connector.name)\n    recorded.refuse_changes(found, connector)",
                 "halts.refuse_lasting(target, connector.name)",
             ),

@@ -13,10 +13,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from cdc import slot as slots
 from cdc.halt import Cause, Halt
+from widebeam import lock
 from widebeam import prepare as module
 from widebeam.config import ConfigError, load
 from widebeam.connector import Connector
-from widebeam.prepare import Busy, alone, prepare, prepared
+from widebeam.lock import Busy, alone
+from widebeam.prepare import prepare
+from widebeam.prepared import prepared
 
 NARROW = """
 CREATE SCHEMA tenant;
@@ -266,7 +269,7 @@ def test_a_part_without_set_up_says_which_command_does_it(make, ask):
 
 def test_only_one_sets_up_at_a_time(make, database, monkeypatch):
     connector = make()
-    monkeypatch.setattr(module, "_WAIT", "100ms")
+    monkeypatch.setattr(lock, "_WAIT", "100ms")
     with psycopg.connect(database, autocommit=True) as other, alone(other, connector.name), pytest.raises(Busy):
         prepare(connector)
 

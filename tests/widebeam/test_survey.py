@@ -24,7 +24,8 @@ from tests.pipeline import until
 from widebeam import survey
 from widebeam.config import load
 from widebeam.connector import Connector
-from widebeam.prepare import Prepared, prepare
+from widebeam.prepare import prepare
+from widebeam.prepared import Prepared
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind
 from widebeam.survey import Survey

@@ -17,7 +17,8 @@ from cdc.session import connect
 from snapshot.run import Backfill, BackfillSettings
 from tests.streamed import streaming
 from widebeam import barrier, config
-from widebeam.prepare import Prepared, prepare
+from widebeam.prepare import prepare
+from widebeam.prepared import Prepared
 from widebeam.proof import Difference, VerifySettings
 from widebeam.verify import verify
 

@@ -23,7 +23,7 @@ from widebeam.config import ConfigError
 from widebeam.control import InUse
 from widebeam.drop import StillRunning
 from widebeam.log import struck_out
-from widebeam.prepare import Busy
+from widebeam.lock import Busy
 from widebeam.replay.plan import ReplayRefused
 from widebeam.replay.point import BadPoint
 from widebeam.replay.replay import NothingApplied

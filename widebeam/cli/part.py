@@ -25,7 +25,8 @@ from widebeam.connector import Connector
 from widebeam.health import PartAlone
 from widebeam.health_port import served
 from widebeam.log import set_up as set_up_log
-from widebeam.prepare import Prepared, is_set_up, prepare, prepared
+from widebeam.prepare import prepare
+from widebeam.prepared import Prepared, is_set_up, prepared
 from widebeam.pulse import Pulse
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"

@@ -97,7 +97,7 @@ def retry(
     from sink.lookup import Lookup  # noqa: PLC0415
     from sink.target import open_target  # noqa: PLC0415
     from widebeam.config import load  # noqa: PLC0415
-    from widebeam.prepare import prepared  # noqa: PLC0415
+    from widebeam.prepared import prepared  # noqa: PLC0415
     from widebeam.quarantine.retry import Retry  # noqa: PLC0415
     from widebeam.quarantine.shelf import Choice  # noqa: PLC0415
 

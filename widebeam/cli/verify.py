@@ -42,7 +42,7 @@ def verify(
 def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) -> VerifyReport:
     from rich.progress import Progress  # noqa: PLC0415
 
-    from widebeam.prepare import prepared  # noqa: PLC0415
+    from widebeam.prepared import prepared  # noqa: PLC0415
     from widebeam.proof import VerifySettings  # noqa: PLC0415
     from widebeam.verify import verify as compare  # noqa: PLC0415
     from widebeam.viewer import Viewer  # noqa: PLC0415

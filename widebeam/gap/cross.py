@@ -36,7 +36,7 @@ from widebeam.config import ConfigError
 from widebeam.connector import Connector
 from widebeam.drop import StillRunning
 from widebeam.gap import fence
-from widebeam.prepare import alone
+from widebeam.lock import alone
 from widebeam.range_reader import PIECE_ROWS, ranges
 from widebeam.recorded import Recorded
 
