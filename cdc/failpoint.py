@@ -116,6 +116,8 @@ class Failpoint(StrEnum):
     RETRY_MERGED = "retry.merged", "all of such a batch is in the wide tables", "its entries leave the quarantine"
     RETRY_TAKEN_OUT = "retry.taken_out", "its entries are out of the quarantine", "that is committed"
     RETRY_COMMITTED = "retry.committed", "such a batch is committed", "the next one is looked at"
+    DISCARD_TAKEN_OUT = "discard.taken_out", "entries are discarded, and the audit log has them", "that is committed"
+    DISCARD_COMMITTED = "discard.committed", "a batch of entries is discarded", "the next one is looked at"
 
     DROP_FENCED = "drop.fenced", "nothing can be applied any more", "the first wide table goes"
     DROP_TABLES_GONE = "drop.tables_gone", "the tables of an entity are gone", "the next entity's go, or the slot"

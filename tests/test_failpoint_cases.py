@@ -25,6 +25,7 @@ from tests.readings import FILE as PLAIN
 from tests.snapshot.test_join import REACHED as JOINING
 from tests.snapshot.test_orders import REACHED as ORDERS
 from tests.test_failpoints import REACHED as RUNNING
+from tests.widebeam.test_quarantine import REACHED as DISCARDED
 from tests.widebeam.test_refused import REACHED as REFUSED
 from tests.widebeam.test_retry_crashes import REACHED as RETRIED
 from widebeam.config import load
@@ -76,7 +77,7 @@ HERE = {*PREPARE, *GAP, *REPAIR, *ATTACHED, *REPLAY, *DROP, Failpoint.PARTITIONS
 
 
 def test_each_failpoint_has_a_test_that_reaches_it() -> None:
-    assert set(Failpoint) == HERE | RUNNING | ORDERS | JOINING | REFUSED | RETRIED
+    assert set(Failpoint) == HERE | RUNNING | ORDERS | JOINING | REFUSED | RETRIED | DISCARDED
     page = (Path(__file__).parents[1] / "docs" / "reliability.md").read_text()
     assert f"({len(Failpoint)} named failpoints," in page
 

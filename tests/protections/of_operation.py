@@ -352,6 +352,13 @@ OPERATION: Final = (
         r"psycopg.errors.QueryCanceled",
     ),
     Protection(
+        "a discard waits for locks within a bound",
+        ("unplaceable",),
+        (Edit("widebeam/quarantine/shelf.py", "with bounded(doing, session, seconds=lock_patience), session", "with session"),),
+        (QUARANTINE + "a_discard_does_not_wait_for_a_lock_without_a_bound",),
+        r"psycopg.errors.QueryCanceled",
+    ),
+    Protection(
         "a joining table's writers are waited for",
         ("chunk meets stream",),
         (Edit("cdc/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),

@@ -30,6 +30,7 @@ from sink.misfit import misfit, undecodable
 from sink.registry import Registry
 from sink.rule import Rule
 from sink.target import open_target
+from tests.pipeline import until
 from widebeam.quarantine import shelf, truth
 from widebeam.quarantine.retry import Retry
 from widebeam.quarantine.shelf import Choice
@@ -46,6 +47,9 @@ TYPES = {
 }
 NARROW = NarrowTable("tenant", "readings", ("ship",), ("at",), ("channel",), ("f", "t"), ("kind",))
 AT = "2024-01-01 00:00:00"
+
+
+REACHED = {Failpoint.DISCARD_TAKEN_OUT, Failpoint.DISCARD_COMMITTED}
 
 
 def mapping(**choices):
@@ -428,3 +432,43 @@ def test_what_is_discarded_is_kept_in_the_audit_log(stage):
     action, detail = stage.target.execute("SELECT action, detail FROM widebeam.audit").fetchone()
     assert action == "quarantine discard"
     assert '"row":["u","","3"' in detail["entries"][0]["raw"]
+
+
+def discarded(stage):
+    """How many entries went in each transaction, by the audit log."""
+    query = "SELECT jsonb_array_length(detail -> 'entries') FROM widebeam.audit ORDER BY id"
+    return [count for (count,) in stage.target.execute(query)]
+
+
+def test_interrupted_at_each_step_a_discard_goes_on_from_its_last_batch(stage, monkeypatch):
+    monkeypatch.setattr(shelf, "_AT_ONCE", 2)
+    for channel in "abcdefg":
+        stage.write(channel, "on", "T")
+    with armed(f"{Failpoint.DISCARD_TAKEN_OUT}=error@2"), pytest.raises(Injected):
+        shelf.discard(stage.target, Choice("ships"))
+    assert (len(stage.reasons()), discarded(stage)) == (5, [2])
+    with armed(f"{Failpoint.DISCARD_COMMITTED}=error"), pytest.raises(Injected):
+        shelf.discard(stage.target, Choice("ships"))
+    assert (len(stage.reasons()), discarded(stage)) == (3, [2, 2])
+    with (
+        connect(stage.dsn, autocommit=True) as lost,
+        armed(f"{Failpoint.DISCARD_TAKEN_OUT}=cut"),
+        pytest.raises(psycopg.OperationalError),
+    ):
+        shelf.discard(lost, Choice("ships"))
+    until(lambda: len(stage.reasons()) == 1)  # the COMMIT was sent, and nobody heard the answer
+    assert shelf.discard(stage.target, Choice("ships")) == 1
+    assert (stage.reasons(), discarded(stage)) == ([], [2, 2, 2, 1])
+
+
+def test_a_discard_does_not_wait_for_a_lock_without_a_bound(stage):
+    for channel in "ab":
+        stage.write(channel, "on", "T")
+    stage.target.execute("SET statement_timeout = '20s'")  # of the test, should it wait
+    with connect(stage.dsn, application_name="somebody who looks") as other:
+        other.execute("SELECT FROM widebeam.quarantine WHERE id = 2 FOR UPDATE")
+        with pytest.raises(LockHeld, match=r"the quarantine of ships waits .* somebody who looks"):
+            shelf.discard(stage.target, Choice("ships"), lock_patience=0.1)
+    assert (len(stage.reasons()), discarded(stage)) == (2, [])
+    assert stage.target.execute("SHOW lock_timeout").fetchone() == ("0",)
+    assert shelf.discard(stage.target, Choice("ships")) == 2

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg.types.json import Jsonb
 
+from cdc.failpoint import Failpoint, hit
+from cdc.patience import SECONDS, bounded
 from widebeam.quarantine.entry import Entry
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -95,12 +97,20 @@ def take_out(session: Session, connector: str, action: str, taken: Sequence[Entr
     return len(gone)
 
 
-def discard(session: Session, choice: Choice) -> int:
-    """Give entries up: they go, and the audit log keeps what they were. How many they were."""
+def discard(session: Session, choice: Choice, lock_patience: float = SECONDS) -> int:
+    """Give entries up: they go, and the audit log keeps what they were. How many they were.
+
+    A batch in a transaction; `session` is in autocommit. Raises LockHeld after so many seconds: what was discarded
+    before is discarded.
+    """
     discarded = 0
+    doing = f"discarding from the quarantine of {choice.connector}"
     for some in batches(session, choice):
-        with session.transaction():
-            discarded += take_out(session, choice.connector, "quarantine discard", some, {})
+        with bounded(doing, session, seconds=lock_patience), session.transaction():
+            gone = take_out(session, choice.connector, "quarantine discard", some, {})
+            hit(Failpoint.DISCARD_TAKEN_OUT, session)
+        hit(Failpoint.DISCARD_COMMITTED)
+        discarded += gone
     return discarded
 
 
