@@ -53,6 +53,4 @@ def leave_out(piece: ChunkFold, entities: Dict[str, Entity], stones: Iterable[To
 
 def forget(target: Connection, connector: str, chunk: Chunk) -> None:
     """The chunk is merged, or written over what is there: its tombstones have done what they are for."""
-    target.execute(
-        "DELETE FROM widebeam.tombstones WHERE connector = %s AND chunk = %s", [connector, chunk.number]
-    )
+    target.execute("DELETE FROM widebeam.tombstones WHERE connector = %s AND chunk = %s", [connector, chunk.number])

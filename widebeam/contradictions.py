@@ -1,4 +1,4 @@
-"""What is wrong with a connector's options although each of them is right: they contradict, or nothing can take them."""
+"""What is wrong with options of which each is right by itself: they contradict, or nothing can take them."""
 
 from __future__ import annotations
 

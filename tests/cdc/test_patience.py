@@ -15,8 +15,7 @@ from cdc.halt import Cause, Halt
 from cdc.patience import LockHeld
 from sink.progress import Progress
 from tests.readings import FILE, NARROW
-from widebeam import halts
-from widebeam import lock
+from widebeam import halts, lock
 from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
 from widebeam.cli.part import record_halt

@@ -74,7 +74,7 @@ BACKFILL: Final = (
     Protection(
         "tombstones read under the lock",
         ("chunk meets stream",),
-        (Edit("snapshot/merge.py", "if tombstones.of_chunk(self._target, self._mapping, chunk) != known:", "if False:"),),
+        (Edit("snapshot/merge.py", "tombstones.of_chunk(self._target, self._mapping, chunk) != known", "False"),),
         (
             RUN + "a_tombstone_that_is_being_written_is_waited_for",
             STAGING + "no_sink_waits_for_a_chunk_that_stands_still_while_it_is_staged",

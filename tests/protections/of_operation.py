@@ -206,11 +206,7 @@ OPERATION: Final = (
     Protection(
         "passwords are struck out",
         ("secrets",),
-        (
-            Edit(
-                "widebeam/log.py", r'_SECRET.sub(r"\1\2***", text)', "text"
-            ),
-        ),
+        (Edit("widebeam/log.py", r'_SECRET.sub(r"\1\2***", text)', "text"),),
         (LOG + "what_looks_like_a_password_is_struck_out",),
     ),
     Protection(
@@ -354,7 +350,7 @@ OPERATION: Final = (
     Protection(
         "a discard waits for locks within a bound",
         ("unplaceable",),
-        (Edit("widebeam/quarantine/shelf.py", "with bounded(doing, session, seconds=lock_patience), session", "with session"),),
+        (Edit("widebeam/quarantine/shelf.py", "bounded(doing, session, seconds=lock_patience), ", ""),),
         (QUARANTINE + "a_discard_does_not_wait_for_a_lock_without_a_bound",),
         r"psycopg.errors.QueryCanceled",
     ),

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from cdc.standby import CaptureSettings
+from sink.mapping import Mapping
+from sink.settings import SinkSettings
+from snapshot.settings import BackfillSettings
 from widebeam.config import ConfigError, load
 from widebeam.mistakes import known_names
+from widebeam.proof import VerifySettings
 
 SHIPS = Path(__file__).parents[2] / "connectors" / "ships.toml"
 
@@ -179,7 +184,7 @@ SECRETS = {
     "of the standby": {"WIDEBEAM_BACKFILL__STANDBY_DSN": "host=h sslpassword=hunter2"},
     "of Kafka": {
         "WIDEBEAM_KAFKA__BOOTSTRAP_SERVERS": "b:1",
-        "WIDEBEAM_KAFKA__CLIENT": '{"sasl.password": "hunter2", "ssl.key.password": "hunter2", "ssl.key.pem": "hunter2"}',
+        "WIDEBEAM_KAFKA__CLIENT": '{"sasl.password": "hunter2", "ssl.key.password": "hunter2"}',
     },
 }
 
@@ -196,7 +201,7 @@ def test_a_secret_of_the_environment_is_used_and_never_shown(write, environment)
 
 
 def test_settings_of_the_parts_do_not_show_how_they_connect():
-    dsn, mapping = "host=h sslpassword=hunter2", Mapping("c", (), "w", "n", "single")
+    dsn, mapping = "host=h sslpassword=hunter2", Mapping("c", (), "w", "n")
     parts = (
         SinkSettings(dsn, mapping, dsn),
         BackfillSettings(mapping, dsn, dsn, dsn),

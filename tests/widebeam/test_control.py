@@ -108,7 +108,8 @@ def test_the_oldest_schema_with_a_connector_in_it_becomes_the_newest_and_its_run
             for schema in ("fresh", "widebeam")
         )
         assert kept and moved == kept
-    Backfill(BackfillSettings(ready.mapping, connector.options.source.conninfo(), connector.options.target.conninfo())).run(Event())
+    source, target = connector.options.source.conninfo(), connector.options.target.conninfo()
+    Backfill(BackfillSettings(ready.mapping, source, target)).run(Event())
     assert session.execute("SELECT count(*), sum(c) FROM wide.s").fetchone() == (100, 5050)
 
 

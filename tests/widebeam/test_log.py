@@ -31,7 +31,9 @@ def test_what_looks_like_a_password_is_struck_out(text):
     assert "hunter2" not in struck_out(text)
 
 
-@pytest.mark.parametrize("text", ["host=h dbname=d", "no password supplied", "postgresql://u@h/d", "-----BEGIN CERTIFICATE-----"])
+@pytest.mark.parametrize(
+    "text", ["host=h dbname=d", "no password supplied", "postgresql://u@h/d", "-----BEGIN CERTIFICATE-----"]
+)
 def test_other_text_stays_as_it_is(text):
     assert struck_out(text) == text
 

@@ -22,8 +22,8 @@ from widebeam.check import Preconditions
 from widebeam.config import ConfigError
 from widebeam.control import InUse
 from widebeam.drop import StillRunning
-from widebeam.log import struck_out
 from widebeam.lock import Busy
+from widebeam.log import struck_out
 from widebeam.replay.plan import ReplayRefused
 from widebeam.replay.point import BadPoint
 from widebeam.replay.replay import NothingApplied
