@@ -19,6 +19,7 @@ from tests.readings import FILE, NARROW
 from widebeam import halts, progress
 from widebeam.config import load
 from widebeam.connector import Connector
+from widebeam.options.server import Dsn
 from widebeam.prepare import prepare
 from widebeam.progress import Bars, Lines, Rate, backfill_text, count, duration, flow_text, size
 from widebeam.status import Backfill, HaltSeen, Restart, Status, Stream
@@ -99,13 +100,13 @@ def test_latency_and_progress_are_added_up_over_partitions(plant):
 
 def test_a_server_that_does_not_answer_is_a_problem_and_no_crash(plant, monkeypatch):
     prepare(plant)
-    source = plant.options.source.model_copy(update={"dsn": "host=127.0.0.1 port=1 dbname=x"})
+    source = plant.options.source.model_copy(update={"dsn": Dsn("host=127.0.0.1 port=1 dbname=x")})
     options = plant.options.model_copy(update={"source": source})
     seen = look(Connector(plant.name, plant.file, options))
     assert seen.state == "backfilling"
     assert seen.slot is None
     assert "source: " in seen.problems[0]
-    target = plant.options.target.model_copy(update={"dsn": "host=127.0.0.1 port=1 dbname=x"})
+    target = plant.options.target.model_copy(update={"dsn": Dsn("host=127.0.0.1 port=1 dbname=x")})
     seen = look(Connector(plant.name, plant.file, plant.options.model_copy(update={"target": target})))
     assert seen.problems[0].startswith("target: ")
 
