@@ -12,6 +12,7 @@ from cdc.columnar import Columnar
 from cdc.event import UNCHANGED, Value
 from cdc.lsn import Lsn
 from cdc.record import Changes, Op
+from sink.cells import Cells, Refusal, clear
 from sink.copytext import escaped
 from sink.interpret import Interpreters, Reading, Unplaced, two_values
 from sink.kinds import holds
@@ -22,33 +23,15 @@ from sink.origin import Origins, origin
 from sink.route import Route, Routes
 from sink.rows import Moments, WideKey, WideRow
 from sink.rule import Rule
-from sink.several import Cell, SourceRow
+from sink.several import Cell, SourceRow, Touch
 from sink.template import Templates
-from sink.wide import OVERFLOW, Column, Need
+from sink.wide import Column, Need, Refused
 
 Head: TypeAlias = "tuple[str | None, ...]"
 """The values of a record's wide columns."""
 
 _DELETE: Final = Op.DELETE.value
 _GONE: Final = frozenset((Op.DELETE.value, Op.MOVE.value))
-CONFLICT: Final = "type_conflict"
-IN_OVERFLOW: Final = "in_overflow"
-"""Reasons: a column that does not hold the reading; no column, since the key's readings are in the overflow."""
-
-
-class Touch(NamedTuple):
-    """A narrow row that touched a cell in which several may meet, the last one that did.
-
-    `reading` is what it says of the cell, and `there` whether it was in it then: not moved away, nor left out by
-    `where`. `xid` is its transaction, `position` where that stands, `origin` the row's place in the log.
-    """
-
-    row: SourceRow
-    reading: Reading
-    there: bool
-    xid: int
-    position: Lsn
-    origin: str
 
 
 class Fold:
@@ -68,7 +51,7 @@ class Fold:
         self,
         mapping: Mapping,
         routes: Routes,
-        refused: dict[tuple[str, str], tuple[str, str]] | None = None,
+        refused: Refused | None = None,
         interpreters: Interpreters | None = None,
         templates: Templates | None = None,
         origins: Origins | None = None,
@@ -76,7 +59,8 @@ class Fold:
         self._mapping = mapping
         self._origins = origins
         self._routes = routes
-        self._refused = refused or {}
+        self._cells = Cells(mapping, refused or {})
+        self.tables, self.needs = self._cells.tables, self._cells.needs
         self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
         table = mapping.table
         self._plain, self._tables = mapping.plain, mapping.tables
@@ -86,9 +70,7 @@ class Fold:
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
         self._carried = list(table.carried)
         self._ignore_deletes = mapping.on_delete == "ignore"
-        self._overflows, self._widens = mapping.unknown_key == "overflow", mapping.type_conflict == "widen"
-        self.tables: dict[str, dict[WideKey, WideRow]] = {}
-        self.needs: dict[Need, None] = {}  # a set that keeps the order
+        self._widens = mapping.type_conflict == "widen"
         self.misfits: list[Misfit] = []
         self.moments: Moments = {}
         self.touched: dict[Cell, Touch] = {}
@@ -137,7 +119,7 @@ class Fold:
 
     def _placed(self, wide: WideKey) -> tuple[Route, WideRow]:
         route = self._routes.of(wide[: self._entity_width])
-        place = self._places[wide] = route, self._row(route.entity.identity, wide[self._key_from :])
+        place = self._places[wide] = route, self._cells.row(route.entity.identity, wide[self._key_from :])
         return place
 
     def _place(self, odd: _Odd, route: Route, row: WideRow) -> None:
@@ -147,7 +129,7 @@ class Fold:
         if odd.narrow[0] in _GONE:
             kept = self._ignore_deletes and odd.narrow[0] == _DELETE
             if not kept and isinstance(key, str):
-                _clear(row, route, key)
+                clear(row, route, key)
         elif misplacement is not None or not isinstance(key, str):
             self._misfit(odd, *(misplacement or ("null_key", "the key is unknown")))
         else:
@@ -158,7 +140,7 @@ class Fold:
         filled = [index for index, _ in route.values if odd.narrow[index] is not None]
         if len(filled) > 1 and self._routes.discriminator is None:
             self._misfit(odd, *two_values(route.sources[index] for index in filled))
-            _clear(row, route, key)
+            clear(row, route, key)
             return
         index = self._chosen(odd, route)
         value = None if index is None else odd.narrow[index]
@@ -168,54 +150,9 @@ class Fold:
         source = "" if index is None else route.sources[index]
         need = Need(self._entity_values(odd), key, source, self._mapping.types.get(source, ""))
         fits = column is not None and self._routes.takes(column, source)
-        refusal = self._set(route, row, need, value, fits=fits)
+        refusal = self._cells.set(route, row, need, value, fits=fits)
         if refusal is not None:
             self._misfit(odd, *refusal)
-
-    def _set(self, route: Route, row: WideRow, need: Need, value: Value, *, fits: bool) -> tuple[str, str] | None:
-        """Set or clear a cell; a reading that cannot be placed leaves it cleared, and is answered with the reason."""
-        column = route.entity.columns.get(need.key)
-        refusal = None
-        if value is None:
-            _clear(row, route, need.key)
-        elif column is None:
-            if value is not UNCHANGED:
-                refusal = self._without_column(route, row, need, value)
-        elif not fits:
-            refusal = self._conflict(route, row, need, column)
-        elif value is not UNCHANGED:
-            row.cells[column.ordinal] = escaped(value)
-        if refusal is not None:
-            _clear(row, route, need.key)
-        return refusal
-
-    def _without_column(self, route: Route, row: WideRow, need: Need, value: str) -> tuple[str, str] | None:
-        """A key without a column: it is to be made, or the reading goes into the overflow, or it cannot be placed."""
-        refusal = self._refused.get((route.entity.identity, need.key))
-        if self._overflows or (refusal is not None and refusal[0] == IN_OVERFLOW):
-            refusal = self._refused.get((route.entity.identity, OVERFLOW))
-            if route.entity.overflow is not None:
-                row.put_over(need.key, value)
-                return None
-            need = Need(need.values, OVERFLOW, "", "jsonb")
-        if refusal is None:
-            self.needs[need] = None
-        return refusal
-
-    def _conflict(self, route: Route, row: WideRow, need: Need, column: Column) -> tuple[str, str] | None:
-        """A reading that its key's column does not hold, by policy: quarantine, NULL, or a wider column."""
-        detail = f"{need.key!r} is a {column.type} from {column.source}, and this is a {need.type} from {need.source}"
-        match self._mapping.type_conflict:
-            case "quarantine":
-                return CONFLICT, detail
-            case "null":
-                _clear(row, route, need.key)
-                return None
-            case "widen":
-                refusal = self._refused.get((route.entity.identity, need.key))
-                if refusal is None:
-                    self.needs[need] = None
-                return refusal
 
     def _chosen(self, odd: _Odd, route: Route) -> int | None:
         """Where in the row the reading stands; None when there is none."""
@@ -271,7 +208,7 @@ class Fold:
         if refusal is not None:
             self._misfit(odd, *refusal)
 
-    def put(self, reading: Reading, position: Lsn, moments: list[tuple[str, str]]) -> tuple[str, str] | None:
+    def put(self, reading: Reading, position: Lsn, moments: list[tuple[str, str]]) -> Refusal | None:
         """Set or clear one cell, or need its column; answers why it cannot be placed (it is cleared then).
 
         `moments` are the tables and places on the chunks' axis where source rows of the cell can lie.
@@ -279,25 +216,16 @@ class Fold:
         route = self._routes.of(reading.entity)
         wide = reading.time if self._mapping.layout == "per_entity" else reading.entity + reading.time
         identity = route.entity.identity
-        row = self._row(identity, wide)
+        row = self._cells.row(identity, wide)
         row.position = position
         self.moments.setdefault((identity, wide), set()).update(moments)
         column = route.entity.columns.get(reading.key)
         fits = reading.value is UNCHANGED or (column is not None and self._fits(reading, column))
         need = Need(reading.entity, reading.key, reading.source, reading.type)
-        return self._set(route, row, need, reading.value, fits=fits)
+        return self._cells.set(route, row, need, reading.value, fits=fits)
 
     def _fits(self, reading: Reading, column: Column) -> bool:
         return reading.fits(column.type) or (self._widens and holds(column.type, reading.type))
-
-    def _row(self, entity: str, key: WideKey) -> WideRow:
-        table = self.tables.get(entity)
-        if table is None:
-            table = self.tables[entity] = {}
-        row = table.get(key)
-        if row is None:
-            row = table[key] = WideRow(Lsn(0))
-        return row
 
     def _reordered(self, changes: Changes) -> Sequence[list[Value]]:
         """The rows with their values in the order of `table.carried`; KeyError if one is not there."""
@@ -321,12 +249,3 @@ class _Odd(NamedTuple):
     n: int
     narrow: list[Value]
     origin: str
-
-
-def _clear(row: WideRow, route: Route, key: str) -> None:
-    column = route.entity.columns.get(key)
-    if column is not None:
-        row.cells[column.ordinal] = None
-        row.clears = True
-    else:
-        row.clear_bare(key)

@@ -17,11 +17,11 @@ from psycopg import errors
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from sink import build, caps, overflow, turn
+from sink.cells import CONFLICT, IN_OVERFLOW
 from sink.kinds import holds
 from sink.layout import misplaced
 from sink.mapping import Mapping
 from sink.partitions import Days, Partitions
-from sink.pivot import CONFLICT, IN_OVERFLOW
 from sink.planned import plan
 from sink.retype import record_renamed, rename, retype
 from sink.wide import ALL, OVERFLOW, Column, Entity, Need, Part, Refused, identity

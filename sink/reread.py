@@ -25,10 +25,10 @@ from sink.copytext import unescaped
 from sink.interpret import Interpreters, Reading, Unplaced
 from sink.mapping import Mapping
 from sink.misfit import Misfit, misfit
-from sink.pivot import Fold, Touch
+from sink.pivot import Fold
 from sink.reach import Reach, Test
 from sink.rule import Rule
-from sink.several import Cell, Meeting, SourceRow, shown
+from sink.several import Cell, Meeting, SourceRow, Touch, shown
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

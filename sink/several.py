@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from cdc.event import Value
+from cdc.lsn import Lsn
 from cdc.moment import Untimely, parsed
 from sink.interpret import Reading
 from sink.rule import Rule
@@ -39,6 +40,21 @@ class SourceRow(NamedTuple):
     table: str
     head: tuple[str | None, ...]
     row: tuple[Value, ...]
+
+
+class Touch(NamedTuple):
+    """A narrow row that touched a cell in which several may meet, the last one that did.
+
+    `reading` is what it says of the cell, and `there` whether it was in it then: not moved away, nor left out by
+    `where`. `xid` is its transaction, `position` where that stands, `origin` the row's place in the log.
+    """
+
+    row: SourceRow
+    reading: Reading
+    there: bool
+    xid: int
+    position: Lsn
+    origin: str
 
 
 class Meeting:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
+from sink.cells import CONFLICT
 from sink.kinds import TEXT, holds, joined
 from sink.layout import fitted, folded, misplaced, reserved
 from sink.mapping import Mapping
-from sink.pivot import CONFLICT
 from sink.rule import NUMBER
 from sink.wide import ALL, Column, Entity, Need, Refused, identity
 from sink.width import width

@@ -22,8 +22,8 @@ PURE = {
         "narrow", "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
     ],
     "sink": [
-        "batch", "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot", "planned",
-        "progress", "route", "rows", "rule", "wide", "width",
+        "batch", "cells", "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot",
+        "planned", "progress", "route", "rows", "rule", "wide", "width",
     ],
     "snapshot": ["fold", "plan"],
 }  # fmt: skip

@@ -162,7 +162,7 @@ VALUES: Final = (
     Protection(
         "unchanged is no NULL",
         ("unchanged TOAST",),
-        (Edit("sink/pivot.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
+        (Edit("sink/cells.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
         (PIVOT + "null_clears_and_unchanged_keeps",),
         r"assert |AssertionError|TypeError",
     ),
@@ -286,7 +286,7 @@ VALUES: Final = (
     Protection(
         "another type is no cell",
         ("unplaceable",),
-        (Edit("sink/pivot.py", "elif not fits:", "elif False:"),),
+        (Edit("sink/cells.py", "elif not fits:", "elif False:"),),
         (PIVOT + "a_reading_of_another_type_is_quarantined_whole_and_its_cell_cleared",),
         r"ValueError: not enough values",
     ),

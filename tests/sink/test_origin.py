@@ -18,11 +18,11 @@ from sink import origins, reread
 from sink.interpret import Interpreters, Reading
 from sink.mapping import Mapping
 from sink.origin import Origins, may_meet
-from sink.pivot import Fold, Touch
+from sink.pivot import Fold
 from sink.reread import SourceCells
 from sink.route import Routes
 from sink.rule import Rule
-from sink.several import Cell, SourceRow
+from sink.several import Cell, SourceRow, Touch
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -10,6 +10,7 @@ from cdc.event import Value
 from cdc.lsn import Lsn
 from cdc.narrow import NarrowTable
 from cdc.record import Changes, Stamp
+from sink.cells import Cells
 from sink.mapping import Mapping
 from sink.pivot import Fold
 from sink.route import Routes
@@ -96,9 +97,9 @@ def known(rows: list[Row], times: int) -> Templates:
     routes = Routes(mapping, {'["one"]': entity()}, 1)
     templates = Templates(routes)
     route, cells = routes.of(("one",)), [list(column) for column in zip(*rows, strict=True)][1:]
-    fold = Fold(mapping, routes)
+    made = Cells(mapping, {})
     for _ in range(times):
-        templates.fold(cells, route, fold._row('["one"]', ("t",)), escape=False)  # type: ignore[arg-type]
+        templates.fold(cells, route, made.row('["one"]', ("t",)), escape=False)  # type: ignore[arg-type]
     return templates
 
 
