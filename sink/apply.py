@@ -87,16 +87,14 @@ class Applier:
         self._merger.prepare(folded.parts, self._registry.changes)
         with self._connection.transaction():
             # Before any lock: a process that is stopped in mid-COPY must not hold up its partitions' next owner.
-            for rows in folded.parts:
-                self._merger.stage(rows)
+            self._merger.stage(*folded.parts)
             if folded.parts:
                 hit(Failpoint.SINK_STAGED)
             self._registry.hold(self._connection)
             account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
             hit(Failpoint.SINK_ADVANCED)
             self._before_rows(batch, folded.fold)
-            for rows in folded.parts:
-                self._merger.upsert(rows)
+            self._merger.upsert(*folded.parts)
             if batch.truncate is not None:
                 self._merger.truncate(self._registry.parts, batch.truncate)
                 hit(Failpoint.SINK_TRUNCATED)

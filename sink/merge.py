@@ -6,123 +6,162 @@ bloat the catalog. Rows are merged in the order of the wide key, so that sinks a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
-from itertools import count
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
-from psycopg import sql
+from psycopg import Pipeline, RawCursor, sql
 
 from cdc.lsn import Lsn
-from sink import tables
+from sink import overflow, tables
+from sink.berth import Berth, shape_of
+from sink.clears import Clears, columns_now
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
 from sink.overflow import Overflow
 from sink.rows import PartRows
-from sink.stage import CLEAR_COLUMN, Connection, Stage, temporary
+from sink.stage import EVERYWHERE, Connection, Range, Stage, Stages
 from sink.wide import Part
 
 _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB of whole rows
 
-_names: Final = count(1)
+_PLANS: Final = 1_000
+_PLANNED_COLUMNS: Final = 60_000
+"""Statements whose plans the server keeps for a session, and their columns: some 100 MB. The others are planned anew,
+which for few columns is fast."""
 
 
 class Merger:
     """Merges into the wide tables over one connection, which is in autocommit.
 
     Call `prepare` outside a transaction, and then inside one `stage` for all rows; then take locks, and call `upsert`
-    or `fill` for each table, in name order.
+    or `fill` for the tables, in name order.
     """
 
     def __init__(self, connection: Connection, mapping: Mapping) -> None:
         self._connection = connection
         self._mapping = mapping
-        self._stages: dict[str, Stage] = {}
+        self._stages = Stages(connection, mapping)
+        self._clears: Clears | None = None
+        self._overs: Stage | None = None
+        self._numbers: dict[str, int] = {}
+        self._berths: dict[str, Berth] = {}
         self._overflows: dict[str, Overflow] = {}
-        self._staged: set[str] = set()
-        self._merged: set[str] = set()
-        self._changes = 0
+        self._staged: set[tuple[Stage, int]] = set()
+        self._merged: set[tuple[Stage, int]] = set()
+        self._ranges: dict[tuple[Stage, int], Range] = {}
+        self._changes = self._planned = 0
+        connection.prepared_max = _PLANS
 
     def prepare(self, batch: Iterable[PartRows], changes: int = 0) -> None:
-        """Make the staging tables that these rows need, or bring them up to date, in a transaction of its own.
+        """Make the staging tables that these rows need, each in a transaction of its own.
 
-        `changes` is how often columns were widened or renamed: staging tables from before that are no good.
+        `changes` is how often columns were widened or renamed: what was known of wide tables before that is no good.
         """
         self._staged.clear()
         self._merged.clear()
+        self._stages.begin()
         if changes != self._changes:
-            for old in self._stages.values():
-                old.drop()
-            for over in self._overflows.values():
-                over.drop()
-            self._stages, self._overflows, self._changes = {}, {}, changes
+            self._berths, self._overflows, self._changes, self._planned = {}, {}, changes, 0
         for rows in batch:
-            stage = self._stages.get(rows.part.table)
-            if stage is None:
-                name = f"widebeam_stage_{next(_names)}"
-                stage = self._stages[rows.part.table] = Stage(self._connection, self._mapping, rows.part, name)
-            stage.extend(rows.sets)
-            if rows.clears:
-                stage.make_clears()
-            if rows.over is not None and rows.part.table not in self._overflows:
-                self._overflows[rows.part.table] = Overflow(
-                    self._connection, self._mapping, rows.part, rows.over, f"{stage.name}_over"
-                )
+            table = rows.part.table
+            number = self._numbers.setdefault(table, len(self._numbers) + 1)
+            stage = self._stages.of(shape_of(rows.columns))
+            berth = self._berths.get(table)
+            if berth is None or berth.stage is not stage or berth.columns != rows.columns:
+                self._planned -= 0 if berth is None else berth.planned
+                self._berths[table] = Berth(self._connection, self._mapping, rows.part, rows.columns, stage, number)
+            if rows.clears and self._clears is None:
+                self._clears = Clears(self._connection, self._mapping)
+            if rows.over is not None and table not in self._overflows:
+                self._overs = self._overs or Stage(self._connection, self._mapping, overflow.SHAPE)
+                known = self._mapping, rows.part, rows.over, self._overs, number
+                self._overflows[table] = Overflow(self._connection, *known)
 
-    def stage(self, rows: PartRows) -> None:
+    def stage(self, *batch: PartRows) -> None:
         """COPY rows into the staging tables, in the transaction that merges them; more may come after.
 
         That touches nothing that anybody else wants. A process that is stopped in the middle of a COPY stays there,
         whatever time limits the server has: so whoever stages before he takes locks holds nobody up by that.
         """
-        stage = self._stages[rows.part.table]
-        for columns, lines in rows.copies:
-            self._write(stage.name, stage.copy(columns), lines)
-        if rows.over_lines:
-            over = self._overflows[rows.part.table]
-            self._write(over.name, over.copy, rows.over_lines)
-        if rows.clear_lines:
-            self._write(stage.clears_name, stage.copy_clears, rows.clear_lines)
+        copies: dict[bytes, list[tuple[int, list[str]]]] = {}
+        for rows in batch:
+            berth = self._berths[rows.part.table]
+            for columns, lines in rows.copies:
+                self._note(berth.stage, berth.number)
+                copies.setdefault(berth.copy(columns), []).append((berth.number, lines))
+            clears = None if self._clears is None else self._clears.stage
+            for stage, lines in ((self._overs, rows.over_lines), (clears, rows.clear_lines)):
+                if lines and stage is not None:
+                    self._note(stage, berth.number)
+                    copies.setdefault(stage.copy_all, []).append((berth.number, lines))
+        for copy, parts in copies.items():
+            self._write(copy, parts)
 
     def locate(self, positions: Dict[Lsn, Lsn]) -> None:
         """Give rows their `_lsn` that were staged before anybody knew how far the stream is: by what stands for it."""
         marks = [str(mark) for mark in positions], [str(position) for position in positions.values()]
-        for name in sorted(self._staged):
+        for stage in {stage.number: stage for stage, _ in self._staged}.values():
             self._connection.execute(
                 sql.SQL(
                     "UPDATE {0} AS staged SET {1} = known.position"
                     " FROM unnest(%s::pg_lsn[], %s::pg_lsn[]) AS known (mark, position) WHERE staged.{1} = known.mark"
-                ).format(temporary(name), sql.Identifier(LSN_COLUMN)),
+                ).format(stage.table, sql.Identifier(LSN_COLUMN)),
                 marks,
             )
 
-    def upsert(self, rows: PartRows) -> None:
+    def upsert(self, *batch: PartRows) -> None:
         """The stream's rows, which were staged: what is set wins, what is cleared goes, `_lsn` is the change's.
 
         Rows that end empty are deleted.
         """
-        stage, over = self._stages[rows.part.table], self._overflows.get(rows.part.table)
-        members = over is not None and self._take(over.name)
-        if self._take(stage.name):
-            self._connection.execute(stage.upsert)
+        with self._at_once([rows.part for rows in batch]):
+            for rows in batch:
+                self._upsert(rows)
+
+    def _upsert(self, rows: PartRows) -> None:
+        berth, over = self._berths[rows.part.table], self._overflows.get(rows.part.table)
+        members = over is not None and self._take(self._overs, berth.number)
+        if self._take(berth.stage, berth.number):
+            self._merge(berth.upsert, berth)
         if over is not None and members:
             over.set()
-        if self._take(stage.clears_name):
-            self._clear(stage, rows)
+        if self._clears is not None and self._take(self._clears.stage, berth.number):
+            self._clears.merge(berth.number, rows)
         if over is not None and members:
-            over.clear(self._columns(rows.part))
+            over.clear(columns_now(self._connection, self._mapping, rows.part))
 
-    def fill(self, part: Part) -> None:
+    def fill(self, *parts: Part) -> None:
         """A chunk's rows, which were staged (rule M): only cells that are NULL are filled, and a row keeps its `_lsn`.
 
         All that was staged for a part goes in one statement, in the order of the wide key: that is what keeps a chunk
         of any size from deadlocks with sinks.
         """
-        stage, over = self._stages[part.table], self._overflows.get(part.table)
-        if self._take(stage.name):
-            self._connection.execute(stage.fill)
-        if over is not None and self._take(over.name):
-            over.fill()
+        with self._at_once(parts):
+            for part in parts:
+                berth, over = self._berths[part.table], self._overflows.get(part.table)
+                if self._take(berth.stage, berth.number):
+                    self._merge(berth.fill, berth)
+                if over is not None and self._take(self._overs, berth.number):
+                    over.fill()
+
+    @contextmanager
+    def _at_once(self, parts: Sequence[Part]) -> Iterator[None]:
+        """Several statements are sent without waiting for the answer to each; the server does them in their order."""
+        stages = {self._berths[part.table].stage for part in parts} if len(parts) > 1 else ()
+        self._ranges = {(stage, number): where for stage in stages for number, where in stage.ranges().items()}
+        with self._connection.pipeline() if len(parts) > 1 and Pipeline.is_supported() else nullcontext():
+            # One plan for all places; it is made at the first use, which takes longer than to merge a small batch.
+            self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            yield
+
+    def _merge(self, statement: bytes, berth: Berth) -> None:
+        if not berth.planned and self._planned + len(berth.columns) <= _PLANNED_COLUMNS:
+            berth.planned = len(berth.columns)
+            self._planned += berth.planned
+        where = self._ranges.get((berth.stage, berth.number), EVERYWHERE)
+        RawCursor(self._connection).execute(statement, where, prepare=berth.planned > 0)
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
         """The narrow table was truncated at `position`: rows that were last touched before it go."""
@@ -132,70 +171,31 @@ class Merger:
                 statement.format(tables.relation(part), sql.Identifier(LSN_COLUMN)), [str(position)]
             )
 
-    def _write(self, name: str, copy: bytes, lines: list[str]) -> None:
-        """A staging table is empty at the start of a transaction, not when it is used again in one."""
-        if name in self._merged:
-            self._connection.execute(sql.SQL("DELETE FROM {}").format(temporary(name)))
-            self._merged.remove(name)
-        self._staged.add(name)
+    def _note(self, stage: Stage, number: int) -> None:
+        """Rows come into a staging table, which is empty at the start of a transaction, not when it is used again."""
+        if (stage, number) in self._merged:
+            stage.empty(number)
+            self._merged.remove((stage, number))
+        self._staged.add((stage, number))
+
+    def _write(self, copy: bytes, parts: list[tuple[int, list[str]]]) -> None:
         with self._connection.cursor().copy(copy) as target:
-            for start in range(0, len(lines), _WRITE_AT_ONCE):
-                target.write("".join(lines[start : start + _WRITE_AT_ONCE]))
+            block, size = list[str](), 0
+            for number, lines in parts:
+                mark = f"{number}\t"
+                for start in range(0, len(lines), _WRITE_AT_ONCE):
+                    some = lines[start : start + _WRITE_AT_ONCE]
+                    block.append(mark + mark.join(some))
+                    size += len(some)
+                    if size >= _WRITE_AT_ONCE:
+                        target.write("".join(block))
+                        block, size = [], 0
+            target.write("".join(block))
 
-    def _take(self, name: str) -> bool:
+    def _take(self, stage: Stage | None, number: int) -> bool:
         """Is there anything in a staging table that is not merged yet? From here on it is."""
-        if name not in self._staged:
+        if stage is None or (stage, number) not in self._staged:
             return False
-        self._staged.remove(name)
-        self._merged.add(name)
+        self._staged.remove((stage, number))
+        self._merged.add((stage, number))
         return True
-
-    def _clear(self, stage: Stage, rows: PartRows) -> None:
-        """Delete the rows that end without a cell; clear the cells of the others."""
-        parts: dict[str, sql.Composable] = {
-            "wide": tables.relation(rows.part),
-            "gone": temporary(stage.clears_name),
-            "here": tables.here(self._mapping, temporary(stage.clears_name), "gone"),
-            "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
-            "lsn": sql.Identifier(LSN_COLUMN),
-        }
-        # The lock keeps new columns out, so that a row is not taken for empty that has a cell in one.
-        lock = (
-            "SELECT count(*) FROM ("
-            "SELECT FROM {wide} AS wide JOIN {gone} AS gone ON {here} ORDER BY {key} FOR UPDATE OF wide) AS locked"
-        )
-        self._connection.execute(sql.SQL(lock).format(**parts))
-        indexes = {column.name: index for index, column in enumerate(rows.clears)}
-        empty = sql.SQL(" AND ").join(_is_gone(column, indexes.get(column)) for column in self._columns(rows.part))
-        self._connection.execute(
-            sql.SQL("DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}").format(
-                empty=empty, **parts
-            )
-        )
-        changes = sql.SQL(", ").join(
-            sql.SQL("{0} = CASE WHEN {1} THEN NULL ELSE wide.{0} END").format(sql.Identifier(column), _marked(index))
-            for column, index in indexes.items()
-        )
-        self._connection.execute(
-            sql.SQL("UPDATE {wide} AS wide SET {lsn} = gone.{lsn}, {changes} FROM {gone} AS gone WHERE {here}").format(
-                changes=changes, **parts
-            )
-        )
-
-    def _columns(self, part: Part) -> list[str]:
-        """The part's columns as they are now: another process may have added some since ours were read."""
-        found = self._connection.execute(
-            "SELECT column_name FROM widebeam.columns WHERE (connector, entity, part) = (%s, %s, %s)",
-            [self._mapping.connector, part.entity, part.number],
-        )
-        return [name for (name,) in found]
-
-
-def _marked(index: int) -> sql.Composed:
-    return sql.SQL("get_bit(gone.{}, {}) = 1").format(sql.Identifier(CLEAR_COLUMN), sql.Literal(index))
-
-
-def _is_gone(column: str, index: int | None) -> sql.Composed:
-    """A cell that is NULL, or will be."""
-    is_null = sql.SQL("wide.{} IS NULL").format(sql.Identifier(column))
-    return is_null if index is None else sql.SQL("({} OR {})").format(is_null, _marked(index))

@@ -7,46 +7,49 @@ for a member: the stream wins, a chunk only fills, and a row without any cell is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import LiteralString
+from typing import Final, LiteralString
 
 from psycopg import sql
 
 from sink import tables
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
-from sink.stage import Connection, temporary
+from sink.stage import Connection, Shape, Stage
 from sink.wide import Column, Part
+
+SHAPE: Final[Shape] = ("jsonb", "jsonb")
+"""What a staging table for overflows has: an object of what is set, and an array of keys that go."""
 
 
 class Overflow:
-    """The staging table of one wide table's overflow in this session. `column` is the wide table's jsonb column."""
+    """One wide table's rows, by their `number`, in the staging table for overflows.
 
-    def __init__(self, connection: Connection, mapping: Mapping, part: Part, column: Column, name: str) -> None:
+    `column` is the wide table's jsonb column.
+    """
+
+    def __init__(
+        self, connection: Connection, mapping: Mapping, part: Part, column: Column, stage: Stage, number: int
+    ) -> None:
         self._connection = connection
-        self.name = name
         key = list(mapping.key_columns)
         self._names: dict[str, sql.Composable] = {
             "wide": tables.relation(part),
-            "stage": temporary(name),
+            "stage": stage.table,
             "over": sql.Identifier(column.name),
             "lsn": sql.Identifier(LSN_COLUMN),
             "key": tables.names(key),
             "order": sql.SQL(", ").join(sql.Identifier("wide", each) for each in key),
-            "here": tables.here(mapping, temporary(name), "stage"),
+            "here": stage.here(number, "stage"),
+            "mine": stage.mine(number),
+            "set": stage.slot(0),
+            "gone": stage.slot(1),
         }
-        fields = [
-            *(tables.definition(*each) for each in mapping.key_types.items()),
-            tables.definition(LSN_COLUMN, "pg_lsn"),
-            *(tables.definition(each, "jsonb") for each in ("_set", "_gone")),
-        ]
-        self._run("CREATE TEMPORARY TABLE {stage} ({fields}) ON COMMIT DELETE ROWS", fields=sql.SQL(", ").join(fields))
-        self.copy = sql.SQL("COPY {stage} FROM STDIN").format(**self._names).as_bytes(connection)
 
     def set(self) -> None:
         """The stream's members go over what is there."""
         self._run(
             "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
-            " SELECT {key}, {lsn}, _set FROM {stage} WHERE _set IS NOT NULL ORDER BY {key}"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
             " ON CONFLICT ({key}) DO UPDATE"
             " SET {lsn} = EXCLUDED.{lsn}, {over} = coalesce(wide.{over}, '{{}}') || EXCLUDED.{over}"
         )
@@ -55,7 +58,7 @@ class Overflow:
         """A chunk's members go below what is there, and the `_lsn` of a row that exists stays."""
         self._run(
             "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
-            " SELECT {key}, {lsn}, _set FROM {stage} WHERE _set IS NOT NULL ORDER BY {key}"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
             " ON CONFLICT ({key}) DO UPDATE SET {over} = EXCLUDED.{over} || coalesce(wide.{over}, '{{}}')"
         )
 
@@ -63,22 +66,18 @@ class Overflow:
         """Take members out; rows that end without a cell go. `columns` are all of the wide table's cells."""
         self._run(
             "SELECT count(*) FROM (SELECT FROM {wide} AS wide JOIN {stage} AS stage ON {here}"
-            " WHERE stage._gone IS NOT NULL ORDER BY {order} FOR UPDATE OF wide) AS locked"
+            " WHERE stage.{gone} IS NOT NULL ORDER BY {order} FOR UPDATE OF wide) AS locked"
         )
         self._run(
             "UPDATE {wide} AS wide SET {lsn} = stage.{lsn}, {over} = nullif(wide.{over}"
-            " - ARRAY(SELECT jsonb_array_elements_text(stage._gone)), '{{}}')"
-            " FROM {stage} AS stage WHERE {here} AND stage._gone IS NOT NULL"
+            " - ARRAY(SELECT jsonb_array_elements_text(stage.{gone})), '{{}}')"
+            " FROM {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL"
         )
         empty = sql.SQL(" AND ").join(sql.SQL("wide.{} IS NULL").format(sql.Identifier(each)) for each in columns)
         self._run(
-            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND stage._gone IS NOT NULL AND {empty}",
+            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL AND {empty}",
             empty=empty,
         )
-
-    def drop(self) -> None:
-        """Outside a transaction: there is nothing in it."""
-        self._run("DROP TABLE {stage}")
 
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
         self._connection.execute(sql.SQL(statement).format(**self._names, **more))

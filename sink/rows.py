@@ -83,7 +83,8 @@ class Lines(NamedTuple):
 class PartRows:
     """What one part table gets.
 
-    `sets` are all columns that a row sets, `copies` the rows, those together that set about the same columns.
+    `columns` are all that it has, `sets` those that a row sets, `copies` the rows, those together that set about the
+    same columns, which stand by their types: so tables whose columns are alike but for their order can share a COPY.
     `clear_lines` are COPY lines of the key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is
     to be cleared. `over_lines` are COPY lines for the overflow `over`: the key columns, `_lsn`, an object of what is
     set and an array of keys that go.
@@ -96,6 +97,7 @@ class PartRows:
     clear_lines: list[str] = field(default_factory=list)
     over: Column | None = None
     over_lines: list[str] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
 
 
 def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
@@ -108,7 +110,7 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
             sets = row.cells if not row.clears else _without_clears(head, row.cells, cleared)
             if sets:
                 by_shape[tuple(sets)].append((head, list(sets.values())))  # type: ignore[arg-type]
-    made = {number: PartRows(part) for number, part in sorted(entity.parts.items())}
+    made = {number: PartRows(part, columns=entity.of_part(number)) for number, part in sorted(entity.parts.items())}
     for number, part_rows in made.items():
         _set(part_rows, [c for c in _columns(entity, by_shape) if c.part == number], by_shape)
         _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
@@ -131,10 +133,16 @@ def whole(entities: Mapping[str, Entity], names: Iterable[str]) -> list[PartRows
             sets=each.of_part(number),
             clears=each.of_part(number),
             over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
+            columns=each.of_part(number),
         )
         for each in (entities[name] for name in names if name in entities)
         for number, part in each.parts.items()
     ]
+
+
+def by_type(column: Column) -> tuple[str, int]:
+    """The order in which the columns of a line stand."""
+    return column.type, column.ordinal
 
 
 def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]) -> None:
@@ -175,7 +183,7 @@ def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple
     columns = {column.ordinal: column for column in sets}
     rows.sets = sets
     for shapes in _grouped(columns.keys(), by_shape):
-        union = sorted(columns.keys() & set().union(*shapes))
+        union = sorted(columns.keys() & set().union(*shapes), key=lambda ordinal: by_type(columns[ordinal]))
         lines: list[str] = []
         for shape in shapes:
             line = _line(shape, union, frozenset(union).intersection(shape))

@@ -1,14 +1,17 @@
-"""The staging tables of a session: one for each wide table, kept, with the statements that merge out of it.
+"""The staging tables of a session, which wide tables of one shape share.
 
-The statements name all columns that were ever staged, whatever a batch sets, so that they stay the same from batch to
-batch: the server then keeps their plans, which for hundreds of columns cost more than a small batch.
+A server empties every one of them at each commit, whether it was used or not, and holds locks on it for that: with one
+for each wide table, a fleet of thousands would pay for all of them in each batch. So there are few. A row in one says
+by a number which wide table it is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, Final, LiteralString, TypeAlias
+from itertools import count
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -16,121 +19,171 @@ from psycopg import sql
 from sink import tables
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
-from sink.wide import Column, Part
+from sink.width import VIEW_COLUMNS
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-CLEAR_COLUMN: Final = "_clear"
-"""In a staging table of clears: a bit for each column that the batch clears."""
+Shape: TypeAlias = "tuple[str, ...]"
+"""The types of a table's columns, sorted."""
+
+Range: TypeAlias = "tuple[str, str]"
+"""The places (ctid) of the first and the last row of some."""
+
+EVERYWHERE: Final[Range] = ("(0,0)", "(4294967295,65535)")
 
 _INLINE: Final = 8160
 """Bytes of a staged row from which its long values are compressed and moved out: as late as the server allows."""
 
+_MOST: Final = 16
+"""Staging tables for as many shapes. Beyond them shapes share one that has room for all."""
+
+_COPIES: Final = 64
+"""Statements of a staging table that are kept."""
+
+_numbers: Final = count(1)
+
 
 class Stage:
-    """The staging table of one wide table in this session, and beside it one for clears."""
+    """One staging table: which wide table a row is for, the key, `_lsn`, and a slot for each type of the shape."""
 
-    def __init__(self, connection: Connection, mapping: Mapping, part: Part, name: str) -> None:
-        self.name = name
-        self.clears_name = f"{name}_clears"
-        self._connection = connection
-        self._mapping = mapping
-        self._part = part
-        self._quoted: dict[int, sql.SQL] = {}
-        self._has_clears = False
-        self._upsert: bytes | None = None
-        self._fill: bytes | None = None
-        self._copy: tuple[list[int], bytes] | None = None  # of these columns
+    def __init__(self, connection: Connection, mapping: Mapping, shape: Shape) -> None:
+        self._connection, self._mapping = connection, mapping
+        self.shape, self.number = shape, next(_numbers)
+        self.dropped = False
+        # Names that no key column has.
+        self._mark = "_" * (1 + max(len(name) - len(name.lstrip("_")) for name in mapping.key_columns))
+        self.table = sql.Identifier("pg_temp", f"widebeam_stage_{self.number}")
+        self.part = f"{self._mark}part"
+        self._copies: dict[tuple[int, ...], bytes] = {}
+        self._create()
 
-    def extend(self, columns: Iterable[Column]) -> None:
-        """See that it has these columns."""
-        missing = [column for column in columns if column.ordinal not in self._quoted]
-        if not missing:
-            return
-        fields = [tables.definition(column.name, column.type) for column in missing]
-        if not self._quoted:
-            self._create(self.name, fields)
-        else:
-            additions = sql.SQL(", ").join(sql.SQL("ADD COLUMN {}").format(each) for each in fields)
-            self._connection.execute(sql.SQL("ALTER TABLE {} {}").format(temporary(self.name), additions))
-        for column in missing:
-            # Quoted once, not with each batch: that would cost as much as the merge.
-            self._quoted[column.ordinal] = sql.SQL(sql.Identifier(column.name).as_string(self._connection))
-        self._upsert = self._fill = self._copy = None
-
-    def drop(self) -> None:
-        """Columns were widened or renamed. Outside a transaction there is nothing in it."""
-        self._connection.execute(
-            sql.SQL("DROP TABLE IF EXISTS {}, {}").format(temporary(self.name), temporary(self.clears_name))
-        )
-
-    def make_clears(self) -> None:
-        """See that there is one for clears."""
-        if not self._has_clears:
-            self._create(self.clears_name, [tables.definition(CLEAR_COLUMN, "bit varying")])
-            self._has_clears = True
-
-    def copy(self, columns: Iterable[Column]) -> bytes:
-        """COPY of lines of the key, `_lsn` and these columns. The last one is kept: the next is often the same."""
-        ordinals = [column.ordinal for column in columns]
-        if self._copy is None or self._copy[0] != ordinals:
-            # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
-            named = [self._head, *(self._quoted[ordinal] for ordinal in ordinals)]
-            names = sql.SQL("({})").format(sql.SQL(", ").join(named)) if ordinals != [*self._quoted] else sql.SQL("")
-            copy = sql.SQL("COPY {} {} FROM STDIN").format(temporary(self.name), names)
-            self._copy = ordinals, copy.as_bytes(self._connection)
-        return self._copy[1]
+    def slot(self, index: int, *alias: str) -> sql.Identifier:
+        """The name of a slot."""
+        return sql.Identifier(*alias, f"{self._mark}{index}")
 
     @cached_property
-    def copy_clears(self) -> bytes:
-        """COPY of lines of the key, `_lsn` and the bits."""
-        names = tables.names([*self._mapping.key_columns, LSN_COLUMN, CLEAR_COLUMN])
-        copy = sql.SQL("COPY {} ({}) FROM STDIN").format(temporary(self.clears_name), names)
-        return copy.as_bytes(self._connection)
-
-    @property
-    def upsert(self) -> bytes:
-        """The stream wins: what is staged, and NULL stands for what is not set."""
-        if self._upsert is None:
-            lsn = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
-            self._upsert = self._merge("{0} = COALESCE(EXCLUDED.{0}, wide.{0})", lsn)
-        return self._upsert
-
-    @property
-    def fill(self) -> bytes:
-        """A chunk fills: only where there is nothing."""
-        if self._fill is None:
-            self._fill = self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")
-        return self._fill
-
-    def _merge(self, form: LiteralString, *more: sql.Composable) -> bytes:
-        changes = [*more, *(sql.SQL(form).format(quoted) for quoted in self._quoted.values())]
-        statement = sql.SQL(
-            "INSERT INTO {wide} AS wide ({columns}) SELECT {columns} FROM {stage} ORDER BY {key}"
-            " ON CONFLICT ({key}) DO UPDATE SET {changes}"
-        ).format(
-            wide=tables.relation(self._part),
-            columns=sql.SQL(", ").join([self._head, *self._quoted.values()]),
-            stage=temporary(self.name),
-            key=tables.names(self._mapping.key_columns),
-            changes=sql.SQL(", ").join(changes),
-        )
-        return statement.as_bytes(self._connection)
-
-    @cached_property
-    def _head(self) -> sql.Composed:
+    def head(self) -> sql.Composed:
+        """The key's columns and `_lsn`."""
         return tables.names([*self._mapping.key_columns, LSN_COLUMN])
 
-    def _create(self, name: str, fields: list[sql.Composed]) -> None:
-        key = [tables.definition(*each) for each in self._mapping.key_types.items()]
-        columns = sql.SQL(", ").join([*key, tables.definition(LSN_COLUMN, "pg_lsn"), *fields])
-        self._connection.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} ({}) WITH (toast_tuple_target = {}) ON COMMIT DELETE ROWS").format(
-                temporary(name), columns, sql.Literal(_INLINE)
-            )
-        )
+    def places(self, shape: Iterable[str]) -> list[int]:
+        """The slots for columns of these types, which are sorted. They fit."""
+        free: dict[str, list[int]] = {}
+        for index in reversed(range(len(self.shape))):
+            free.setdefault(self.shape[index], []).append(index)
+        return [free[each].pop() for each in shape]
+
+    def copy(self, slots: Sequence[int]) -> bytes:
+        """COPY of lines of the part's number, the key, `_lsn` and these slots."""
+        wanted = tuple(slots)
+        found = self._copies.get(wanted)
+        if found is None:
+            if len(self._copies) >= _COPIES:
+                self._copies.clear()
+            found = self._copies[wanted] = self._copy(wanted).as_bytes(self._connection)
+        return found
+
+    @property
+    def copy_all(self) -> bytes:
+        """COPY of lines with all slots."""
+        return self.copy(range(len(self.shape)))
+
+    def _copy(self, slots: tuple[int, ...]) -> sql.Composed:
+        # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
+        if slots == tuple(range(len(self.shape))):
+            return sql.SQL("COPY {} FROM STDIN").format(self.table)
+        names = sql.SQL(", ").join([sql.Identifier(self.part), self.head, *map(self.slot, slots)])
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self.table, names)
+
+    def mine(self, number: int, *alias: str) -> sql.Composed:
+        """The test for the rows of the wide table with this number."""
+        return sql.SQL("{} = {}").format(sql.Identifier(*alias, self.part), sql.Literal(number))
+
+    def here(self, number: int, alias: str) -> sql.Composed:
+        """The rows of a wide table, which is called `wide`, that its rows in here are for. These are called `alias`.
+
+        In a partitioned one between the first and the last of their times: the planner expects few rows of such a
+        range, goes to them by the index, and does not read every partition for a handful of rows.
+        """
+        same = [
+            sql.SQL("{} = {}").format(sql.Identifier("wide", column), sql.Identifier(alias, column))
+            for column in self._mapping.key_columns
+        ]
+        if self._mapping.partition_by is not None:
+            time = next(iter(self._mapping.rule.time_types))
+            ends = "{wide} BETWEEN (SELECT min({time}) FROM {rows}) AND (SELECT max({time}) FROM {rows})"
+            rows = sql.SQL("{} WHERE {}").format(self.table, self.mine(number))
+            names = {"wide": sql.Identifier("wide", time), "time": sql.Identifier(time)}
+            same.append(sql.SQL(ends).format(rows=rows, **names))
+        return sql.SQL(" AND ").join([self.mine(number, alias), *same])
+
+    def ranges(self) -> dict[int, Range]:
+        """Where the rows of each wide table lie: about together, since they came together.
+
+        (An index would cost more: it is made anew at each commit, and with it the plans of all statements.)
+        """
+        query = "SELECT {part}, min(ctid)::text, max(ctid)::text FROM {table} GROUP BY 1"
+        found = self._connection.execute(sql.SQL(query).format(part=sql.Identifier(self.part), table=self.table))
+        return {number: (first, last) for number, first, last in found}
+
+    def empty(self, number: int) -> None:
+        """Take a wide table's rows out, in the transaction in which they came."""
+        self._connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(self.table, self.mine(number)))
+
+    def drop(self) -> None:
+        """Outside a transaction: there is nothing in it."""
+        self._connection.execute(sql.SQL("DROP TABLE {}").format(self.table))
+        self.dropped = True
+
+    def _create(self) -> None:
+        fields = [
+            sql.SQL("{} integer NOT NULL").format(sql.Identifier(self.part)),
+            *(tables.definition(*each) for each in self._mapping.key_types.items()),
+            tables.definition(LSN_COLUMN, "pg_lsn"),
+            *(
+                sql.SQL("{} {}").format(self.slot(index), tables.type_name(type_text))
+                for index, type_text in enumerate(self.shape)
+            ),
+        ]
+        create = "CREATE TEMPORARY TABLE {} ({}) WITH (toast_tuple_target = {}) ON COMMIT DELETE ROWS"
+        self._connection.execute(sql.SQL(create).format(self.table, sql.SQL(", ").join(fields), sql.Literal(_INLINE)))
 
 
-def temporary(name: str) -> sql.Identifier:
-    """The name of a table of this session."""
-    return sql.Identifier("pg_temp", name)
+class Stages:
+    """The staging tables that there are in a session, by their shapes. They are kept: their number has a bound."""
+
+    def __init__(self, connection: Connection, mapping: Mapping) -> None:
+        self._connection, self._mapping = connection, mapping
+        self._by_shape: dict[Shape, Stage] = {}  # the one that was used last stands last
+        self._in_use: set[Shape] = set()
+
+    def begin(self) -> None:
+        """A transaction is over: none of them is in use."""
+        self._in_use.clear()
+
+    def of(self, shape: Shape) -> Stage:
+        """One for rows of this shape. Outside a transaction: it may have to be made, and another one dropped."""
+        stage = self._by_shape.pop(self._fitting(shape), None)
+        if stage is None:
+            stage = Stage(self._connection, self._mapping, self._with_room(shape))
+        self._by_shape[stage.shape] = stage
+        self._in_use.add(stage.shape)
+        return stage
+
+    def _fitting(self, shape: Shape) -> Shape:
+        """The shape of the one to take, if it is there: its own; where there are many, any that has room."""
+        if shape in self._by_shape or len(self._by_shape) < _MOST:
+            return shape
+        wanted = Counter(shape)
+        return next((each for each in self._by_shape if wanted <= Counter(each)), shape)
+
+    def _with_room(self, shape: Shape) -> Shape:
+        """What a new one is to look like. Where there are many, it has room for all, and those not in use go."""
+        if len(self._by_shape) < _MOST:
+            return shape
+        room = Counter(shape)
+        for each in self._by_shape:
+            room |= Counter(each)
+        for each in [each for each in self._by_shape if each not in self._in_use]:
+            self._by_shape.pop(each).drop()
+        return tuple(sorted(room.elements())) if room.total() < VIEW_COLUMNS else shape

@@ -49,26 +49,6 @@ def create_part(mapping: Mapping, part: Part, columns: Sequence[Column]) -> sql.
     return sql.SQL("CREATE TABLE {} ({}) {}").format(relation(part), sql.SQL(", ").join(fields), how)
 
 
-def here(mapping: Mapping, staged: sql.Identifier, alias: str) -> sql.Composed:
-    """The rows of the wide table, which is called `wide`, that those of a staging table are for.
-
-    In a partitioned one between the first and the last of their times: the planner expects few rows of such a range,
-    goes to them by the index, and does not read every partition for a handful of rows.
-    """
-    same = [
-        sql.SQL("{} = {}").format(sql.Identifier("wide", column), sql.Identifier(alias, column))
-        for column in mapping.key_columns
-    ]
-    if mapping.partition_by is not None:
-        time = sql.Identifier(next(iter(mapping.rule.time_types)))
-        same.append(
-            sql.SQL("{} BETWEEN (SELECT min({time}) FROM {table}) AND (SELECT max({time}) FROM {table})").format(
-                sql.Identifier("wide", next(iter(mapping.rule.time_types))), time=time, table=staged
-            )
-        )
-    return sql.SQL(" AND ").join(same)
-
-
 def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
     """Add columns to a part table, all in one statement: the table is locked once."""
     additions = [sql.SQL("ADD COLUMN {}").format(definition(column.name, column.type)) for column in columns]

@@ -82,6 +82,7 @@ class Entity:
     columns: dict[str, Column] = field(default_factory=dict)
     ordinals: dict[int, Column] = field(default_factory=dict)
     version: int = 0  # changes with each change of the columns
+    _by_part: dict[int, list[Column]] | None = field(default=None, repr=False, compare=False)
 
     def add(self, column: Column) -> None:
         """Take a column in: a new one, or one that has another type or key than before."""
@@ -93,6 +94,7 @@ class Entity:
         self.columns[column.key] = column
         self.ordinals[column.ordinal] = column
         self.version += 1
+        self._by_part = None
 
     @property
     def overflow(self) -> Column | None:
@@ -107,4 +109,8 @@ class Entity:
 
     def of_part(self, number: int) -> list[Column]:
         """The columns of one part, in the order in which they were made."""
-        return [self.ordinals[ordinal] for ordinal in sorted(self.ordinals) if self.ordinals[ordinal].part == number]
+        if self._by_part is None:  # asked for with each batch
+            self._by_part = {}
+            for _, column in sorted(self.ordinals.items()):
+                self._by_part.setdefault(column.part, []).append(column)
+        return list(self._by_part.get(number, ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Dict
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -18,7 +18,7 @@ from sink.merge import Merger
 from sink.partitions import for_all_parts
 from sink.registry import Registry, Retyped
 from sink.rows import PartRows, spread, whole
-from sink.wide import OVERFLOW
+from sink.wide import OVERFLOW, Part
 from snapshot import ledger, tombstones
 from snapshot.fold import ChunkFold
 from snapshot.plan import Chunk
@@ -177,7 +177,7 @@ class ChunkMerger:
                 for piece in reading.pieces:
                     rows, cells = rows + piece.rows, cells + piece.cells
                     # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
-                    for part_rows in self._spread(piece):
+                    for part_rows in chain.from_iterable(self._spread(piece)):
                         self._merger.stage(part_rows)
                         self._merger.upsert(part_rows)
                     quarantine.write(self._target, self.connector, piece.misfits)
@@ -186,40 +186,50 @@ class ChunkMerger:
             seconds = monotonic() - began
             ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
 
-    def _stage(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> list[PartRows]:
-        """Stage what the stream has not cleared; the part tables, without their rows, in the order of their locks.
+    def _stage(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> list[Part]:
+        """Stage what the stream has not cleared; the part tables in the order of their locks.
 
         All of a table's are staged before any of them is merged: else a chunk would come back to a table that it has
         locked rows of, behind those of another one.
         """
         tombstones.leave_out(piece, self._registry.entities, stones)
-        parts: dict[str, PartRows] = {}
-        for part_rows in self._spread(piece):
-            self._merger.stage(part_rows)
-            parts.setdefault(part_rows.part.table, PartRows(part_rows.part))
+        parts: dict[str, Part] = {}
+        for some in self._spread(piece):
+            self._merger.stage(*some)
+            parts |= {each.part.table: each.part for each in some}
         if parts:
             hit(Failpoint.BACKFILL_STAGED)
         return [parts[table] for table in sorted(parts)]
 
-    def _spread(self, piece: ChunkFold) -> Iterator[PartRows]:
-        """The rows over the part tables, some rows at a time."""
+    def _spread(self, piece: ChunkFold) -> Iterator[list[PartRows]]:
+        """The rows over the part tables, some rows at a time, of one entity or of many."""
+        some, size = list[PartRows](), 0
         for each, rows in piece.tables.items():
             entity = self._registry.entities.get(each)
             left = iter(rows.items())
             # An entity without a table has no cells: there is nothing but NULLs and misfits in its rows.
-            while entity is not None and (some := dict(islice(left, _ROWS_AT_ONCE))):
-                yield from spread(entity, some)
+            while entity is not None and (few := dict(islice(left, _ROWS_AT_ONCE))):
+                some += spread(entity, few)
+                size += len(few)
+                if size >= _ROWS_AT_ONCE:
+                    yield some
+                    some, size = [], 0
+        if some:
+            yield some
 
-    def _fill(self, piece: ChunkFold, parts: Iterable[PartRows]) -> None:
+    def _fill(self, piece: ChunkFold, parts: Iterable[Part]) -> None:
         """Fill in what is staged."""
-        for each in parts:
-            self._merger.fill(each.part)
+        self._merger.fill(*parts)
         quarantine.write(self._target, self.connector, piece.misfits)
 
     def _parts(self, entities: Iterable[str]) -> list[PartRows]:
         """Every part table of these entities, with all of its columns: what there may be to stage."""
         found = [self._registry.entities[each] for each in entities if each in self._registry.entities]
-        every = [PartRows(part, each.of_part(number)) for each in found for number, part in each.parts.items()]
+        every = [
+            PartRows(part, each.of_part(number), columns=each.of_part(number))
+            for each in found
+            for number, part in each.parts.items()
+        ]
         for rows in every:
             rows.over = next((column for column in rows.sets if column.key == OVERFLOW), None)
         return every

@@ -32,7 +32,7 @@ BACKFILL: Final = (
     Protection(
         "fill only",
         ("chunk meets stream",),
-        (Edit("sink/stage.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
+        (Edit("sink/berth.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
         (
             MERGE + "a_chunk_fills_what_is_null_and_leaves_position_and_value",
             RUN + "the_stream_wins_and_its_position_stays",
@@ -43,7 +43,7 @@ BACKFILL: Final = (
         ("truncate", "chunk meets stream"),
         (
             Edit(
-                "sink/stage.py",
+                "sink/berth.py",
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")',
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", sql.SQL("_lsn = EXCLUDED._lsn"))',
             ),
@@ -86,8 +86,8 @@ BACKFILL: Final = (
         (
             Edit(
                 "snapshot/merge.py",
-                "self._merger.stage(part_rows)\n            parts",
-                "self._merger.stage(part_rows)\n            self._merger.fill(part_rows.part)\n            parts",
+                "self._merger.stage(*some)\n",
+                "self._merger.stage(*some)\n            self._merger.fill(*(each.part for each in some))\n",
             ),
         ),
         (STAGING + "a_large_chunk_does_not_come_back_to_a_table_behind_those_of_another_one",),

@@ -304,8 +304,8 @@ OPERATION: Final = (
         (
             Edit(
                 "widebeam/quarantine/retry.py",
-                "        for part_rows in parts:\n            self._merger.stage(part_rows)\n",
-                "        self._lock()\n        for part_rows in parts:\n            self._merger.stage(part_rows)\n",
+                "        self._merger.stage(*parts)\n",
+                "        self._lock()\n        self._merger.stage(*parts)\n",
             ),
         ),
         (STAGED_FIRST,),

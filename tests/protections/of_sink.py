@@ -21,11 +21,11 @@ SINK: Final = (
         "staged before locks",
         ("zombie sink", "column waits"),
         (
-            Edit("sink/apply.py", "self._merger.stage(rows)\n", "pass\n"),
+            Edit("sink/apply.py", "self._merger.stage(*folded.parts)\n", "pass\n"),
             Edit(
                 "sink/apply.py",
-                "self._merger.upsert(rows)\n",
-                "self._merger.stage(rows)\n                self._merger.upsert(rows)\n",
+                "self._merger.upsert(*folded.parts)\n",
+                "self._merger.stage(*folded.parts)\n            self._merger.upsert(*folded.parts)\n",
             ),
         ),
         (
@@ -144,7 +144,7 @@ SINK: Final = (
     Protection(
         "staging tables kept",
         ("catalog bloat",),
-        (Edit("sink/merge.py", "stage = self._stages.get(rows.part.table)", "stage = None"),),
+        (Edit("sink/stage.py", "stage = self._by_shape.pop(self._fitting(shape), None)", "stage = None"),),
         (MERGE + "no_temporary_table_is_made_or_dropped_once_there_is_one",),
     ),
     Protection(
@@ -152,10 +152,9 @@ SINK: Final = (
         ("column waits",),
         (
             Edit(
-                "sink/merge.py",
-                'empty = sql.SQL(" AND ").join(_is_gone(column, indexes.get(column)) for column in'
-                " self._columns(rows.part))",
-                'empty = sql.SQL(" AND ").join(_is_gone(column, indexes.get(column)) for column in indexes)',
+                "sink/clears.py",
+                "columns = columns_now(self._connection, self._mapping, rows.part)",
+                "columns = list(indexes)",
             ),
         ),
         (MERGE + "a_row_with_a_cell_in_a_column_that_this_sink_has_not_heard_of_is_not_empty",),
@@ -182,8 +181,8 @@ SINK: Final = (
         "rows by key",
         ("deadlock",),
         (
-            Edit("sink/stage.py", "FROM {stage} ORDER BY {key}", "FROM {stage}"),
-            Edit("sink/merge.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
+            Edit("sink/berth.py", '" ORDER BY {key} ON CONFLICT', '" ON CONFLICT'),
+            Edit("sink/clears.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
         ),
         (
             MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[set]",

@@ -197,7 +197,7 @@ VALUES: Final = (
         ("twice in a batch",),
         (
             Edit(
-                "sink/merge.py",
+                "sink/clears.py",
                 "DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}",
                 "SELECT FROM {wide} AS wide, {gone} AS gone WHERE {here} AND {empty}",
             ),

@@ -22,14 +22,16 @@ FENCED = 7
 def _stop_in_copy(merger: Merger) -> None:
     write = merger._write
 
-    def stopping(name: str, copy: bytes, lines: list[str]) -> None:
+    def stopping(copy: bytes, parts: list[tuple[int, list[str]]]) -> None:
         with merger._connection.cursor().copy(copy) as target:
-            target.write(lines[0])
+            [(number, lines), *_] = parts
+            target.write(f"{number}\t{lines[0]}")
             merger._connection.pgconn.flush()
             os.kill(os.getpid(), signal.SIGSTOP)
-        merger._merged.add(name)  # so that it is emptied
+        for stage, number in merger._staged:
+            stage.empty(number)
         merger._write = write  # type: ignore[method-assign]
-        write(name, copy, lines)
+        write(copy, parts)
 
     merger._write = stopping  # type: ignore[method-assign]
 

@@ -140,8 +140,7 @@ class Retry:
 
     def _place(self, cases: Cases, parts: list[PartRows], refused: Refused) -> Retried:
         """In the open transaction: stage, lock, read again, write, and take out what is settled."""
-        for part_rows in parts:
-            self._merger.stage(part_rows)
+        self._merger.stage(*parts)
         if parts:
             hit(Failpoint.RETRY_STAGED)
         self._registry.hold(self._target)
@@ -162,8 +161,7 @@ class Retry:
         if tombstones.bury(self._target, self._mapping, cells):
             hit(Failpoint.RETRY_TOMBSTONED)
         self._merger.locate({mark(number): position for number, position in positions.items()})
-        for part_rows in parts:
-            self._merger.upsert(part_rows)
+        self._merger.upsert(*parts)
         hit(Failpoint.RETRY_MERGED)
 
     def _lock(self) -> dict[int, Lsn]:
