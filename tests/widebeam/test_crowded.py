@@ -5,29 +5,21 @@ What there should be is said by SQL that knows nothing of us.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from signal import SIGINT
-from threading import Event
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from cdc.session import connect
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
 from snapshot.reader import Reading
-from snapshot.run import Backfill, BackfillSettings
+from tests.plant import Plant
 from tests.schemas.fixture import Fixture, until
-from tests.streamed import streaming
 from widebeam import config
-from widebeam.fence import Fence
 from widebeam.lab.kafka import KafkaBroker
-from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport, VerifySettings
-from widebeam.verify import verify
 
 FILE = """
 [source]
@@ -107,23 +99,15 @@ FORMS = {
 }  # fmt: skip
 
 
-class Crowd:
+class Crowd(Plant):
     """Two narrow tables, their connector, and a writer's changes."""
 
     def __init__(self, dsn: str, file: Path, form: Form, several: str) -> None:
-        self.dsn, self.form, self.several, self.random, self.deletes = dsn, form, several, Random(5), True
-        file.write_text(FILE.format(dsn=dsn, several=several, time=form.options))
-        self.connector = config.load(str(file), {})
+        super().__init__(dsn, file, FILE.format(dsn=dsn, several=several, time=form.options))
+        self.form, self.several, self.random, self.deletes = form, several, Random(5), True
         self.execute(TABLES.format(columns=form.columns, axis=form.names[0]))
         for _ in range(400):
             self.execute(self.insert())
-
-    def execute(self, statement: str) -> list[Any]:
-        with connect(self.dsn, autocommit=True) as session:
-            cursor = session.execute(f"SET search_path = public; {statement}".encode())
-            while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
 
     def insert(self) -> str:
         r = self.random
@@ -157,21 +141,6 @@ class Crowd:
         for _ in range(60):
             self.execute("; ".join(["BEGIN", *(self.change() for _ in range(self.random.choice([1, 4]))), "COMMIT"]))
 
-    def prepare(self) -> None:
-        self.ready = prepare(self.connector)
-
-    def backfill(self) -> None:
-        Backfill(BackfillSettings(self.ready.mapping, self.dsn, self.dsn)).run(Event())
-
-    def verify(self, patience: float = 60) -> VerifyReport:
-        return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=patience))
-
-    def fenced(self) -> bool:
-        with connect(self.dsn, autocommit=True) as session:
-            fence = Fence(session, session, "crowd", 60)
-            fence.pass_all()
-            return fence.holds
-
     def should(self) -> set[tuple[str, str, str]]:
         order = ", ".join(f"{each} {'DESC' if self.several == 'last' else 'ASC'}" for each in (*self.form.names, "n"))
         rows = self.execute(
@@ -191,11 +160,6 @@ class Crowd:
             )
         ]
         return set(cells)
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
 
 
 @pytest.mark.parametrize(
@@ -238,7 +202,7 @@ def test_cells_that_are_cleared_after_a_chunk_was_read_and_before_it_is_merged_s
     def merge_late(self: ChunkMerger, chunk: Chunk, reading: Reading, began: float) -> bool:
         if chunk.source == "public.b":  # those of a are merged by now
             crowd.execute("DELETE FROM a WHERE id < 3; DELETE FROM b WHERE id < 3")
-            assert crowd.fenced()
+            crowd.pass_all()
             late.append(chunk.source)
         return merge(self, chunk, reading, began)
 
@@ -285,7 +249,7 @@ def test_without_a_time_cells_are_read_again_by_their_entity_real_or_virtual(
         crowd.execute("DELETE FROM a WHERE id = 3; DELETE FROM b WHERE id = 3")
         first = "(SELECT min(n) FROM a WHERE id = 1)"
         crowd.execute(f"UPDATE a SET v = 77, n = nextval('serial'), good = 1 WHERE n = {first}")
-        assert crowd.fenced()
+        crowd.pass_all()
         return merge(self, chunk, reading, began)
 
     monkeypatch.setattr(ChunkMerger, "merge", merge_late)
@@ -342,12 +306,12 @@ def test_two_sinks_behind_kafka_come_to_what_the_rows_come_to_under_a_writer(
         until(lambda: run.poll() is not None or command.chunks("merged"))
         crowd.write()
         until(lambda: run.poll() is not None or (command.chunks("merged") and not command.chunks("planned")))
-        assert crowd.fenced(), command.said()
+        crowd.pass_all()
         should = crowd.should()
         assert crowd.there() == should
         for table in "ab" if on_delete == "ignore" else "":  # the wide history outlives all of it
             crowd.execute(f"DELETE FROM {table}")
-            assert crowd.fenced()
+            crowd.pass_all()
             assert crowd.there() == should
     finally:
         run.send_signal(SIGINT)
@@ -376,7 +340,7 @@ def test_where_deletes_are_ignored_a_cell_stays_until_one_of_its_rows_changes(da
     crowd.prepare()
 
     def values() -> list[int | None]:
-        assert crowd.fenced()
+        crowd.pass_all()
         return [v for (v,) in crowd.execute("SELECT speed FROM wide.crowd ORDER BY at")]
 
     put(crowd, "a", 1, 10, 1001)  # gone before anybody has read it

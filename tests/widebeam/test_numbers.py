@@ -6,23 +6,14 @@ the connector wants NULL there, and verify counts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from threading import Event
 from typing import Any, NamedTuple
 
 import pytest
 
 import widebeam.prepare
-from cdc.session import connect
-from snapshot.run import Backfill, BackfillSettings
-from tests.streamed import streaming
-from widebeam import config
-from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport, VerifySettings
-from widebeam.verify import verify
+from tests.plant import Plant
 
 FILE = """
 [source]
@@ -73,19 +64,13 @@ class Cell(NamedTuple):
         return Decimal(self.wide) == Decimal(self.narrow)
 
 
-class House:
+class House(Plant):
     """The source, and the pipeline of one connector of it."""
 
     def __init__(self, dsn: str, file: Path, policy: str) -> None:
-        self.dsn, self.seconds = dsn, 0
-        file.write_text(FILE.format(dsn=dsn, policy=policy))
-        self.connector = config.load(str(file), {})
+        super().__init__(dsn, file, FILE.format(dsn=dsn, policy=policy))
+        self.seconds = 0
         self.execute(TABLE)
-
-    def execute(self, statement: str, *parameters: Any) -> list[Any]:
-        with connect(self.dsn, autocommit=True) as session:
-            cursor = session.execute(statement.encode(), parameters or None)
-            return cursor.fetchall() if cursor.description else []
 
     def write(self, readings: list[tuple[str, Any]]) -> None:
         """Each in a transaction of its own, later than those before it."""
@@ -97,20 +82,6 @@ class House:
                 self.seconds, sensor, value,
             )  # fmt: skip
             self.seconds += 1
-
-    def prepare(self) -> None:
-        self.ready = prepare(self.connector)
-
-    def backfill(self) -> None:
-        Backfill(BackfillSettings(self.ready.mapping, self.dsn, self.dsn)).run(Event())
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
-
-    def verify(self) -> VerifyReport:
-        return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=60))
 
     def types(self) -> dict[str, str]:
         return dict(self.execute("SELECT key, column_type FROM widebeam.columns"))

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from cdc.session import connect
-from snapshot.run import Backfill, BackfillSettings
-from tests.streamed import streaming
-from widebeam import config
+from tests.plant import Plant
 from widebeam.cli import app
-from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport, VerifySettings
-from widebeam.verify import verify
 
 FILE = """
 [source]
@@ -52,40 +42,20 @@ FROM unnest('{a,b}'::text[]) AS ship, generate_series('2024-01-01'::timestamp, '
 """
 
 
-class Stage:
+class Stage(Plant):
     """A connector whose history is filled in, beside a source that goes on."""
 
     def __init__(self, dsn: str, file: Path, **options: str) -> None:
-        self.file, self.dsn = file, dsn
-        self.options = {"unknown_key": "add_column", "type_conflict": "quarantine", "where": "", **options}
-        self.say('F = "f", I = "i", T = "t", B = "b", N = "n"')
-        with connect(dsn, autocommit=True) as session:
-            session.execute(TABLE)
+        self.options = {"unknown_key": "add_column", "type_conflict": "quarantine", "where": "", "dsn": dsn, **options}
+        super().__init__(dsn, file, self.text('F = "f", I = "i", T = "t", B = "b", N = "n"'))
+        self.execute(TABLE)
 
-    def say(self, kinds: str) -> None:
-        self.file.write_text(FILE.format(dsn=self.dsn, kinds=kinds, **self.options))
-        self.connector = config.load(str(self.file), {})
+    def text(self, kinds: str) -> str:
+        return FILE.format(kinds=kinds, **self.options)
 
-    def prepare(self) -> None:
-        self.ready = prepare(self.connector)
-
-    def backfill(self) -> None:
-        Backfill(BackfillSettings(self.ready.mapping, self.dsn, self.dsn)).run(Event())
-
-    def execute(self, *statements: str) -> list[Any]:
-        with connect(self.dsn, autocommit=True) as session:
-            for statement in statements:
-                cursor = session.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
-
-    def verify(self) -> VerifyReport:
-        settings = VerifySettings(self.ready.mapping, self.dsn, self.dsn, chunk_rows=100, patience=30)
-        return verify(replace(settings))
+    def change(self) -> None:
+        for each in CHANGES:
+            self.execute(each)
 
 
 @pytest.fixture
@@ -115,7 +85,7 @@ def test_chunk_and_stream_fill_the_overflow_by_the_same_rules_as_columns(
     if backfill_first:
         made.backfill()
     with made.streaming():
-        made.execute(*CHANGES)
+        made.change()
         if not backfill_first:
             assert made.verify().differences  # all of it is applied, and the chunks come late
             made.backfill()
@@ -134,11 +104,11 @@ def test_columns_widen_under_chunk_and_stream(stage: Callable[..., Stage], backf
     if backfill_first:
         made.backfill()
     with made.streaming():
+        made.change()
+        made.execute("UPDATE tenant.readings SET kind = 'N' WHERE channel = 'count' AND at > '2024-01-01 18:00'")
+        made.execute("UPDATE tenant.readings SET kind = 'T' WHERE (channel, ship, at) = ('speed', 'a', '2024-01-01')")
         made.execute(
-            *CHANGES,
-            "UPDATE tenant.readings SET kind = 'N' WHERE channel = 'count' AND at > '2024-01-01 18:00'",
-            "UPDATE tenant.readings SET kind = 'T' WHERE channel = 'speed' AND ship = 'a' AND at = '2024-01-01'",
-            "INSERT INTO tenant.readings (ship, at, channel, kind, b) VALUES ('b', '2024-01-04', 'on', 'B', true)",
+            "INSERT INTO tenant.readings (ship, at, channel, kind, b) VALUES ('b', '2024-01-04', 'on', 'B', 't')"
         )
         if not backfill_first:
             made.verify()
@@ -182,7 +152,7 @@ def test_the_command_lists_shows_retries_and_discards(
     stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = stage()
-    made.say('F = "f", I = "i", T = "t", B = "b"')
+    made.configure(made.text('F = "f", I = "i", T = "t", B = "b"'))
     made.execute("INSERT INTO tenant.readings (ship, at, channel, kind, f) VALUES ('a', '2024-01-01', '', 'F', 1)")
     made.prepare()
     made.backfill()
@@ -200,7 +170,7 @@ def test_the_command_lists_shows_retries_and_discards(
     assert "reason:" in run("show", number)
     run("show", "99999", code=1)
     assert "50 unknown_discriminator" in run("list")
-    made.say('F = "f", I = "i", T = "t", B = "b", N = "f"')
+    made.configure(made.text('F = "f", I = "i", T = "t", B = "b", N = "f"'))
     made.execute("UPDATE tenant.readings SET f = 3 WHERE kind = 'N'")
     assert "50 placed" in run("retry", code=1)
     assert made.execute("SELECT DISTINCT exact FROM wide.a WHERE at < '2024-01-03'") == [(3.0,)]

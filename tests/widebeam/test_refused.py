@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 
 from cdc.failpoint import Failpoint, Injected, armed
 from cdc.session import connect
 from sink.lookup import Lookup
-from snapshot.run import Backfill, BackfillSettings
-from tests.streamed import pass_all, streaming
+from tests.plant import Plant
 from widebeam import config
-from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport, VerifySettings
+from widebeam.proof import VerifyReport
 from widebeam.quarantine.case import Retried
 from widebeam.quarantine.retry import Retry
 from widebeam.quarantine.shelf import Choice
-from widebeam.verify import verify
 
 FILE = """
 [source]
@@ -50,39 +44,15 @@ CREATE TABLE b (ship text, at date, id int, v int, PRIMARY KEY (ship, at, id));
 REACHED = {Failpoint.ORIGINS_WRITTEN}
 
 
-class Tables:
+class Tables(Plant):
     """Two narrow tables and their connector, worked in this process."""
 
     def __init__(self, dsn: str, file: Path) -> None:
-        self.dsn = dsn
-        file.write_text(FILE.format(dsn=dsn))
-        self.connector = config.load(str(file), {})
+        super().__init__(dsn, file, FILE.format(dsn=dsn))
         self.execute(TABLES)
 
-    def execute(self, statement: str) -> list[Any]:
-        with connect(self.dsn, autocommit=True) as session:
-            cursor = session.execute(f"SET search_path = public; {statement}".encode())
-            while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
-
-    def prepare(self) -> None:
-        self.ready = prepare(self.connector)
-
-    def backfill(self) -> None:
-        Backfill(BackfillSettings(self.ready.mapping, self.dsn, self.dsn)).run(Event())
-
-    def verify(self) -> VerifyReport:
-        return verify(VerifySettings(self.ready.mapping, self.dsn, self.dsn, patience=0.05))
-
-    def pass_all(self) -> None:
-        pass_all(self.dsn, self.connector)
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
-            self.pass_all()
+    def verify(self, patience: float = 0.05) -> VerifyReport:
+        return super().verify(patience)
 
     def cells(self) -> dict[tuple[str, str], int]:
         """(day, key) -> value."""

@@ -12,11 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import duckdb
 import pytest
@@ -28,11 +25,8 @@ from cdc.record import Changes, Stamp
 from cdc.session import connect
 from sink import quarantine
 from sink.misfit import undecodable
-from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
-from tests.streamed import pass_all, streaming
-from widebeam import config
-from widebeam.prepare import prepare
+from tests.plant import Plant
 
 Cells: TypeAlias = "dict[tuple[str, str, str], float]"
 
@@ -78,35 +72,13 @@ DELETE FROM tenant.readings WHERE kind = 'G' AND f * 8 = 40 + {n}
 """
 
 
-class Stand:
+class Stand(Plant):
     """A connector over the direct transport, whose stream is worked in this process."""
 
     def __init__(self, dsn: str, file: Path) -> None:
-        self.dsn, self.file = dsn, file
+        super().__init__(dsn, file, FILE.format(dsn=dsn))
         self.execute(NARROW)
-        self.configure(FILE.format(dsn=dsn))
-
-    def configure(self, text: str) -> None:
-        self.file.write_text(text)
-        self.connector = config.load(str(self.file), {})
-        self.ready = prepare(self.connector)
-
-    def execute(self, statement: str) -> list[Any]:
-        with connect(self.dsn, autocommit=True) as session:
-            cursor = session.execute(statement.encode())
-            while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
-            self.pass_all()
-
-    def pass_all(self) -> None:
-        """All that is committed by now is applied."""
-        pass_all(self.dsn, self.connector)
+        self.prepare()
 
     def retry(self, failpoint: str = "") -> int:
         """The command, as a process; its exit code."""
@@ -163,6 +135,7 @@ def stand(database: str, tmp_path: Path) -> Stand:
             made.execute(ODD.format(channel=f"'old {n}'" if n < 2 else f"'new {n}'"))
     assert made.shelved() == CHANNELS * 100
     made.configure(FILE.format(dsn=database).replace('F = "f"', 'F = "f", G = "f"'))
+    made.prepare()
     return made
 
 
@@ -184,7 +157,7 @@ def test_killed_at_each_step_a_retry_goes_on_from_its_last_batch_and_undoes_noth
         assert stand.retry() == 0
         assert stand.shelved() == 0
         stand.execute(OVERTAKE.format(n=12))
-    Backfill(BackfillSettings(stand.ready.mapping, stand.dsn, stand.dsn)).run(Event())
+    stand.backfill()
     assert stand.wide() == stand.pivoted()
     assert stand.shelved() == 0
     told = (

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -14,11 +13,8 @@ import psycopg
 import pytest
 
 from cdc.session import connect
-from snapshot.run import Backfill, BackfillSettings
-from tests.streamed import streaming
-from widebeam import barrier, config
-from widebeam.prepare import prepare
-from widebeam.prepared import Prepared
+from tests.plant import Plant
+from widebeam import barrier
 from widebeam.proof import Difference, VerifySettings
 from widebeam.verify import verify
 
@@ -61,27 +57,15 @@ ANALYZE tenant.readings;
 ROWS = 2 * 49 * 7 + 4
 
 
-class Stage:
+class Stage(Plant):
     """A connector whose history is filled in, and no stream running."""
 
     def __init__(self, dsn: str, file: Path, **options: str) -> None:
-        file.write_text(FILE.format(dsn=dsn, **{"layout": "per_entity", "on_delete": "clear", **options}))
-        self.dsn = dsn
-        with connect(dsn, autocommit=True) as session:
-            session.execute(TABLE)
-        self.connector = config.load(str(file), {})
-        self.ready: Prepared = prepare(self.connector)
-        Backfill(BackfillSettings(self.ready.mapping, dsn, dsn)).run(Event())
+        super().__init__(dsn, file, FILE.format(dsn=dsn, **{"layout": "per_entity", "on_delete": "clear", **options}))
+        self.execute(TABLE)
+        self.prepare()
+        self.backfill()
         self.settings = VerifySettings(self.ready.mapping, dsn, dsn, chunk_rows=200, patience=0.05)
-
-    def execute(self, statement: str) -> None:
-        with connect(self.dsn, autocommit=True) as session:
-            session.execute(statement)
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        with streaming(self.connector, self.ready):
-            yield
 
 
 @pytest.fixture
