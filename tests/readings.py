@@ -1,22 +1,37 @@
-"""The smallest narrow table, and a connector over it, for tests to which it matters little what is in it."""
+"""The smallest narrow table and a connector over it, and the sections of which the files of others are made.
+
+In all of them `{dsn}` stands for the connection string of both sides.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-FILE: Final = """
+SOURCE: Final = """
 [source]
 dsn = "{dsn}"
 table = "tenant.readings"
 entity = ["ship"]
 time = "at"
 key = "channel"
+"""
+PUBLIC_SOURCE: Final = SOURCE.replace("tenant.readings", "public.readings")
+KINDS: Final = """
 [source.value]
-columns = ["f"]
+discriminator = "kind"
+columns = {{ Decimal = "f", String = "s" }}
+"""
+"""The column `kind` says which of two has the reading."""
+TARGET: Final = """
 [target]
 dsn = "{dsn}"
 """
-"""The connector; `dsn` is the connection string of both sides."""
+FILE: Final = f"""
+{SOURCE}
+[source.value]
+columns = ["f"]
+{TARGET}
+"""
 
 NARROW: Final = """
 CREATE SCHEMA tenant;

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from sink import build
+from tests.readings import PUBLIC_SOURCE
 from widebeam import prepare as module
 from widebeam.config import load
 from widebeam.connector import Connector
@@ -29,13 +30,9 @@ UPDATE readings SET kind = 'I' WHERE channel = 'fuel' AND ship = 'b' AND at = '2
 ANALYZE readings;
 """
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "public.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
+FILE = (
+    PUBLIC_SOURCE
+    + """
 [source.value]
 discriminator = "kind"
 columns = {{ F = "f", I = "i", S = "s" }}
@@ -44,6 +41,7 @@ dsn = "{dsn}"
 [sink]
 {options}
 """
+)
 
 COLUMNS = "SELECT entity, key, column_name, column_type FROM widebeam.columns ORDER BY entity, ordinal"
 TYPES = {"Azimuth": "bigint", "fuel": "double precision", "wind": "double precision", "état 상태": "text"}

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.readings import KINDS, SOURCE, TARGET
 from widebeam import check_kafka
 from widebeam.check import findings
 from widebeam.config import load
@@ -33,21 +34,6 @@ CREATE TABLE tenant.y1 PARTITION OF tenant.readings FOR VALUES FROM ('2024-01-01
 CREATE TABLE tenant.y2 PARTITION OF tenant.readings FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 """
 
-FILE = """
-[source]
-dsn = "{source}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-discriminator = "kind"
-columns = {{ Decimal = "f", String = "s" }}
-[target]
-dsn = "{target}"
-{more}
-"""
-
 Make = Callable[..., Connector]
 
 
@@ -57,7 +43,7 @@ def make(tmp_path: Path, database: str) -> Make:
 
     def make(source: str = database, target: str = database, more: str = "") -> Connector:
         file = tmp_path / f"check_{uuid4().hex[:8]}.toml"
-        file.write_text(FILE.format(source=source, target=target, more=more))
+        file.write_text((SOURCE + KINDS).format(dsn=source) + TARGET.format(dsn=target) + more)
         return load(str(file), {})
 
     return make

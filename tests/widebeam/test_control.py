@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from snapshot.run import Backfill, BackfillSettings
+from tests.readings import PUBLIC_SOURCE
 from widebeam import control
 from widebeam.check import findings
 from widebeam.cli import app
@@ -22,13 +23,9 @@ from widebeam.prepare import prepare
 
 FIRST = Path(__file__).with_name("control_1.sql")
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "public.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
+FILE = (
+    PUBLIC_SOURCE
+    + """
 [source.value]
 discriminator = "kind"
 columns = {{ F = "f", S = "s" }}
@@ -37,6 +34,7 @@ dsn = "{dsn}"
 [backfill]
 chunk_rows = 50
 """
+)
 
 NARROW = """
 CREATE TABLE readings (ship text, channel text, at timestamp, kind text, f float8, s text,

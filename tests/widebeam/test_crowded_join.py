@@ -108,6 +108,14 @@ def test_a_sink_that_has_read_its_cells_before_a_table_joined_does_not_undo_its_
         world.apply()
 
 
+def come_to_rest(world: World) -> None:
+    """All that there is is brought, applied and filled in."""
+    for _ in range(3):
+        world.pull()
+        world.apply()
+        world.chunk()
+
+
 def test_a_sink_knows_a_table_that_it_had_no_record_of(make: Make) -> None:
     with scripted(make) as world:
         world.chunk()
@@ -115,10 +123,7 @@ def test_a_sink_knows_a_table_that_it_had_no_record_of(make: Make) -> None:
         world.pull()
         world.apply()
         joined(world, 9, 20)
-        for _ in range(3):
-            world.pull()
-            world.apply()
-            world.chunk()
+        come_to_rest(world)
         assert values(world) == [9]
         world.do("UPDATE t_a SET v = 3")
         world.pull()
@@ -131,10 +136,7 @@ def test_a_table_that_is_dropped_and_made_again_is_waited_for_again(make: Make) 
         del world.workers[1]
         world.chunk()
         joined(world, 9, 20)
-        for _ in range(3):
-            world.pull()
-            world.apply()
-            world.chunk()
+        come_to_rest(world)
         assert values(world) == [9]
         world.do("DROP TABLE t_b")
         [gone] = [each for each in sources.load(world.source, world.name) if each.name == "t_b"]

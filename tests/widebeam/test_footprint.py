@@ -8,23 +8,14 @@ from pathlib import Path
 import psycopg
 
 from tests.footprint import assert_nothing_is_left, terminate
+from tests.readings import FILE, NARROW
 from widebeam.config import load
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.monitor import Monitor
 from widebeam.prepare import prepare
 from widebeam.progress import Lines
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "public.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "{dsn}"
+KAFKA = """
 [kafka]
 bootstrap_servers = "{kafka}"
 topic = "{topic}"
@@ -36,11 +27,9 @@ def test_nothing_is_left_of_a_look_whose_sessions_were_terminated(
     database: str, kafka: KafkaBroker, topic: str, tmp_path: Path
 ) -> None:
     file = tmp_path / f"look_{topic[-12:]}.toml"
-    file.write_text(FILE.format(dsn=database, kafka=kafka.bootstrap, topic=topic))
+    file.write_text((FILE + KAFKA).format(dsn=database, kafka=kafka.bootstrap, topic=topic))
     with psycopg.connect(database, autocommit=True) as admin:
-        admin.execute(
-            "CREATE TABLE readings (ship text, channel text, at timestamp, f float8, PRIMARY KEY (ship, channel, at))"
-        )
+        admin.execute(NARROW)
         connector = load(str(file), {})
         prepare(connector)
         monitor = Monitor(connector, Lines(io.StringIO()), until_converged=False)

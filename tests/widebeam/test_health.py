@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.readings import FILE
 from widebeam import health, health_port
 from widebeam.check import findings
 from widebeam.config import load
@@ -19,20 +20,7 @@ from widebeam.health import RunHealth
 from widebeam.health_port import Health, PortTaken, port_findings, served
 from widebeam.vitals import Vital
 
-FILE = """
-[source]
-dsn = "host=127.0.0.1 port=1 dbname=x"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-columns = ["f"]
-[target]
-dsn = "host=127.0.0.1 port=1 dbname=x"
-[health]
-port = {port}
-"""
+HEALTH = "[health]\nport = {port}\n"
 
 
 @pytest.fixture
@@ -45,7 +33,7 @@ def listener() -> Iterator[socket.socket]:
 @pytest.fixture
 def plant(listener: socket.socket, tmp_path: Path) -> Connector:
     file = tmp_path / "plant.toml"
-    file.write_text(FILE.format(port=listener.getsockname()[1]))
+    file.write_text((FILE + HEALTH).format(dsn="host=127.0.0.1 port=1 dbname=x", port=listener.getsockname()[1]))
     return load(str(file), {})
 
 

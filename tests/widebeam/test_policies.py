@@ -10,15 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.plant import Plant
+from tests.readings import SOURCE
 from widebeam.cli import app
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
+FILE = (
+    SOURCE
+    + """
 {where}
 [source.value]
 discriminator = "kind"
@@ -29,6 +26,7 @@ dsn = "{dsn}"
 unknown_key = "{unknown_key}"
 type_conflict = "{type_conflict}"
 """
+)
 
 TABLE = """
 CREATE SCHEMA tenant;

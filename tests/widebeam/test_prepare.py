@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from cdc import slot as slots
 from cdc.halt import Cause, Halt
+from tests.readings import KINDS, SOURCE, TARGET
 from widebeam import lock
 from widebeam import prepare as module
 from widebeam.config import ConfigError, load
@@ -30,19 +31,7 @@ FROM generate_series(1, 100) n;
 ANALYZE tenant.readings;
 """
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-discriminator = "kind"
-columns = {{ Decimal = "f", String = "s" }}
-[target]
-dsn = "{dsn}"
-"""
+FILE = SOURCE + KINDS + TARGET
 
 Make = Callable[..., Connector]
 

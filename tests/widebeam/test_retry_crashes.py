@@ -27,6 +27,7 @@ from sink import quarantine
 from sink.misfit import undecodable
 from tests.pipeline import until
 from tests.plant import Plant
+from tests.readings import SOURCE
 
 Cells: TypeAlias = "dict[tuple[str, str, str], float]"
 
@@ -39,19 +40,16 @@ UNDONE = (
 """What is done before these is not committed: the batch is as before."""
 REACHED = {*UNDONE, Failpoint.RETRY_TOMBSTONED, Failpoint.RETRY_COMMITTED}
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
+FILE = (
+    SOURCE
+    + """
 [source.value]
 discriminator = "kind"
 columns = {{ F = "f" }}
 [target]
 dsn = "{dsn}"
 """
+)
 NARROW = """
 CREATE SCHEMA tenant;
 CREATE TABLE tenant.readings (

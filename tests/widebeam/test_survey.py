@@ -21,6 +21,7 @@ from sink import notices
 from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
+from tests.readings import KINDS, SOURCE, TARGET
 from widebeam import survey
 from widebeam.config import load
 from widebeam.connector import Connector
@@ -53,19 +54,7 @@ INSERT INTO tenant.mar SELECT 's', channel, at, n, NULL, 'Decimal'
 FROM (VALUES ('c', '2024-03-01'::timestamp, 3), ('new', '2024-03-02', 4)) AS v (channel, at, n);
 """
 ATTACH = "ALTER TABLE tenant.readings ATTACH PARTITION tenant.mar FOR VALUES FROM ('2024-03-01') TO ('2024-04-01')"
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
-[source.value]
-discriminator = "kind"
-columns = {{ Decimal = "f", String = "s" }}
-[target]
-dsn = "{dsn}"
-"""
+FILE = SOURCE + KINDS + TARGET
 
 
 @dataclass
@@ -337,15 +326,21 @@ def test_an_empty_partition_needs_no_chunk(make: Make, version: int) -> None:
     assert source.notices() == set()
 
 
-def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
-    make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_attached_rows(make: Make) -> Source:
+    """A partition that holds rows is attached, and all that is older is applied: its chunks may be read."""
     source = make(PARTITIONED)
     source.backfill()
     source.do(ATTACH)
     source.look()
     source.pass_barriers()
     source.look()
+    return source
+
+
+def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
+    make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = with_attached_rows(make)
     monkeypatch.setattr(attached, "_PATIENCE", 0.0)
     monkeypatch.setattr(attached, "REST", 0.1)
     with connect(database) as writer:
@@ -363,12 +358,7 @@ def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
 
 
 def test_a_replay_has_attached_rows_filled_in_once_more(make: Make, version: int) -> None:
-    source = make(PARTITIONED)
-    source.backfill()
-    source.do(ATTACH)
-    source.look()
-    source.pass_barriers()
-    source.look()
+    source = with_attached_rows(make)
     source.backfill()
     # What a replay does, and the stream: it brings an older change of a cell that no event has filled.
     rewind(source.connector, Plan(Offsets({}), []))
@@ -445,12 +435,7 @@ def test_a_look_is_of_one_moment(make: Make, version: int, database: str, monkey
 def test_no_sink_can_advance_while_attached_rows_are_read_and_written(
     make: Make, version: int, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = make(PARTITIONED)
-    source.backfill()
-    source.do(ATTACH)
-    source.look()
-    source.pass_barriers()
-    source.look()
+    source = with_attached_rows(make)
     refused = []
 
     def advance(*_: object) -> None:

@@ -14,19 +14,16 @@ import pytest
 
 from cdc.session import connect
 from tests.plant import Plant
+from tests.readings import SOURCE
 from widebeam import barrier
 from widebeam.proof import Difference, VerifySettings
 from widebeam.verify import verify
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-FILE = """
-[source]
-dsn = "{dsn}"
-table = "tenant.readings"
-entity = ["ship"]
-time = "at"
-key = "channel"
+FILE = (
+    SOURCE
+    + """
 [source.value]
 discriminator = "kind"
 columns = {{ F = "f", I = "i", T = "t", B = "b", N = "n", C = "c", J = "j" }}
@@ -36,6 +33,7 @@ layout = "{layout}"
 [sink]
 on_delete = "{on_delete}"
 """
+)
 
 TABLE = """
 CREATE SCHEMA tenant;
