@@ -20,6 +20,8 @@ from sink.mapping import Mapping
 from sink.rule import NUMBER, TABLE, Rule
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_IN_A_NAME: Final = re.compile(r"[\\,=]")
+_IN_A_VALUE: Final = re.compile(r"[\\,]")
 _TEXTUAL: Final = re.compile(r"text|json|jsonb|character.*|name|citext", re.ASCII)
 
 Values: TypeAlias = "Sequence[Value]"
@@ -231,7 +233,8 @@ class _Row:
         """The key: its parts, joined."""
         rule = self._interpreter.rule
         if rule.all_labels:
-            return ",".join(f"{name}={value}" for name, value in sorted(self._labels.items()) if value is not None)
+            labels = sorted((name, value) for name, value in self._labels.items() if value is not None)
+            return ",".join(f"{_escaped(name, _IN_A_NAME)}={_escaped(value, _IN_A_VALUE)}" for name, value in labels)
         parts = []
         for name in rule.key:
             value = self.named(name)
@@ -239,6 +242,11 @@ class _Row:
                 raise _Unreadable("null_key", f"the key is NULL: {name}")
             parts.append(value)
         return rule.key_separator.join(parts)
+
+
+def _escaped(text: str, special: re.Pattern[str]) -> str:
+    """A name or value of the labels with a backslash before what would end it: else two series could look the same."""
+    return special.sub(r"\\\g<0>", text)
 
 
 @lru_cache(maxsize=65_536)

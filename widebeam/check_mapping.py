@@ -111,7 +111,8 @@ def _two_ids_one_name(
     """Two keys for one column: their readings would meet in cells."""
     source = connector.options.source
     used = [place for place, name in enumerate(names, 1) if name in (*source.key, *source.entity)]
-    if source.several != "refuse" or not used:
+    by_itself = source.dictionary is not None and source.dictionary.column in (*source.key, *source.entity)
+    if source.several != "refuse" or not used or by_itself:
         return
     by_id = {row[0]: tuple(row[place] for place in used) for row in rows}
     twice = _repeated("/".join(str(part) for part in each) for each in by_id.values())

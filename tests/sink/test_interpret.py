@@ -136,6 +136,19 @@ def test_all_labels_are_sorted_and_numbers_stay_as_they_are_written():
     assert reading.key == "__name__=up,host=a,le=0.50,y=true"
 
 
+def test_series_whose_labels_hold_what_joins_them_are_not_the_same():
+    interpreter = prometheus(all_labels=True)
+    rows = [
+        '{"a": "1,b=2"}',
+        '{"a": "1", "b": "2"}',
+        '{"a": "1\\\\", "b": "2"}',
+        '{"a": "1\\\\,b=2"}',
+        '{"a=1,b": "2"}',
+    ]
+    keys = [interpreter.read(("t",), [row, "1"])[0].key for row in rows]
+    assert keys == [r"a=1\,b=2", "a=1,b=2", r"a=1\\,b=2", r"a=1\\\,b=2", r"a\=1\,b=2"]
+
+
 def test_without_time_the_wide_key_is_the_entity():
     table = NarrowTable("public", "eav", ("entity_id", "store_id"), (), ("attribute_id",), ("value",))
     types = {"entity_id": "integer", "store_id": "smallint", "attribute_id": "smallint", "value": "text"}

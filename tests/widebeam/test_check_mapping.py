@@ -78,6 +78,10 @@ def test_two_ids_of_one_name_are_two_keys_for_one_column(make):
     assert 'several = "last"' in finding.remedy
 
 
+def test_two_ids_of_one_name_are_two_columns_where_the_id_is_a_part_of_the_key(make):
+    assert findings(make("INSERT INTO tags VALUES (3, 'speed', 'en')", key='key = ["name", "tag"]')) == []
+
+
 def test_two_ids_of_one_name_may_meet_where_it_is_said_what_holds_then(make):
     assert findings(make("UPDATE tags SET name = 'speed';", key='key = "name"\nseveral = "last"')) == []
 

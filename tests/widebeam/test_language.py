@@ -122,6 +122,10 @@ def test_what_cannot_be_is_said(made, change, said):
         made(PLAIN.replace(before, after) if before else f"{PLAIN}\n{after}")
 
 
+def test_a_table_that_is_named_whole_may_have_a_percent_sign_anywhere(made):
+    assert made(PLAIN.replace("a.b", "100%.b%s")).table.qualified == "100%.b%s"
+
+
 def test_values_that_contradict_are_said(made):
     with pytest.raises(ConfigError, match="takes every value column"):
         made(PLAIN, 'discriminator = "d"\ncolumns = { a = "v" }\nmeasures = true')

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from widebeam.init.facts import Catalog, Column, Table
 from widebeam.init.readings import is_text
-from widebeam.init.words import about, tokens
+from widebeam.init.words import KEY, about, tokens
 
 _IDS: Final = ("smallint", "integer", "bigint", "numeric", "uuid")
 
@@ -59,7 +59,8 @@ def _alike(table: Table, column: str | None, other: Table, id_column: Column) ->
     if not any(is_text(each) for each in other.columns):
         return 0
     if column is None:
-        return 8 if set(tokens(table.name)[:1]) & {word.removesuffix("s") for word in tokens(other.name)} else 0
+        kin = set(tokens(table.name)[:1]) & {word.removesuffix("s") for word in tokens(other.name)}
+        return 8 if kin else 6 * about(other.name, KEY)
     ours = {word for word in tokens(column) if word != "id"}
     score = 3 * (other.schema == table.schema)
     score += 6 * (id_column.name == column and about(column, frozenset(ours)))

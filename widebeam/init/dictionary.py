@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
 from typing import Final, NamedTuple, TypeVar
 
 from widebeam.init.candidate import Candidate
 from widebeam.init.facts import Catalog, Sample, Table
 from widebeam.init.readings import is_text
+from widebeam.init.shape import Shape
 from widebeam.init.words import about, tokens, words
 
 ENOUGH: Final = 0.9
 """The share of the sample's ids that a dictionary has to know."""
 
 _LONGEST: Final = 250
+_BESIDE: Final = 0.9  # the share of the shorter history of two ids in which both have readings
 _NAMES: Final = words("name key path code label title tag tagname description")
 _POOR: Final = words("description desc short comment comments unit units form version note type")
 _IDENTIFIERS: Final = words("uuid guid")
@@ -55,6 +59,8 @@ class Dictionary:
     """How many entities there are, where they come with the key."""
     only: tuple[tuple[str, str], ...] = ()
     """Conditions (column, value) that were needed to have one name for one id."""
+    apart: bool = False
+    """Ids of one name have readings all the time, beside each other: they are different things of one name."""
 
 
 def choose(
@@ -96,7 +102,7 @@ def owner_of(catalog: Catalog, candidate: Candidate, contents: Sample, column: s
     name = _name(candidate, contents, column)
     for reference in candidate.table.references:
         target = catalog.find(reference.schema, reference.table)
-        if name is None or target is None or not candidate.table.unique(reference.column, name):
+        if name is None or target is None or not _told_apart(candidate.table, contents, reference.column, name):
             continue
         texts = [each.name for each in target.columns if is_text(each) and not about(each.name, _POOR)]
         best = max(
@@ -107,6 +113,50 @@ def owner_of(catalog: Catalog, candidate: Candidate, contents: Sample, column: s
         if exact is not None:
             return Owner(target, reference.column, reference.target, exact)
     return None
+
+
+def _told_apart(table: Table, contents: Sample, owner: str, name: str) -> bool:
+    """Whether names are to be looked for within their owner: an index says so, or some are only there once in it."""
+    if any({owner, name} <= set(index.columns) for index in table.indexes):
+        return True
+    pairs = [each for each in zip(contents.values(owner), contents.values(name), strict=True) if None not in each]
+    return bool(_repeated([each[1] for each in pairs])) and not _repeated(pairs)
+
+
+def at_once(found: Dictionary, contents: Sample, shape: Shape) -> bool:
+    """Whether two ids of one name have readings beside each other, rather than the one after the other.
+
+    A tag that was changed has a new id, and the old one ends about there; two sensors of one name go on together.
+    """
+    ids = {
+        identifier: name
+        for identifier, name in zip(contents.values(found.candidate.id), contents.values(found.key), strict=True)
+        if name in found.many_to_one
+    }
+    spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for identifier, times in shape.sample.groups(found.column, shape.time.columns[0]) if shape.time.columns else ():
+        if (name := ids.get(identifier)) is not None:
+            moments = sorted(filter(None, map(_moment, times)))
+            if len(moments) > 2:
+                spans[name].append((moments[0], moments[-1]))
+    return any(_beside(*pair) for each in spans.values() for pair in combinations(each[:20], 2))
+
+
+def _beside(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    common = min(one[1], other[1]) - max(one[0], other[0])
+    return common >= _BESIDE * min(one[1] - one[0], other[1] - other[0])
+
+
+def _moment(text: str) -> float | None:
+    """A number, or a time as the server prints it in UTC; None where it is neither, as infinity is."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def _name(candidate: Candidate, contents: Sample, column: str) -> str | None:
@@ -120,7 +170,7 @@ def _name(candidate: Candidate, contents: Sample, column: str) -> str | None:
             continue
         found = set(tokens(each.name))
         score = 3.0 * bool(found & _NAMES) + 3.0 * bool(found & (set(tokens(column)) - {"id"}))
-        score += 4.0 * any(i.unique and each.name in i.columns for i in candidate.table.indexes)
+        score += max((1.0 + 3.0 * i.unique for i in candidate.table.indexes if each.name in i.columns), default=0.0)
         score += 4.0 * len(set(present)) / len(present) - 4.0 * bool(found & _POOR)
         score -= 3.0 * (len(set(present)) * 10 < len(present))
         scored.append((score, -at, each.name))

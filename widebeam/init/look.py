@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -19,16 +21,46 @@ _LONGEST: Final = 4_000  # characters of a value that are looked at
 
 
 def catalog(session: Session) -> Catalog:
-    """All tables that we may read, without partitions, temporary tables, and what belongs to the server or to us."""
+    """All tables that we may read, without partitions, temporary tables, and what belongs to the server or to us.
+
+    Columns that we may not read, or that are generated, are left out, and with them the indexes and references on them.
+    """
     columns = _gathered(session, _COLUMNS, Column)
     indexes = _gathered(session, _INDEXES, lambda names, *kind: Index(tuple(names), *kind))
     references = _gathered(session, _REFERENCES, Reference)
-    return Catalog(
-        tuple(
-            Table(schema, name, kind == "p", rows, tuple(columns[oid]), tuple(indexes[oid]), tuple(references[oid]))
-            for oid, schema, name, kind, rows in session.execute(_TABLES)
-        )
-    )
+    tables = []
+    for oid, schema, name, kind, rows in session.execute(_TABLES):
+        there = {column.name for column in columns[oid]}
+        on_them = tuple(index for index in indexes[oid] if there.issuperset(index.columns))
+        from_them = tuple(reference for reference in references[oid] if reference.column in there)
+        tables.append(Table(schema, name, kind == "p", rows, tuple(columns[oid]), on_them, from_them))
+    return Catalog(tuple(tables))
+
+
+def no_table(session: Session, name: str) -> str:
+    """What is amiss with a name (`schema.table`, or a table's in public) that is none of `catalog`'s.
+
+    That is what else it is, why we may not read it, or which names are like it.
+    """
+    for schema, table in parted(name):
+        found = session.execute(_WHAT_IT_IS, [schema, table]).fetchone()
+        if found is not None and found[0] is not None:
+            return f"{schema}.{table} {found[0]}"
+    names = [row[0] for row in session.execute(_ALIKE, [re.sub(r'[".]', "", name).lower()])]
+    alike = f"; there is {', '.join(names)}" if names else ""
+    return f"there is no table {name}{alike}"
+
+
+def hidden(session: Session) -> list[str]:
+    """Some of the tables that are none of `catalog`'s, with why."""
+    return [row[0] for row in session.execute(_HIDDEN, [])]
+
+
+def parted(name: str) -> Iterator[tuple[str, str]]:
+    """How a name can be meant, as schema and table: in either there may be dots. Bare, it is in public."""
+    for at in (at for at, character in enumerate(name) if character == "."):
+        yield name[:at], name[at + 1 :]
+    yield "public", name
 
 
 def sample(session: Session, table: Table, limit: int = SAMPLE_ROWS) -> Sample:
@@ -60,8 +92,9 @@ def _gathered(session: Session, query: str, make: Any) -> defaultdict[int, list[
 
 _OURS: Final = """
     c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%'
+    AND position('.' IN n.nspname) = 0
     AND n.nspname NOT IN ('information_schema', 'widebeam') AND has_schema_privilege(n.oid, 'USAGE')
-    AND has_any_column_privilege(c.oid, 'SELECT')
+    AND has_any_column_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
     AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e')
 """
 # A table that was never analysed has -1 rows: then its size tells, at some hundred bytes a row.
@@ -78,7 +111,8 @@ _COLUMNS: Final = f"""
         attidentity <> '' OR coalesce(pg_get_expr(adbin, adrelid) LIKE 'nextval(%', false)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON attrelid = c.oid
     LEFT JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum)
-    WHERE {_OURS} AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY 1, attnum
+    WHERE {_OURS} AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    AND has_column_privilege(c.oid, attnum, 'SELECT') ORDER BY 1, attnum
 """  # noqa: S608
 _INDEXES: Final = f"""
     SELECT c.oid, array_agg(attname::text ORDER BY place), indisunique AND indimmediate, indisprimary
@@ -88,6 +122,44 @@ _INDEXES: Final = f"""
     WHERE {_OURS} AND indisvalid AND indpred IS NULL AND indexprs IS NULL
     GROUP BY c.oid, i.indexrelid, 3, 4 ORDER BY 1, 4 DESC, i.indexrelid
 """  # noqa: S608
+_AMISS: Final = """
+    CASE
+        WHEN relkind = 'v' THEN 'is a view, and a view writes no WAL: name the tables that it reads'
+        WHEN relkind = 'm' THEN 'is a materialized view: name the tables that it reads'
+        WHEN relkind = 'f' THEN 'is a foreign table: connect to the server where its rows are'
+        WHEN relkind NOT IN ('r', 'p') THEN 'is no table'
+        WHEN relispartition THEN 'is a partition of ' || (
+            SELECT pn.nspname || '.' || p.relname FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace
+            WHERE p.oid = pg_partition_root(c.oid)) || ': name that one'
+        WHEN n.nspname = 'widebeam' THEN 'is Widebeam''s own'
+        WHEN relpersistence = 't' THEN 'is a temporary table'
+        WHEN NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_any_column_privilege(c.oid, 'SELECT')
+            THEN format('is not for the role %%s to read: GRANT USAGE ON SCHEMA %%I TO %%I; '
+                'GRANT SELECT ON TABLE %%I.%%I TO %%I;', current_user, nspname, current_user,
+                nspname, relname, current_user)
+        WHEN row_security_active(c.oid)
+            THEN format('has row security, which hides rows from %%1$I: ALTER ROLE %%1$I BYPASSRLS;', current_user)
+        WHEN position('.' IN n.nspname) > 0 THEN format(
+            'cannot be named by a connector, since its schema has a dot: ALTER SCHEMA %%I RENAME TO %%I;',
+            nspname, replace(nspname, '.', '_'))
+        ELSE 'belongs to the server, or to an extension'
+    END
+"""
+_WHAT_IT_IS: Final = f"""
+    SELECT {_AMISS} FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE (nspname, relname) = (%s, %s)
+"""  # noqa: S608
+_HIDDEN: Final = f"""
+    SELECT n.nspname || '.' || relname || ' ' || {_AMISS}
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't' AND nspname NOT LIKE 'pg\\_%%'
+    AND nspname NOT IN ('information_schema', 'widebeam') AND NOT ({_OURS.replace("%", "%%")}) ORDER BY 1 LIMIT 5
+"""  # noqa: S608
+_ALIKE: Final = """
+    SELECT n.nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname NOT LIKE 'pg\\_%%' AND lower(%s) IN (
+        lower(relname), lower(replace(nspname || relname, '.', '')), lower(replace(relname, '.', '')))
+    ORDER BY 1 LIMIT 5
+"""
 _REFERENCES: Final = f"""
     SELECT c.oid, a.attname::text, tn.nspname::text, t.relname::text, ta.attname::text
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

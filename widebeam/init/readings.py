@@ -61,6 +61,9 @@ def readings(table: Table, sample: Sample, cell: Sequence[str]) -> Readings | No
     free = [column for column in table.columns if column.name not in cell and column.name not in table.surrogates]
     named = [column.name for column in free if names_a_value(column.name)]
     beside = tuple(column.name for column in free if qualifies_a_value(column.name))
+    if sample.rows and not any(sample.present(name) for name in named):
+        others = [column.name for column in free if column.name not in named and _could_hold(table, sample, column)]
+        named = [] if others else named
     columns = named or [column.name for column in free if _could_hold(table, sample, column)]
     if not columns:
         return None

@@ -28,4 +28,6 @@ class Seen:
     @property
     def merged(self) -> bool:
         """Whether several source rows can meet in one cell."""
-        return not self.shape.cell.unique or bool(self.dictionary and self.dictionary.many_to_one)
+        return not self.shape.cell.unique or bool(
+            self.dictionary and self.dictionary.many_to_one and not self.dictionary.apart
+        )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from widebeam.init.cell import Cell, cell
 from widebeam.init.facts import Sample, Table, joined_samples
-from widebeam.init.readings import Readings, readings
+from widebeam.init.readings import Readings, is_text, readings
 from widebeam.init.times import NONE, Moment, moment
 from widebeam.init.words import ENTITY, KEY, about, stem
 
@@ -35,6 +35,12 @@ class Shape:
         targets = tuple(self.table.reference(name) and self.table.reference(name)[1:] for name in entity)  # type: ignore[index]
         cell = (entity, targets, self.cell.key, self.cell.labels, self.cell.unique)
         return (self.table.schema, self.time.columns, *cell, self.readings.columns)
+
+    @property
+    def by_time(self) -> bool:
+        """Whether an index leads to the history of a key."""
+        wanted = {self.cell.key, *self.time.columns}
+        return bool(self.time.columns) and any(wanted <= set(index.columns) for index in self.table.indexes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,40 @@ class Family:
         return alike and (len(names) > 1 or _MONTH.search(names[0]) is not None)
 
     @property
+    def ends_in_numbers(self) -> bool:
+        """Whether every name ends in a number of its own, whatever is before it."""
+        found = [_END.search(shape.table.name) for shape in self.shapes]
+        numbers = {int(each[0]) for each in found if each is not None}
+        return len(numbers) == len(self.shapes)
+
+    @property
     def by_name(self) -> bool:
         """Whether a table's name is the key."""
         return self.shapes[0].cell.key is None and self.shapes[0].cell.labels is None
 
 
 _NUMBERS = re.compile(r"\d+(_\d+)*")
-_MONTH = re.compile(r"(19|20)\d\d_?[01]\d$")
+_END = re.compile(r"\d+$")
+_MONTH = re.compile(r"(19|20)\d\d_?[01]\d(_?[0-3]\d)?$")
+
+
+def with_empty(family: Family, empty: Iterable[Table]) -> Family:
+    """A family with the tables that belong to it by their names and columns, though they have no rows yet."""
+    first, there = family.shapes[0], {each.table.name for each in family.shapes}
+    if family.by_name or first.cell.labels is not None:
+        return family
+    named = (*first.time.columns, *first.cell.entity, *((first.cell.key,) if first.cell.key else ()))
+    alike = {name: first.table.column(name).type for name in named}
+    found = [
+        Shape(table, Sample(tuple(column.name for column in table.columns), ()), first.time, first.cell, first.readings)
+        for table in sorted(empty, key=lambda each: each.name)
+        if table.schema == first.table.schema
+        and table.name not in there
+        and stem(table.name) == stem(first.table.name)
+        and alike.items() <= {column.name: column.type for column in table.columns}.items()
+        and {*first.readings.columns} <= {column.name for column in table.columns}
+    ]
+    return Family(tuple(sorted((*family.shapes, *found), key=lambda each: each.table.name)))
 
 
 def shape(table: Table, sample: Sample) -> Shape:
@@ -100,6 +133,8 @@ def convincing(found: Shape) -> bool:
     if found.cell.key is None:
         return readings_named and len(found.table.columns) <= 5
     part = about(found.cell.key, KEY) or any(about(name, KEY | ENTITY) for name in found.cell.entity)
+    names = about(found.cell.key, ENTITY) and is_text(found.table.column(found.cell.key))
+    part = part or (found.by_time and (names or found.table.reference(found.cell.key) is not None))
     told = readings_named or found.readings.discriminator is not None or _alternatives(found)
     return told and (found.cell.unique or part)
 
@@ -117,4 +152,13 @@ def families(shapes: Iterable[Shape]) -> list[Family]:
         groups[stem(each.table.name), each.parts].append(each)
     found = [Family(tuple(group)) for group in groups.values()]
     real = [family for family in found if not (family.by_name and not family.numbered)]
+    real += _of_any_name(family.shapes[0] for family in found if family.by_name and not family.numbered)
     return sorted(real, key=lambda family: (-family.rows, family.shapes[0].table.qualified))
+
+
+def _of_any_name(shapes: Iterable[Shape]) -> Iterator[Family]:
+    """Tables of the same few columns, each with a name of its own: a table for each thing that is measured."""
+    groups: defaultdict[tuple[object, ...], list[Shape]] = defaultdict(list)
+    for each in shapes:
+        groups[each.parts].append(each)
+    yield from (Family(tuple(group)) for group in groups.values() if len(group) > 1)

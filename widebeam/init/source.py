@@ -34,7 +34,13 @@ def _tables(source: Section, seen: Seen) -> None:
     shapes = seen.family.shapes
     names = [shape.table.qualified for shape in shapes]
     rows = f"about {seen.family.rows:,} rows"
-    if len(shapes) == 1:
+    if len(shapes) == 1 and seen.family.numbered and not shapes[0].table.partitioned:
+        source.set(
+            "tables",
+            [_pattern(names)],
+            f"{names[0]}: {rows}. Its name ends in a month: those of other months join by themselves.",
+        )
+    elif len(shapes) == 1:
         parted = ", partitioned: its partitions come under its own name" if shapes[0].table.partitioned else ""
         source.set("table", names[0], f"{names[0]}: {rows}{parted}.")
     elif seen.family.numbered:
@@ -44,6 +50,9 @@ def _tables(source: Section, seen: Seen) -> None:
             f"{len(names)} tables of the same columns whose names differ by numbers ({_some(names)}), {rows}. "
             "New ones that match join by themselves.",
         )
+    elif seen.family.by_name:
+        _tables_of_any_name(source, seen, names, rows)
+        return
     else:
         source.set("tables", names, f"{len(names)} tables of the same shape, one for each type of value, {rows}.")
     if seen.family.by_name:
@@ -52,6 +61,23 @@ def _tables(source: Section, seen: Seen) -> None:
             rf"^{_prefix([shape.table.name for shape in shapes])}0*(\d+)$",
             "What is measured is said by a table's name alone: its number. Tables of other names do not count.",
         )
+
+
+def _tables_of_any_name(source: Section, seen: Seen, names: list[str], rows: str) -> None:
+    source.set(
+        "tables",
+        [f"{seen.shape.table.schema}.%"],
+        f"{len(names)} tables of the same columns, one for each thing that is measured ({_some(names)}), {rows}. "
+        "New ones join by themselves; a table without these columns is none of them.",
+        "are there tables with these columns and more that mean something else? Then list those that you want.",
+    )
+    named = seen.dictionary is not None
+    source.set(
+        "table_pattern",
+        r"(?:^|\D)0*(\d+)$" if named else "^(.+)$",
+        "What is measured is said by a table's name alone: "
+        f"{'the number at its end, which the dictionary below has a name for' if named else 'all of it'}.",
+    )
 
 
 def _pattern(names: list[str]) -> str:
@@ -106,7 +132,8 @@ def _time(source: Section, shape: Shape) -> None:
         f"When: {time.why}." if time.columns else f"No time: {time.why}; a wide row is an entity as it is.",
     )
     if time.form != "native":
-        source.set("time_form", time.form, "The wide tables get a timestamptz of it.")
+        ask = "the table is empty: is this how its times are written? Others are epoch_s, epoch_ms, epoch_us."
+        source.set("time_form", time.form, "The wide tables get a timestamptz of it.", ask if time.guessed else "")
     if time.local:
         source.show(
             "time_zone",
@@ -120,6 +147,17 @@ def _key(source: Section, seen: Seen) -> None:
     cell = seen.shape.cell
     if seen.dictionary is not None:
         shown = seen.dictionary.column
+        if seen.dictionary.apart:
+            some = ", ".join(seen.dictionary.many_to_one[:3])
+            source.set(
+                "key",
+                [seen.dictionary.key, shown],
+                f"Of what: {shown} holds numbers, and the dictionary below has their names. Several ids have one name "
+                f"({some}), and readings at the same times: so the number is a part of the key, and none is lost.",
+                "does another column of the dictionary tell them apart? Then take it into `query`, and here for the "
+                "number.",
+            )
+            return
         source.set(
             "key", seen.dictionary.key, f"Of what: {shown} holds numbers, and the dictionary below has their names."
         )
@@ -140,7 +178,11 @@ def _key(source: Section, seen: Seen) -> None:
         )
     else:
         source.set(
-            "key", "table", "Of what: the number in the table's name. No table was found that names the numbers."
+            "key",
+            "table",
+            "Of what: the number in the table's name. No table was found that names the numbers."
+            if seen.family.numbered
+            else "Of what: the table's name.",
         )
 
 

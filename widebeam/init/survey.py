@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from widebeam.init import look
 from widebeam.init.candidate import Candidate, candidates
-from widebeam.init.dictionary import Dictionary, Owner, choose, owner_of
+from widebeam.init.dictionary import Dictionary, Owner, at_once, choose, owner_of
 from widebeam.init.document import ASK, document
 from widebeam.init.facts import Catalog, Table
 from widebeam.init.propose import sections
 from widebeam.init.seen import Seen
-from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, shape
+from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, shape, with_empty
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -33,6 +35,12 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     dictionaries, in transactions that cannot write.
     """
     session.execute("SET default_transaction_read_only = on")
+    encoding = session.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise NothingNarrow(
+            f"the database's encoding is {encoding}, and Widebeam carries UTF8 alone: make a database by "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0; and move the data there by pg_dump"
+        )
     catalog = look.catalog(session)
     found = _asked(session, catalog, wanted) if wanted else _largest(session, catalog)
     first, others = found[0], found[1:]
@@ -43,10 +51,9 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
 def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Family]:
     shapes = []
     for name in wanted:
-        schema, _, table = name.rpartition(".")
-        found = catalog.find(schema or "public", table)
+        found = next((table for each in look.parted(name) if (table := catalog.find(*each)) is not None), None)
         if found is None:
-            raise NothingNarrow(f"there is no table {name} that this role may read")
+            raise NothingNarrow(look.no_table(session, name))
         try:
             shapes.append(shape(found, look.sample(session, found)))
         except NotNarrow as error:
@@ -58,9 +65,13 @@ def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Fa
 
 def _largest(session: Session, catalog: Catalog) -> list[Family]:
     shapes: list[Shape] = []
+    empty: list[Table] = []
     for table in sorted(catalog.tables, key=lambda each: -each.rows)[:_LOOKED_AT]:
+        sample = look.sample(session, table)
+        if not sample.rows:
+            empty.append(table)
         try:
-            found = shape(table, look.sample(session, table))
+            found = shape(table, sample)
         except NotNarrow:
             continue
         if convincing(found):
@@ -68,8 +79,10 @@ def _largest(session: Session, catalog: Catalog) -> list[Family]:
     found_families = families(sorted(shapes, key=lambda each: each.table.qualified))
     if not found_families:
         names = ", ".join(table.qualified for table in catalog.tables[:20]) or "none that this role may read"
-        raise NothingNarrow(f"no table looks narrow (tables: {names}); name one by --table, to hear what it lacks")
-    return found_families
+        hint = "; name one by --table, to hear what it lacks" if catalog.tables else ""
+        hidden = "".join(f"; {each}" for each in look.hidden(session))
+        raise NothingNarrow(f"no table looks narrow (tables: {names}){hint}{hidden}")
+    return [with_empty(family, empty) for family in found_families]
 
 
 def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionary | None:
@@ -79,6 +92,8 @@ def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionar
         return None
     if key is not None and first.table.column(key).type.partition("(")[0] in ("text", "character varying", "jsonb"):
         return None  # a name already
+    if key is None and not (family.numbered or family.ends_in_numbers):
+        return None
     ids = {value for each in family.shapes for value in (each.sample.distinct(key) if key else _number(each.table))}
     column = key or "table"
     for candidate in candidates(catalog, first.table, key)[:_TRIED]:
@@ -86,13 +101,13 @@ def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionar
         owner = _owner(session, catalog, candidate, column) if not first.cell.entity and first.time.columns else None
         found = choose(candidate, contents, ids, column, owner)
         if found is not None:
-            return found
+            return replace(found, apart=key is not None and at_once(found, contents, family.whole))
     return None
 
 
 def _number(table: Table) -> set[str]:
-    digits = "".join(character for character in table.name if character.isdigit())
-    return {str(int(digits))} if digits else set()
+    digits = re.search(r"\d+$", table.name)
+    return {str(int(digits[0]))} if digits else set()
 
 
 def _owner(

@@ -18,12 +18,21 @@ _FORMS: Final = (  # form, unit, and which numbers are moments between 1990 and 
 )
 
 
+_COMMONEST: Final = {
+    "integer": ("epoch_s", "it is an integer that is called like a time: seconds since 1970, most likely"),
+    "bigint": ("epoch_ms", "it is a bigint that is called like a time: milliseconds since 1970, most likely"),
+    "double precision": ("epoch_float", "it is called like a time: seconds since 1970, with a fraction, most likely"),
+}
+
+
 class Moment(NamedTuple):
     """The time columns (two for seconds and nanoseconds, none where there is no time), the form, and why."""
 
     columns: tuple[str, ...]
     form: str
     why: str
+    guessed: bool = False
+    """The table is empty: the form is the commonest one for the column's type."""
     local: bool = False
     """A timestamp without a zone: nobody can tell from the schema in which zone it is."""
 
@@ -56,6 +65,13 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
     return None
 
 
+def _form(column: Column, sample: Sample) -> tuple[str, str] | None:
+    """The form that the values show; of an empty table the commonest one of the column's type, if it is called so."""
+    if sample.rows or _native(column.type) or not about(column.name, TIME):
+        return form(column, sample.present(column.name))
+    return _COMMONEST.get(column.type.partition("(")[0])
+
+
 def _native(type_name: str) -> bool:
     return type_name == "date" or type_name.startswith("timestamp")
 
@@ -63,7 +79,7 @@ def _native(type_name: str) -> bool:
 def _score(table: Table, sample: Sample, column: Column) -> int:
     """Above 0: it could be the time. Being part of a key weighs more than any name."""
     present = sample.present(column.name)
-    if form(column, present) is None or names_a_value(column.name):
+    if _form(column, sample) is None or names_a_value(column.name):
         return 0
     named = about(column.name, TIME)
     if not named and not _native(column.type):
@@ -80,7 +96,7 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
 
 
 def _described(table: Table, sample: Sample, column: Column) -> Moment:
-    found = form(column, sample.present(column.name))
+    found = _form(column, sample)
     if found is None:
         raise AssertionError(f"{column.name} has a score without a form")
     name, says = found
@@ -88,8 +104,12 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
     place = "it is part of a unique key" if unique else "it is the best dated column that is never NULL"
     beside = _nanoseconds(table, sample) if name == "epoch_s" else None
     if beside is not None:
-        return Moment((column.name, beside), "s_ns", f"{says}, and {beside} holds the nanoseconds; {place}")
-    return Moment((column.name,), name, f"{says}, and {place}", local=column.type.endswith("without time zone"))
+        why = f"{says}, and {beside} holds the nanoseconds; {place}"
+        return Moment((column.name, beside), "s_ns", why, guessed=not sample.rows)
+    guessed = not sample.rows and name != "native"
+    return Moment(
+        (column.name,), name, f"{says}, and {place}", guessed, local=column.type.endswith("without time zone")
+    )
 
 
 def _nanoseconds(table: Table, sample: Sample) -> str | None:

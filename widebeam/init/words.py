@@ -56,6 +56,12 @@ SENTINELS: Final = frozenset(
 )
 """Texts that stand for no reading, in lower case."""
 
+TYPES: Final = words(
+    "int integer uint bigint smallint long double float real decimal numeric number num text str string varchar char "
+    "log bin binary blob bytea bool boolean date datetime timestamp json jsonb xml data"
+)
+"""Words at the end of a table's name for the type of its values."""
+
 LABELS: Final = frozenset(("labels", "label", "tags", "dimensions", "attributes", "dims"))
 
 
@@ -88,6 +94,11 @@ def qualifies_a_value(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """A name without its numbers and what follows its first word: what tables of one family share."""
-    found = [word for word in re.split(r"[_\W\d]+", name) if word]
-    return found[0].lower() if found else name
+    """A table's name without its numbers and the types at its end: what tables of one family share.
+
+    `history_uint` is of the family history; catalog_product_entity_int and catalog_category_entity_int are not kin.
+    """
+    found = [word.lower() for word in re.split(r"[_\W\d]+", name) if word]
+    while len(found) > 1 and found[-1] in TYPES:
+        found.pop()
+    return "_".join(found) or name

@@ -123,7 +123,7 @@ class Source(Server):
             schema, dot, name = table.partition(".")
             if not (schema and dot and name):
                 raise ValueError('expected "schema.table"')
-            if "%" in schema:
+            if "%" in schema and not isinstance(given, str):
                 raise ValueError("a schema is named whole: % is for the table's name")
         return given
 
