@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test protections fuzz soak lint bench bench-peers bench-growth lock clean
+.PHONY: help setup demo test protections fuzz soak lint bench bench-peers bench-growth bench-ideas lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,9 @@ bench: setup ## Measure Widebeam stage by stage; ARGS="--only capture.single_row
 
 bench-peers: setup ## Measure Widebeam and its peers in one run; the last line says which bars hold
 	@$(BIN)/python -m tests.bench.peers $(or $(ARGS),--keep)
+
+bench-ideas: setup ## Measure ways that were not taken beside ours, one by one
+	@$(BIN)/python -m tests.bench.ideas $(or $(ARGS),--keep)
 
 # --large adds 50 M rows and 10,000 tables, and takes hours.
 bench-growth: setup ## Measure what a row costs as rows, columns, entities and sinks grow

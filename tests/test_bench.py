@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.bench import page, peers, plot, reference
+from tests.bench.ideas import IDEAS
 from tests.bench.report import load, reporting
 from tests.bench.run import STAGES, wanted
 
@@ -80,6 +81,19 @@ def test_the_page_says_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {each.file.name: each.file.read_bytes() for each in plot.PLOTS if each.file.exists()} == drawn
 
 
+def test_each_way_that_was_not_taken_stands_beside_ours(tmp_path: Path) -> None:
+    kept = tmp_path / "lines"
+    command = [sys.executable, "-m", "tests.bench.ideas", "--rows", "4000", "--json", str(kept)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = {line["idea"]: line for line in load(kept)[1:]}
+    assert found.keys() == IDEAS.keys()
+    for line in found.values():
+        assert line["ours"] in line["ways"]
+        assert len(line["ways"]) == 2
+        assert all(cost["us"] > 0 for cost in line["ways"].values())
+
+
 ABOUT = {"date": "d", "commit": "c", "cpu": "x", "cores": 2, "memory_gb": 1, "system": "s", "python": "3",
          "postgres": "18", "load": 0.1}  # fmt: skip
 
@@ -96,6 +110,10 @@ def test_the_page_names_what_failed_and_what_breaks_first(tmp_path: Path, monkey
         {"stage": "chain", "rows_s": 100_000, "bytes_row": {"wal": 200.0, "kafka": 15.0}, **rate},
         {"stage": "capture.updates", "failed": "Stalled: capture ended"},
     ]
+    cost = {"us": 1.5, "server_cpu_us": 1.25, "client_cpu_us": 0.5}
+    idea = {"idea": "x", "says": "This or that.", "each": "cell", "ours": "this", "ways": {"this": cost, "that": cost}}
+    ideas = [{"about": ABOUT}, idea, {"idea": "y", "failed": "OSError: disk full"}]
+    (tmp_path / "ideas.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ideas))
     (tmp_path / "bench.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for module in (page, plot):
         monkeypatch.setattr(module, "KEPT", tmp_path)
@@ -106,6 +124,9 @@ def test_the_page_names_what_failed_and_what_breaks_first(tmp_path: Path, monkey
     assert "**Failed**: capture.updates: `Stalled: capture ended`" in written
     assert "if each row is a transaction of its own, would have 4.6 times what it can take" in written
     assert "**4 replication slots**" in written
+    assert "This or that.\n\n| way |" in written
+    assert "| **this** | 1.5 | 1.25 | 0.5 | cell |  |\n| that |" in written
+    assert "**Failed**: y: `OSError: disk full`" in written
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:

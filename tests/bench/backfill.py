@@ -71,8 +71,6 @@ def _half(ours: Ours, rows: int) -> None:
     """Every second cell comes by the stream."""
     feed = Feed(ours)
     ticks = -(-rows // ours.fleet.tick_rows)
-    records = feed.ticks(0, ticks, "half")
-    feed.send(records)
-    cells = sum(record.cells for record in records)
+    cells = feed.send(feed.ticks(0, ticks, "half"))
     with ours.parts(sink=1) as parts:
         until(lambda: ours.applied() == cells, parts)

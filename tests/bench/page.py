@@ -18,8 +18,8 @@ PAGE: Final = KEPT.parent / "performance.md"
 _HEAD: Final = """# Performance
 
 Written by `python -m tests.bench.page` from the figures in [performance/](performance), which the benches \
-keep. On a machine of your own, `make bench`, `make bench-peers` and `make bench-growth` write it anew; with \
-`ARGS` they only print. Compare ratios from one run; rates from different machines or hours say little.
+keep. On a machine of your own, `make bench`, `make bench-peers`, `make bench-growth` and `make bench-ideas` \
+write it anew; with `ARGS` they only print. Compare ratios from one run; rates from different machines or hours say little.
 
 The workload is the reference table: 8 ships with 250 channels each, a reading of each channel every 15 \
 seconds, in transactions of 2,000 rows; a tenth whole numbers, a twentieth texts and truth values each, the \
@@ -53,6 +53,9 @@ def _page(plots: Sequence[plot.Plot]) -> Iterator[str]:
         yield from _growth(growth, plots)
     if bench:
         yield from volume(bench)
+    ideas = load(KEPT / "ideas.jsonl")
+    if ideas:
+        yield from _ideas(ideas)
 
 
 def _stages(lines: list[Line]) -> Iterator[str]:
@@ -128,6 +131,23 @@ def _growth(lines: list[Line], plots: Sequence[plot.Plot]) -> Iterator[str]:
     yield from _failed(lines)
 
 
+def _ideas(lines: list[Line]) -> Iterator[str]:
+    """Each way is a line below the question, ours first."""
+    yield f"## Ways that were not taken\n\n{_about(lines)}"
+    head = ("way", "time, us", "CPU of the server, us", "CPU of the client, us", "each", "")
+    for line in lines:
+        if "ways" in line:
+            yield line["says"]
+            yield table(head, (_way(line, way, cost) for way, cost in line["ways"].items()))
+    yield from _failed(lines)
+
+
+def _way(line: Line, way: str, cost: Line) -> list[Any]:
+    costs = [cost[name] for name in ("us", "server_cpu_us", "client_cpu_us")]
+    heap = f"{cost['heap_mb']} MB of heap" if "heap_mb" in cost else ""
+    return [f"**{way}**" if way == line["ours"] else way, *costs, line["each"], heap]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table in Markdown; numbers to the right, with separators of thousands."""
     made = [[_cell(cell) for cell in row] for row in rows]
@@ -143,7 +163,9 @@ def _failed(lines: list[Line]) -> Iterator[str]:
     """What could not be measured is said, and not left out."""
     for line in lines:
         if "failed" in line:
-            what = ", ".join(str(line[name]) for name in ("peer", "stage", "growth", "at", "what") if name in line)
+            what = ", ".join(
+                str(line[name]) for name in ("peer", "stage", "growth", "idea", "at", "what") if name in line
+            )
             yield f"**Failed**: {what}: `{' '.join(line['failed'].replace('`', '').split())}`"
 
 
