@@ -19,7 +19,8 @@ _HEAD: Final = """# Performance
 
 Written by `python -m tests.bench.page` from the figures in [performance/](performance), which the benches \
 keep. On a machine of your own, `make bench`, `make bench-peers`, `make bench-growth` and `make bench-ideas` \
-write it anew; with `ARGS` they only print. Compare ratios from one run; rates from different machines or hours say little.
+write it anew; with `ARGS` they only print. Compare ratios from one run; rates from different machines or hours \
+say little.
 
 The workload is the reference table: 8 ships with 250 channels each, a reading of each channel every 15 \
 seconds, in transactions of 2,000 rows; a tenth whole numbers, a twentieth texts and truth values each, the \
