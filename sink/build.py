@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import sql
+from psycopg import Pipeline, sql
 
 from sink import tables
 from sink.layout import folded
@@ -21,20 +22,29 @@ def make(connection: Connection, mapping: Mapping, planned: list[Planned]) -> No
 
     Tables and columns first, in the order in which they are locked, then the views.
     """
+    if not planned:
+        return
     by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
-    for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
-        if new:
-            connection.execute(tables.create_part(mapping, part, columns))
-        else:
-            connection.execute(tables.add_columns(part, columns))
-    with connection.cursor() as cursor:
+    # Sent together: to wait for each answer would take as long again.
+    with connection.pipeline() if Pipeline.is_supported() else nullcontext():
+        for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
+            connection.execute(tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns))
         for each in planned:
             for view in each.views:
                 connection.execute(tables.create_view(mapping, each.entity, view))
                 if (opened := tables.open_view(mapping, each.entity, view)) is not None:
                     connection.execute(opened)
-            cursor.executemany(_NEW_TABLE, [[mapping.connector, *part] for part in each.new_parts])
-            cursor.executemany(_NEW_COLUMN, [[mapping.connector, each.entity.identity, *c] for c in each.columns])
+        _register(connection, mapping, planned)
+
+
+def _register(connection: Connection, mapping: Mapping, planned: list[Planned]) -> None:
+    """Write down what is made: all tables in one statement, and all columns."""
+    made = [[mapping.connector, *part] for each in planned for part in each.new_parts]
+    if made:
+        connection.execute(_NEW_TABLES, list(map(list, zip(*made, strict=True))))
+    columns = [[mapping.connector, each.entity.identity, *column] for each in planned for column in each.columns]
+    if columns:
+        connection.execute(_NEW_COLUMNS, list(map(list, zip(*columns, strict=True))))
 
 
 def make_schema(connection: Connection, schema: str) -> None:
@@ -70,12 +80,14 @@ def folded_names(connection: Connection, schema: str) -> set[str]:
     return {folded(name) for name in taken(connection, schema)}
 
 
-_NEW_TABLE: Final = (
+_NEW_TABLES: Final = (
     "INSERT INTO widebeam.tables"
     " (connector, entity, part, schema_name, table_name, view_name, group_name, group_view)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+    " SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[],"
+    " %s::text[])"
 )
-_NEW_COLUMN: Final = (
+_NEW_COLUMNS: Final = (
     "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source, widened)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],"
+    " %s::text[], %s::int[])"
 )

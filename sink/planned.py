@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 
@@ -47,12 +47,41 @@ class Planned:
         return [column for column in self.columns if column.part == part.number]
 
 
-def plan(mapping: Mapping, entities: Dict[str, Entity], needs: Iterable[Need], taken: Iterable[str]) -> list[Planned]:
+class Names:
+    """Names that are in use in the wide tables' schema, as names are compared.
+
+    Read when the first is asked for: a column in a table that has room needs none, and there may be many.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[str]]) -> None:
+        self._read = read
+        self._names: set[str] | None = None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known()
+
+    def add(self, name: str) -> None:
+        """One more, `folded`."""
+        self._known().add(name)
+
+    def forget(self) -> None:
+        """Others may have taken some: read them again."""
+        self._names = None
+
+    def _known(self) -> set[str]:
+        if self._names is None:
+            self._names = {folded(name) for name in self._read()}
+        return self._names
+
+
+def plan(
+    mapping: Mapping, entities: Dict[str, Entity], needs: Iterable[Need], taken: Iterable[str] | Names
+) -> list[Planned]:
     """Plan tables and columns for these keys, which have none. `taken`: names in use in the wide tables' schema.
 
     The first of several needs of one key wins: the others are in conflict with its type.
     """
-    names = {folded(name) for name in taken}
+    names = taken if isinstance(taken, Names) else Names(lambda: taken)
     by_entity: dict[str, list[Need]] = {}
     for need in needs:
         by_entity.setdefault(ALL if mapping.layout == "single" else identity(need.values), []).append(need)
@@ -62,7 +91,7 @@ def plan(mapping: Mapping, entities: Dict[str, Entity], needs: Iterable[Need], t
     ]
 
 
-def _new(mapping: Mapping, name: str, names: set[str]) -> Entity:
+def _new(mapping: Mapping, name: str, names: Names) -> Entity:
     """An entity without tables yet, under a name that nobody has."""
     values = [] if mapping.layout == "single" else json.loads(name)
     view = fitted(table_name(mapping.name, values), f"{mapping.connector} {name}", names, TABLE_BYTES)
@@ -70,7 +99,7 @@ def _new(mapping: Mapping, name: str, names: set[str]) -> Entity:
     return Entity(name, view)
 
 
-def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str]) -> Planned:
+def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: Names) -> Planned:
     made = Planned(Entity(found.identity, found.view, dict(found.parts), dict(found.columns), dict(found.ordinals)))
     drawing = _Drawing(mapping, made, names)
     for need in needs:
@@ -82,7 +111,7 @@ def _entity(mapping: Mapping, found: Entity, needs: list[Need], names: set[str])
 class _Drawing:
     """An entity while columns are added to it. `names` are those in use in the schema."""
 
-    def __init__(self, mapping: Mapping, made: Planned, names: set[str]) -> None:
+    def __init__(self, mapping: Mapping, made: Planned, names: Names) -> None:
         self._mapping, self._made, self._entity, self._names = mapping, made, made.entity, names
         entity = made.entity
         self._key_types = [*mapping.key_types.values(), "pg_lsn"]

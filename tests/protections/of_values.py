@@ -272,7 +272,7 @@ VALUES: Final = (
     Protection(
         "staged anew after a widening",
         ("unplaceable",),
-        (Edit("sink/registry.py", "if _widened(connection, self.mapping.connector) != self.changes:", "if False:"),),
+        (Edit("sink/registry.py", "if widened(connection, self.mapping.connector) != self.changes:", "if False:"),),
         (LIFE + "a_process_that_has_not_heard_of_it_stages_the_new_type",),
         r"assert |AssertionError|psycopg",
     ),
@@ -329,7 +329,7 @@ VALUES: Final = (
     Protection(
         "types' names are read by the server",
         ("identifiers",),
-        (Edit("sink/registry.py", "                build.check_types(connection, self.mapping, new)\n", ""),),
+        (Edit("sink/extension.py", "            build.check_types(self._connection, self._mapping, new)\n", ""),),
         (REGISTRY + "a_type_s_name_that_hides_a_statement_is_refused",),
     ),
 )

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cdc.halt import Cause, Halt
 from cdc.session import connect
-from sink import turn
+from sink import extension, turn
 from sink.registry import Registry
 from sink.wide import Need
 
@@ -189,3 +189,39 @@ def test_a_type_s_name_that_hides_a_statement_is_refused(target, mapping):
     with pytest.raises(Exception, match=r"syntax error|invalid type name"):
         Registry(mapping).ensure(target, [each._replace(type=evil) for each in needs("a")])
     assert target.execute("SELECT count(*) FROM widebeam.connectors").fetchone() == (1,)
+
+
+def test_many_entities_are_made_in_portions_each_in_a_transaction_of_its_own(target, mapping, monkeypatch):
+    """A table that is made stays locked to the end of its transaction, and there is room for so many locks only."""
+    monkeypatch.setattr(extension, "AT_ONCE", 3)
+    registry = Registry(replace(mapping, columns_per_hour=12))
+    wanted = [need for n in range(7) for need in needs("a", "b", entity=f"ship-{n}")]
+    refused = registry.ensure(target, wanted[::2] + wanted[1::2])
+    assert {place for place, (reason, _) in refused.items()} == {('["ship-6"]', "a"), ('["ship-6"]', "b")}
+    assert [columns_of(target, f"ship-{n}")[2:] for n in range(6)] == [["a", "b"]] * 6
+    made = "SELECT count(DISTINCT xmin::text) FROM widebeam.tables"
+    assert target.execute(made).fetchone() == (2,)
+
+
+def test_what_is_there_of_other_entities_is_not_read_for_one(target, mapping):
+    """With thousands of entities that would take longer than to make a column."""
+    Registry(mapping).ensure(target, [*needs("a", entity="ship-1"), *needs("a", entity="ship-2")])
+    registry = Registry(mapping)
+    registry.ensure(target, needs("b", entity="ship-1"))
+    assert list(registry.entities) == ['["ship-1"]']
+    registry.refresh(target)
+    assert sorted(registry.entities) == ['["ship-1"]', '["ship-2"]']
+
+
+def test_a_lock_that_is_in_the_way_of_one_portion_undoes_none_of_those_before(target, database, mapping, monkeypatch):
+    monkeypatch.setattr(extension, "AT_ONCE", 1)
+    monkeypatch.setattr(turn, "GIVE_UP_AFTER", 0.5)
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a", entity="ship-2"))
+    with connect(database) as reader:
+        reader.execute('SELECT * FROM wide."ship-2"')
+        with pytest.raises(Halt, match="repeated_failure"):
+            registry.ensure(target, [*needs("a", entity="ship-1"), *needs("b", entity="ship-2")])
+    assert columns_of(target, "ship-1")[2:] == ["a"]
+    registry.ensure(target, needs("b", entity="ship-2"))
+    assert columns_of(target, "ship-2")[2:] == ["a", "b"]
