@@ -61,7 +61,7 @@ class Applier:
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._templates = Templates(self._routes)
-        self._merger = Merger(connection, mapping)
+        self._merger = Merger(connection, mapping, binds=True)
 
     def apply(self, batch: Batch) -> None:
         """Apply the batch. Raises Fenced, or the database's error; nothing is applied then.

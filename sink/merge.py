@@ -2,6 +2,8 @@
 
 A staging table belongs to a session and a wide table, and is kept: making and dropping one for each batch would
 bloat the catalog. Rows are merged in the order of the wide key, so that sinks and chunks do not deadlock.
+
+A sink's few rows are bound to statements instead (sink/bound.py).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from psycopg import Pipeline, RawCursor, sql
 from cdc.lsn import Lsn
 from sink import overflow, tables
 from sink.berth import Berth, shape_of
+from sink.bound import Bound, Row
 from sink.clears import Clears, columns_now
 from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
@@ -25,6 +28,9 @@ from sink.stage import EVERYWHERE, Connection, Range, Stage, Stages
 from sink.wide import Part
 
 _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB of whole rows
+
+_MOST_BOUND: Final = 16
+"""Wide tables of a batch whose rows may be bound."""
 
 _PLANS: Final = 1_000
 _PLANNED_COLUMNS: Final = 60_000
@@ -36,12 +42,16 @@ class Merger:
     """Merges into the wide tables over one connection, which is in autocommit.
 
     Call `prepare` outside a transaction, and then inside one `stage` for all rows; then take locks, and call `upsert`
-    or `fill` for the tables, in name order.
+    or `fill` for the tables, in name order. With `binds` few rows are not staged: then a batch has no table twice, and
+    nothing is filled.
     """
 
-    def __init__(self, connection: Connection, mapping: Mapping) -> None:
+    def __init__(self, connection: Connection, mapping: Mapping, *, binds: bool = False) -> None:
         self._connection = connection
         self._mapping = mapping
+        self._binds = binds
+        self._bounds: dict[str, Bound] = {}
+        self._few: dict[str, list[Row]] = {}  # of the present batch
         self._stages = Stages(connection, mapping)
         self._clears: Clears | None = None
         self._overs: Stage | None = None
@@ -63,7 +73,30 @@ class Merger:
         self._merged.clear()
         self._stages.begin()
         if changes != self._changes:
-            self._berths, self._overflows, self._changes, self._planned = {}, {}, changes, 0
+            self._berths, self._overflows, self._bounds = {}, {}, {}
+            self._changes, self._planned = changes, 0
+        every = list(batch)
+        self._few = self._bound(every) if self._binds else {}
+        if not self._few:
+            self._moor(every)
+
+    def _bound(self, batch: list[PartRows]) -> dict[str, list[Row]]:
+        """The rows of a batch by table, if they are so few that none has to be staged; else nothing."""
+        few: dict[str, list[Row]] = {}
+        for rows in batch:
+            table = rows.part.table
+            bound = self._bounds.get(table)
+            if bound is None or bound.columns != rows.columns:
+                self._planned -= 0 if bound is None else bound.planned
+                bound = self._bounds[table] = Bound(self._connection, self._mapping, rows.part, rows.columns)
+            found = bound.rows(rows) if len(few) < _MOST_BOUND else None
+            if found is None:
+                return {}
+            few[table] = found
+        return few
+
+    def _moor(self, batch: list[PartRows]) -> None:
+        """See that there is a place in the staging tables for these rows."""
         for rows in batch:
             table = rows.part.table
             number = self._numbers.setdefault(table, len(self._numbers) + 1)
@@ -86,7 +119,7 @@ class Merger:
         whatever time limits the server has: so whoever stages before he takes locks holds nobody up by that.
         """
         copies: dict[bytes, list[tuple[int, list[str]]]] = {}
-        for rows in batch:
+        for rows in batch if not self._few else ():
             berth = self._berths[rows.part.table]
             for columns, lines in rows.copies:
                 self._note(berth.stage, berth.number)
@@ -116,6 +149,11 @@ class Merger:
 
         Rows that end empty are deleted.
         """
+        for table, few in self._few.items():  # one after the other: see `_AT_ONCE` there
+            self._plan(self._bounds[table])
+            self._bounds[table].upsert(few)
+        if self._few:
+            return
         with self._at_once([rows.part for rows in batch]):
             for rows in batch:
                 self._upsert(rows)
@@ -157,11 +195,15 @@ class Merger:
             yield
 
     def _merge(self, statement: bytes, berth: Berth) -> None:
-        if not berth.planned and self._planned + len(berth.columns) <= _PLANNED_COLUMNS:
-            berth.planned = len(berth.columns)
-            self._planned += berth.planned
+        self._plan(berth)
         where = self._ranges.get((berth.stage, berth.number), EVERYWHERE)
         RawCursor(self._connection).execute(statement, where, prepare=berth.planned > 0)
+
+    def _plan(self, merge: Berth | Bound) -> None:
+        """Keep the plan of its statement, if there is room."""
+        if not merge.planned and self._planned + len(merge.columns) <= _PLANNED_COLUMNS:
+            merge.planned = len(merge.columns)
+            self._planned += merge.planned
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
         """The narrow table was truncated at `position`: rows that were last touched before it go."""

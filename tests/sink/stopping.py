@@ -44,6 +44,7 @@ def main(dsn: str, record: str) -> int:
         batch = Batch(MAPPING, decode, {0: account.load(session, "ships", [0])[0].progress})
         batch.take(Received(0, 0, None, record.encode(), 1))
         applier = Applier(session, MAPPING, registry)
+        applier._merger = Merger(session, MAPPING)  # which copies, however few the rows are
         _stop_in_copy(applier._merger)
         try:
             applier.apply(batch)

@@ -8,6 +8,7 @@ import pytest
 
 from cdc.lsn import Lsn
 from cdc.session import connect
+from sink.bound import FEW
 from sink.copytext import escaped
 from sink.merge import Merger
 from sink.registry import Registry
@@ -20,10 +21,10 @@ ENTITY = '["ship-1"]'
 class Table:
     """One ship's wide table, for writing rows as {time: {key: text or None}} and reading them back."""
 
-    def __init__(self, target, mapping):
+    def __init__(self, target, mapping, *, binds=False):
         self.target, self.mapping = target, mapping
         self.registry = Registry(mapping)
-        self.merger = Merger(target, mapping)
+        self.merger = Merger(target, mapping, binds=binds)
 
     def columns(self, *keys, source="double_v"):
         self.registry.ensure(self.target, [Need(("ship-1",), key, source, self.mapping.types[source]) for key in keys])
@@ -52,6 +53,14 @@ class Table:
         return self.target.execute(query).fetchall()
 
 
+@pytest.fixture(params=[False, True], ids=["staged", "bound"])
+def few(target, mapping, request):
+    """A table for few rows, which are staged, or bound to a statement."""
+    made = Table(target, mapping, binds=request.param)
+    made.columns("a", "b", "c")
+    return made
+
+
 @pytest.fixture
 def table(target, mapping):
     made = Table(target, mapping)
@@ -62,16 +71,16 @@ def table(target, mapping):
 T1, T2, T3 = "2024-01-01 00:00:00", "2024-01-02 00:00:00", "2024-01-03 00:00:00"
 
 
-def test_a_row_keeps_what_a_change_does_not_set(table):
-    table.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}})
-    table.write({T1: {"b": "4"}, T2: {"c": "5"}}, position=16)
-    assert table.read("a", "b", "c") == [(T1, "0/10", "1", "4", None), (T2, "0/10", "3", None, "5")]
+def test_a_row_keeps_what_a_change_does_not_set(few):
+    few.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}})
+    few.write({T1: {"b": "4"}, T2: {"c": "5"}}, position=16)
+    assert few.read("a", "b", "c") == [(T1, "0/10", "1", "4", None), (T2, "0/10", "3", None, "5")]
 
 
-def test_a_cleared_cell_is_null_and_a_row_without_cells_goes(table):
-    table.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}, T3: {"b": "3"}})
-    table.write({T1: {"a": None}, T2: {"a": None, "b": None}, T3: {"a": None, "b": None, "c": "1"}}, position=16)
-    assert table.read("a", "b", "c") == [(T1, "0/10", None, "2", None), (T3, "0/10", None, None, "1")]
+def test_a_cleared_cell_is_null_and_a_row_without_cells_goes(few):
+    few.write({T1: {"a": "1", "b": "2"}, T2: {"a": "3"}, T3: {"b": "3"}})
+    few.write({T1: {"a": None}, T2: {"a": None, "b": None}, T3: {"a": None, "b": None, "c": "1"}}, position=16)
+    assert few.read("a", "b", "c") == [(T1, "0/10", None, "2", None), (T3, "0/10", None, None, "1")]
 
 
 def test_a_clear_of_a_row_that_is_not_there_makes_none(table):
@@ -94,11 +103,11 @@ def test_a_chunk_fills_what_is_null_and_leaves_position_and_value(table):
     assert table.read("a", "b") == [(T1, "0/10", "1", "9"), (T2, "0/8", "9", None)]
 
 
-def test_a_column_that_is_added_later_is_staged_too(table):
-    table.write({T1: {"a": "1"}})
-    table.columns("d", source="str_v")
-    table.write({T1: {"d": "x"}})
-    assert table.read("a", "d") == [(T1, "0/8", "1", "x")]
+def test_a_column_that_is_added_later_is_staged_too(few):
+    few.write({T1: {"a": "1"}})
+    few.columns("d", source="str_v")
+    few.write({T1: {"d": "x"}})
+    assert few.read("a", "d") == [(T1, "0/8", "1", "x")]
 
 
 def test_a_staging_table_used_twice_in_one_transaction_is_empty_the_second_time(table):
@@ -148,28 +157,34 @@ TEXTS = [
 FLOATS = ["NaN", "Infinity", "-Infinity", "-0", "0.1", "1.7976931348623157e+308", "5e-324", "0.30000000000000004"]
 
 
-def test_every_text_comes_back_as_it_was(table):
+def test_every_text_comes_back_as_it_was(few):
     keys = [f"s{n}" for n in range(len(TEXTS))]
-    table.columns(*keys, source="str_v")
-    table.write({T1: {key: escaped(text) for key, text in zip(keys, TEXTS, strict=True)}})
-    assert list(table.read(*keys)[0][2:]) == TEXTS
+    few.columns(*keys, source="str_v")
+    few.write({T1: {key: escaped(text) for key, text in zip(keys, TEXTS, strict=True)}})
+    assert list(few.read(*keys)[0][2:]) == TEXTS
 
 
-@pytest.mark.parametrize("how", ["upsert", "fill"])
-def test_every_float_comes_back_as_it_was(table, how):
+def test_every_float_comes_back_as_it_was(few):
+    keys = [f"f{n}" for n in range(len(FLOATS))]
+    few.columns(*keys)
+    few.write({T1: dict(zip(keys, FLOATS, strict=True))})
+    assert list(few.read(*keys)[0][2:]) == FLOATS
+
+
+def test_every_float_of_a_chunk_comes_back_as_it_was(table):
     keys = [f"f{n}" for n in range(len(FLOATS))]
     table.columns(*keys)
-    table.write({T1: dict(zip(keys, FLOATS, strict=True))}, how=how)
+    table.write({T1: dict(zip(keys, FLOATS, strict=True))}, how="fill")
     assert list(table.read(*keys)[0][2:]) == FLOATS
 
 
-def test_integers_beyond_a_float_s_precision_come_back_as_they_were(table):
-    table.columns("i", source="long_v")
-    table.write({T1: {"i": "9007199254740993"}, T2: {"i": "-9223372036854775808"}})
-    assert [row[2] for row in table.read("i")] == ["9007199254740993", "-9223372036854775808"]
+def test_integers_beyond_a_float_s_precision_come_back_as_they_were(few):
+    few.columns("i", source="long_v")
+    few.write({T1: {"i": "9007199254740993"}, T2: {"i": "-9223372036854775808"}})
+    assert [row[2] for row in few.read("i")] == ["9007199254740993", "-9223372036854775808"]
 
 
-def test_times_at_the_ends_of_history_are_keys_like_others(table):
+def test_times_at_the_ends_of_history_are_keys_like_others(few):
     times = [
         "-infinity",
         "0044-03-15 12:00:00 BC",
@@ -177,9 +192,9 @@ def test_times_at_the_ends_of_history_are_keys_like_others(table):
         "294276-12-31 23:59:59.999999",
         "infinity",
     ]
-    table.write({time: {"a": "1"} for time in times})
-    table.write({time: {"b": "2"} for time in times})
-    assert [row[0] for row in sorted(table.read("a", "b"), key=lambda row: times.index(row[0]))] == [
+    few.write({time: {"a": "1"} for time in times})
+    few.write({time: {"b": "2"} for time in times})
+    assert [row[0] for row in sorted(few.read("a", "b"), key=lambda row: times.index(row[0]))] == [
         "-infinity", "0044-03-15 12:00:00 BC", "2024-01-01 00:00:00.000001", "294276-12-31 23:59:59.999999", "infinity",
     ]  # fmt: skip
 
@@ -195,11 +210,16 @@ def test_rows_of_two_parts_are_cleared_and_deleted_part_by_part(target, mapping)
     assert target.execute('SELECT count(*) FROM wide."ship-1__2"').fetchone() == (0,)
 
 
-@pytest.mark.parametrize("cells", [{"a": "9"}, {"a": None}], ids=["set", "clear"])
-def test_rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in(table, database, cells):
+@pytest.mark.parametrize(
+    ("cells", "binds"),
+    [({"a": "9"}, False), ({"a": None}, False), ({"a": "9"}, True)],
+    ids=["set", "clear", "bound"],
+)
+def test_rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in(table, database, cells, binds):
     """So two sessions never wait for each other: who waits for the first row holds no later one."""
     table.write({T2: {"a": "2", "b": "2"}})
     table.write({T1: {"a": "1", "b": "1"}})
+    table.merger = Merger(table.target, table.mapping, binds=binds)
     row = 'SELECT FROM wide."ship-1__1" WHERE created_time = %s FOR UPDATE'
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with connect(database) as other, connect(database, autocommit=True) as watcher:
@@ -228,3 +248,42 @@ def test_part_tables_come_in_the_order_of_their_names_whatever_order_entities_ca
     assert [rows.part.table for rows in spread_all(registry.entities, backwards)] == [
         "ship-1__1", "ship-2__1", "ship-3__1",
     ]  # fmt: skip
+
+
+def test_a_batch_of_few_rows_touches_no_temporary_table(target, mapping):
+    table = Table(target, mapping, binds=True)
+    table.columns("a", "b")
+    for n in range(8):
+        table.write({T1: {"a": str(n)}, T2: {"b": str(n)}}, position=8 * n)
+    assert target.execute("SELECT count(*) FROM pg_class WHERE relpersistence = 't'").fetchone() == (0,)
+    assert table.read("a", "b") == [(T1, "0/38", "7", None), (T2, "0/38", None, "7")]
+    many = {f"2025-01-01 00:00:0{n}": {"a": str(n)} for n in range(FEW + 1)}
+    table.write(many, position=72)
+    assert target.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'widebeam_stage%'").fetchone() == (1,)
+    assert [row[2] for row in table.read("a")] == ["7", None, *(str(n) for n in range(FEW + 1))]
+
+
+@pytest.mark.parametrize(("text", "bound"), [("x" * 2_000, True), ("x" * 8_000, False), ("\u2028" * 2_700, False)])
+def test_a_row_is_only_bound_if_it_is_sent_at_once(target, mapping, text, bound):
+    """Else a process that is stopped between two sendings would keep the locks for ever."""
+    table = Table(target, mapping, binds=True)
+    table.columns("s", source="str_v")
+    table.write({T1: {"s": text}})
+    assert table.read("s")[0][2] == text
+    staged = target.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'widebeam_stage%'").fetchone()[0]
+    assert staged == (not bound)
+
+
+def test_a_column_that_was_widened_is_bound_as_what_it_is_now(target, mapping):
+    table = Table(target, mapping, binds=True)
+    table.columns("i", source="long_v")
+    table.write({T1: {"i": "1"}})
+    target.execute('DROP VIEW wide."ship-1"; ALTER TABLE wide."ship-1__1" ALTER i TYPE numeric')
+    column = table.registry.entities[ENTITY].columns["i"]
+    table.registry.entities[ENTITY].add(column._replace(type="numeric", widened=1))
+    parts = table.spread({T1: {"i": "1.5"}}, 16)
+    table.merger.prepare(parts, 1)
+    with target.transaction():
+        for part in parts:
+            table.merger.upsert(part)
+    assert target.execute('SELECT i::text FROM wide."ship-1__1"').fetchall() == [("1.5",)]
