@@ -190,6 +190,29 @@ SINK: Final = (
         ),
     ),
     Protection(
+        "few rows by key",
+        ("deadlock",),
+        (Edit("sink/bound.py", "return [rows[number - 1] for (number,) in found]", "return rows"),),
+        (MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[bound]",),
+    ),
+    Protection(
+        "few rows are sent at once",
+        ("zombie sink",),
+        (Edit("sink/bound.py", "if any(len(line.encode()) > room for", "if any(False for"),),
+        (MERGE + "a_row_is_only_bound_if_it_is_sent_at_once[wide]",),
+    ),
+    Protection(
+        "a widened column is bound anew",
+        ("column waits",),
+        (
+            Edit(
+                "sink/merge.py", "self._bounds, self._changes = {}, {}, {}, changes", "self._changes = {}, {}, changes"
+            ),
+        ),
+        (MERGE + "a_column_that_was_widened_is_bound_as_what_it_is_now",),
+        r"assert |psycopg.errors.InvalidTextRepresentation",
+    ),
+    Protection(
         "tables by name",
         ("deadlock",),
         (Edit("sink/rows.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),

@@ -263,7 +263,11 @@ def test_a_batch_of_few_rows_touches_no_temporary_table(target, mapping):
     assert [row[2] for row in table.read("a")] == ["7", None, *(str(n) for n in range(FEW + 1))]
 
 
-@pytest.mark.parametrize(("text", "bound"), [("x" * 2_000, True), ("x" * 8_000, False), ("\u2028" * 2_700, False)])
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [("x" * 2_000, True), ("x" * 8_000, False), ("\u2028" * 2_700, False)],
+    ids=["short", "long", "wide"],
+)
 def test_a_row_is_only_bound_if_it_is_sent_at_once(target, mapping, text, bound):
     """Else a process that is stopped between two sendings would keep the locks for ever."""
     table = Table(target, mapping, binds=True)
