@@ -198,17 +198,13 @@ SINK: Final = (
     Protection(
         "few rows are sent at once",
         ("zombie sink",),
-        (Edit("sink/bound.py", "if any(len(line.encode()) > room for", "if any(False for"),),
+        (Edit("sink/bound.py", "if any(len(line.encode()) > self._room for", "if any(False for"),),
         (MERGE + "a_row_is_only_bound_if_it_is_sent_at_once[wide]",),
     ),
     Protection(
         "a widened column is bound anew",
         ("column waits",),
-        (
-            Edit(
-                "sink/merge.py", "self._bounds, self._changes = {}, {}, {}, changes", "self._changes = {}, {}, changes"
-            ),
-        ),
+        (Edit("sink/bound.py", "sum(column.widened for column in self.columns)", "0"),),
         (MERGE + "a_column_that_was_widened_is_bound_as_what_it_is_now",),
         r"assert |psycopg.errors.InvalidTextRepresentation",
     ),
