@@ -19,6 +19,7 @@ import psycopg
 from tenacity import RetryError
 
 from cdc.failpoint import ENVIRONMENT, Failpoint
+from tests.beside import beside
 from tests.pipeline import Pipeline, until
 
 
@@ -121,9 +122,9 @@ def kept(pipeline: Pipeline, tokens: Path) -> Iterator[Keeper]:
 @contextmanager
 def positions_only_grow(dsn: str) -> Iterator[None]:
     """Looks all the time at every position: none goes back, and the slot is never ahead of the journal."""
-    stop, wrong = threading.Event(), list[str]()
+    wrong = list[str]()
 
-    def look() -> None:
+    def look(stop: threading.Event) -> None:
         before: dict[str, int] = {}
         with psycopg.connect(dsn, autocommit=True) as session:
             while not stop.wait(0.05):
@@ -134,13 +135,8 @@ def positions_only_grow(dsn: str) -> Iterator[None]:
                     wrong.append(f"the slot is at {now['slot']}, and the journal at {now['journal']}")
                 before = now
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
+    with beside(look):
         yield
-    finally:
-        stop.set()
-        watcher.join()
     assert not wrong, wrong[:5]
 
 

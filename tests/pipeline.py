@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from psycopg import sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc.session import connect
+from tests.beside import beside
+from tests.pivot import pivoted
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
 
@@ -119,22 +120,9 @@ class Pipeline:
     @contextmanager
     def writing(self) -> Iterator[Writer]:
         """A live writer at work; its error fails the test."""
-        writer, stop, failed = Writer(self.dsn, self.history, rate=2000), threading.Event(), []
-
-        def work() -> None:
-            try:
-                writer.run(stop)
-            except Exception as error:  # noqa: BLE001  raised again below, in the test's own thread
-                failed.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        writer = Writer(self.dsn, self.history, rate=2000)
+        with beside(writer.run):
             yield writer
-        finally:
-            stop.set()
-            thread.join()
-        assert not failed, failed
 
     def narrow(self) -> Cells:
         """What DuckDB's PIVOT makes of the narrow rows, cell by cell."""
@@ -152,14 +140,7 @@ class Pipeline:
                 "allow_quoted_nulls = false, names = ['ship', 'moment', 'channel', 'value'])",
                 [str(file)],
             )
-            pivoted = duck.execute("PIVOT narrow ON channel USING any_value(value) GROUP BY ship, moment")
-            names = [column[0] for column in pivoted.description][2:]
-            return {
-                (ship, at, name): value
-                for ship, at, *values in pivoted.fetchall()
-                for name, value in zip(names, values, strict=True)
-                if value is not None
-            }
+            return pivoted(duck)
 
     def wide(self) -> Cells:
         """All cells of the wide views, as text; no row of them is without one."""

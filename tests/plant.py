@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from cdc.session import connect
 from snapshot.run import Backfill, BackfillSettings
+from tests.beside import beside
 from widebeam import config
 from widebeam.fence import Fence
 from widebeam.parts import run_stream
@@ -51,15 +53,9 @@ class Plant:
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """The stream is worked until the end of the block, by which all that was committed in it is applied."""
-        stop = Event()
-        thread = Thread(target=run_stream, args=[self.connector, self.ready, stop])
-        thread.start()
-        try:
+        with beside(partial(run_stream, self.connector, self.ready)):
             yield
             self.pass_all()
-        finally:
-            stop.set()
-            thread.join()
 
     def pass_all(self) -> None:
         """All that is committed by now is applied."""

@@ -23,6 +23,7 @@ from cdc.run import Capture
 from cdc.session import connect
 from cdc.standby import CaptureSettings
 from cdc.transport import DeliveryFailed, Publisher
+from tests.beside import beside
 
 TABLE = NarrowTable(
     "tenant", "readings", ("ship_id",), ("created_time",), ("channel",), ("double_v", "str_v"), ("format",)
@@ -113,25 +114,13 @@ class Connector:
     @contextmanager
     def capturing(self, publisher: Publisher, **changes: Any) -> Iterator[threading.Event]:
         """A capture on a thread of its own; what it raises is raised at the end."""
-        stop, raised = threading.Event(), list[BaseException]()
 
-        def run() -> None:
-            try:
-                with self.journal() as journal:
-                    Capture(self.settings(**changes), publisher, journal).run(stop)
-            except BaseException as error:  # noqa: BLE001 - the test's thread raises it again
-                raised.append(error)
+        def run(stop: threading.Event) -> None:
+            with self.journal() as journal:
+                Capture(self.settings(**changes), publisher, journal).run(stop)
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with beside(run) as stop:
             yield stop
-        finally:
-            stop.set()
-            thread.join(20)
-            assert not thread.is_alive(), "capture does not stop"
-        if raised:
-            raise raised[0]
 
     def captured(self, *statements: str, **changes: Any) -> Remembering:
         """Run the statements, one transaction each, and answer what a capture makes of them."""

@@ -15,14 +15,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from tests.pipeline import until
 
 HERE = Path(__file__).parent
 CONNECTORS = HERE.parent.parent / "connectors"
@@ -31,13 +31,6 @@ NAMES = ("ships", "thingsboard", "zabbix", "ignition", "homeassistant", "openhab
 
 Cell = tuple[str, str, str]
 """Entity, wide key, key."""
-
-
-def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
-    """Wait for a condition that only asking can tell; its value."""
-    return Retrying(
-        retry=retry_if_result(lambda value: not value), stop=stop_after_delay(seconds), wait=wait_fixed(0.05)
-    )(condition)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from cdc.lsn import Lsn
 from cdc.record import Changes, Stamp
 from sink.rule import DictionaryRule
 from sink.run import Sink, SinkSettings
+from tests.beside import beside
 from tests.footprint import assert_nothing_is_left, terminate
 from tests.pipeline import until
 from tests.sink.conftest import MAPPING, SHIPS
@@ -69,17 +69,8 @@ class Stream:
 
 def test_nothing_is_left_of_sessions_that_were_terminated(target: psycopg.Connection[Any], database: str) -> None:
     target.execute(SOURCE)
-    log, stop, failures = MemoryLog(4), threading.Event(), []
-
-    def run() -> None:
-        try:
-            Sink(SinkSettings(database, CROWDED, database), log.join).run(stop)
-        except Exception as error:  # noqa: BLE001  of this thread
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    log = MemoryLog(4)
+    with beside(Sink(SinkSettings(database, CROWDED, database), log.join).run):
         stream = Stream(target, log)
         stream.change()
 
@@ -89,7 +80,3 @@ def test_nothing_is_left_of_sessions_that_were_terminated(target: psycopg.Connec
 
         assert_nothing_is_left(again, 20)
         assert target.execute("SELECT speed FROM wide.s").fetchone() == (stream._n - 1,)
-    finally:
-        stop.set()
-        thread.join(60)
-    assert failures == []

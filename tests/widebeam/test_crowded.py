@@ -16,8 +16,9 @@ import pytest
 from snapshot.merge import ChunkMerger
 from snapshot.plan import Chunk
 from snapshot.reader import Reading
+from tests.pipeline import until
 from tests.plant import Plant
-from tests.schemas.fixture import Fixture, until
+from tests.schemas.fixture import Fixture
 from widebeam import config
 from widebeam.lab.kafka import KafkaBroker
 

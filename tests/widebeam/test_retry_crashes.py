@@ -26,6 +26,7 @@ from cdc.session import connect
 from sink import quarantine
 from sink.misfit import undecodable
 from tests.pipeline import until
+from tests.pivot import pivoted
 from tests.plant import Plant
 from tests.readings import SOURCE
 
@@ -114,14 +115,7 @@ class Stand(Plant):
         with duckdb.connect() as duck:
             duck.execute("CREATE TABLE narrow (ship text, moment text, channel text, value double)")
             duck.executemany("INSERT INTO narrow VALUES (?, ?, ?, ?)", rows)
-            found = duck.execute("PIVOT narrow ON channel USING any_value(value) GROUP BY ship, moment")
-            names = [column[0] for column in found.description][2:]
-            return {
-                (ship, at, name): value
-                for ship, at, *values in found.fetchall()
-                for name, value in zip(names, values, strict=True)
-                if value is not None
-            }
+            return pivoted(duck)
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, TypeAlias
 
 import psycopg
 import pytest
 
 from cdc.session import connect
+from tests.beside import beside
 from tests.plant import Plant
 from tests.readings import SOURCE
 from widebeam import barrier
@@ -164,9 +165,9 @@ def test_where_deletes_are_ignored_only_what_the_source_still_has_is_compared(st
 
 
 def test_beside_a_live_writer_nothing_is_taken_for_different(stage: Callable[..., Stage]) -> None:
-    made, stop = stage(), Event()
+    made = stage()
 
-    def write() -> None:
+    def write(stop: Event) -> None:
         with connect(made.dsn, autocommit=True) as session:
             while not stop.is_set():
                 session.execute("UPDATE tenant.readings SET f = random(), i = i + 1 WHERE at >= '2024-01-02 20:00'")
@@ -174,16 +175,11 @@ def test_beside_a_live_writer_nothing_is_taken_for_different(stage: Callable[...
                 # Another value each time: of one that is there or not in turns, verify may twice see the same two.
                 session.execute("INSERT INTO tenant.readings VALUES ('b', '2024-01-02 23:00', 'speed', 'F', random())")
 
-    writer = Thread(target=write)
     with made.streaming():
-        writer.start()
-        try:
+        with beside(write):
             for _ in range(2):
                 report = verify(replace(made.settings, patience=30))
                 assert (report.differing, report.differences, report.fenced) == ([], 0, True)
-        finally:
-            stop.set()
-            writer.join()
         made.execute("UPDATE wide.a__1 SET exact = 0 WHERE at = '2024-01-01'")
         assert verify(replace(made.settings, patience=30)).differences == 1
 
