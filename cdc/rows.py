@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_ex
 
 from cdc.event import Row
 from cdc.narrow import NarrowTable
-from cdc.session import connect
+from cdc.source import SourceSession
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -31,12 +31,11 @@ class SourceRows:
     """A RowSource over a connection of its own, made at the first need: most tables never have one."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._connection: Connection | None = None
+        self._source = SourceSession(dsn, "widebeam-capture-rows")
 
     def read(self, table: NarrowTable, cell: Row, xid: int) -> Row | None:
         """`table.carried` of the row at `cell`, once `xid` is visible; None if there is none."""
-        connection = self._connected()
+        connection = self._source.connected()
         await_visible(connection, [xid])
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
             sql.SQL(", ").join(map(sql.Identifier, table.carried)),
@@ -52,14 +51,7 @@ class SourceRows:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, autocommit=True, application_name="widebeam-capture-rows")
-        return self._connection
+        self._source.close()
 
 
 def await_visible(connection: Connection, xids: Iterable[int]) -> None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.rows import await_visible
-from cdc.session import connect
+from cdc.source import SourceSession
 from sink.dictionary import Dictionary, Names, Renamed
 from sink.registry import Registry
 from sink.rename import renamed_keys
@@ -38,8 +38,8 @@ class Lookup:
     """
 
     def __init__(self, source_dsn: str, connector: str, rule: DictionaryRule | None) -> None:
-        self._dsn, self._connector, self._rule = source_dsn, connector, rule
-        self._source: Connection | None = None
+        self._connector, self._rule = connector, rule
+        self._source = SourceSession(source_dsn, "widebeam-dictionary")
         self._read_at: float | None = None
         self._changes = 0
         self.dictionary = Dictionary()
@@ -64,7 +64,7 @@ class Lookup:
             return []
         if self._read_at is None:
             self.dictionary.take((each, tuple(names)) for each, names in target.execute(_KNOWN, [self._connector]))
-        source = self._connected()
+        source = self._source.connected()
         await_visible(source, xids)
         read = entries(source, self._rule)
         changed = [(each, names) for each, names in read if self.dictionary.entries.get(each) != names]
@@ -102,15 +102,7 @@ class Lookup:
 
     def close(self) -> None:
         """Let go of the source."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
-
-    def _connected(self) -> Connection:
-        if self._source is None or self._source.closed:
-            self._source = connect(self._dsn, autocommit=True, application_name="widebeam-dictionary")
-            self._source.execute("SET default_transaction_read_only = on")
-        return self._source
+        self._source.close()
 
 
 def entries(source: Connection, rule: DictionaryRule) -> list[tuple[str, Names]]:

@@ -19,7 +19,7 @@ from psycopg import sql
 from cdc.event import UNCHANGED
 from cdc.record import Changes, Stamp
 from cdc.rows import await_visible
-from cdc.session import connect
+from cdc.source import SourceSession
 from sink import tables
 from sink.copytext import unescaped
 from sink.interpret import Interpreters, Reading, Unplaced
@@ -42,32 +42,23 @@ class SourceCells:
     """A connection to the source for cells that are read again, made at the first need."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._connection: Connection | None = None
+        self._source = SourceSession(dsn, "widebeam-cells")
 
     def settle(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
         """Set or clear the cells that were touched in a fold. Raises psycopg.Error, TimeoutError."""
         if fold.touched:
-            source = self._connected()
+            source = self._source.connected()
             await_visible(source, {touch.xid for touch in fold.touched.values()})
             settle(source, fold, mapping, interpreters)
 
     def fill(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
         """Set the cells that were touched in a chunk's fold. Raises psycopg.Error."""
         if fold.touched:
-            fill(self._connected(), fold, mapping, interpreters)
+            fill(self._source.connected(), fold, mapping, interpreters)
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, autocommit=True, application_name="widebeam-cells")
-            self._connection.execute("SET default_transaction_read_only = on")
-        return self._connection
+        self._source.close()
 
 
 def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
