@@ -145,6 +145,17 @@ def test_a_time_of_another_form_is_found_with_the_option_that_fits(make):
     assert "leave time_form out" in said(found)
 
 
+def test_a_time_of_a_domain_is_refused_and_the_remedy_mends_it(make, database):
+    script = "CREATE DOMAIN moment AS bigint; ALTER TABLE a ALTER at TYPE moment; ALTER TABLE b ALTER at TYPE moment"
+    connector = make(script)
+    found = findings(connector)
+    assert all("is a public.moment" in each.what for each in found[:2]), found
+    with psycopg.connect(database, autocommit=True) as session:
+        for each in found[:2]:
+            session.execute(each.remedy.encode())
+    assert findings(connector) == []
+
+
 def test_a_time_zone_for_a_time_that_has_one_is_found(make):
     script = "".join(f"ALTER TABLE {table} ALTER at TYPE timestamptz USING to_timestamp(at);" for table in "ab")
     found = findings(make(script, time_form='time_zone = "Europe/Oslo"'))

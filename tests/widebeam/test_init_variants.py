@@ -161,6 +161,21 @@ def test_the_times_of_an_empty_table_are_asked_about(database):
     assert ASK in "".join(lines[at - 2 : at])
 
 
+def test_a_domain_is_what_it_is_made_of_and_a_word_for_the_kind_is_no_reading(database):
+    run(
+        database,
+        "CREATE DOMAIN moment AS timestamptz; CREATE DOMAIN label AS text;"
+        "CREATE TABLE kv (device label, metric label, ts moment, kind text, num float8, txt text,"
+        " PRIMARY KEY (device, metric, ts));"
+        "INSERT INTO kv SELECT 'd', m, now() + n * interval '1 s', CASE m WHEN 'a' THEN 'F' ELSE 'S' END,"
+        " CASE m WHEN 'a' THEN n END, CASE m WHEN 'b' THEN n END"
+        " FROM unnest('{a,b}'::text[]) m, generate_series(1, 9) n",
+    )
+    found = source(database)
+    assert (found["time"], found["entity"], found["key"]) == ("ts", ["device"], "metric")
+    assert found["value"] == {"discriminator": "kind", "columns": {"F": "num", "S": "txt"}}
+
+
 REFUSED = {
     "v": ("CREATE VIEW v AS SELECT * FROM readings", "public.v is a view"),
     "m": ("CREATE MATERIALIZED VIEW m AS SELECT * FROM readings", "public.m is a materialized view"),

@@ -167,6 +167,9 @@ def test_the_command_lists_shows_retries_and_discards(
     assert json.loads(run("show", number, "--json"))["raw"]["table"] == "tenant.readings"
     assert "reason:" in run("show", number)
     run("show", "99999", code=1)
+    for verb in (("retry",), ("discard", "--yes")):  # a slip of the pen is no success, and takes nothing along
+        run(*verb, number, "99999", code=1)
+        run(*verb, number, "--reason", "empty_key", code=1)
     assert "50 unknown_discriminator" in run("list")
     made.configure(made.text('F = "f", I = "i", T = "t", B = "b", N = "f"'))
     made.execute("UPDATE tenant.readings SET f = 3 WHERE kind = 'N'")

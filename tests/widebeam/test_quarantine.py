@@ -205,6 +205,8 @@ def test_entries_are_chosen_by_number_and_reason(stage):
     stage.write("", "3")
     stage.mapping = mapping(T="t")
     assert stage.retry(reasons=["empty_key"]).unfit == {3: ("empty_key", "the key is empty")}
+    with pytest.raises(LookupError, match=r"has no entry 7, 9 of the reason empty_key: `widebeam quarantine list"):
+        shelf.must_have(stage.target, Choice("ships", [3, 7, 9], ["empty_key"]))
     assert stage.retry(ids=[2]).placed == [2]
     assert [heap[:2] for heap in shelf.heaps(stage.target, Choice("ships"))] == [
         ("empty_key", 1),

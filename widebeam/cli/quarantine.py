@@ -99,7 +99,7 @@ def retry(
     from widebeam.config import load  # noqa: PLC0415
     from widebeam.prepared import prepared  # noqa: PLC0415
     from widebeam.quarantine.retry import Retry  # noqa: PLC0415
-    from widebeam.quarantine.shelf import Choice  # noqa: PLC0415
+    from widebeam.quarantine.shelf import Choice, must_have  # noqa: PLC0415
 
     loaded, label = load(connector), "widebeam-quarantine"
     ready, source_dsn = prepared(loaded), loaded.options.source.conninfo()
@@ -109,7 +109,9 @@ def retry(
         connect(source_dsn, autocommit=True, application_name=label) as source,
         closing(lookup),
     ):
-        done = Retry(source, target, ready.mapping, patience, lookup).run(Choice(loaded.name, ids or (), reason or ()))
+        choice = Choice(loaded.name, ids or (), reason or ())
+        must_have(target, choice)
+        done = Retry(source, target, ready.mapping, patience, lookup).run(choice)
     if as_json:
         typer.echo(orjson.dumps(done, option=orjson.OPT_NON_STR_KEYS))
     else:
@@ -132,6 +134,7 @@ def discard(
 
     with _target(connector) as (name, session):
         choice = shelf.Choice(name, ids or (), reason or ())
+        shelf.must_have(session, choice)
         count = sum(heap.entries for heap in shelf.heaps(session, choice))
         if count and not yes:
             typer.confirm(f"Discard {count:,} entries of {name}?", abort=True)
@@ -151,7 +154,10 @@ def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
         dsn = loaded.options.target.conninfo()
         with connect(dsn, autocommit=True, application_name="widebeam-quarantine") as session:
             if session.execute("SELECT to_regclass('widebeam.quarantine')").fetchone() == (None,):
-                raise LookupError(f"connector {loaded.name} is not set up in {loaded.options.target.shown}")
+                place = loaded.options.target.shown
+                raise LookupError(
+                    f"connector {loaded.name} is not set up in {place}: `widebeam run {loaded.name}` does that"
+                )
             yield loaded.name, session
 
     return opened()

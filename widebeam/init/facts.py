@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A column; `type` as format_type writes it, `counter` if it numbers its rows by itself (serial, identity)."""
+    """A column; `type` as format_type writes it (of a domain, what it is made of).
+
+    `counter` says whether it numbers its rows by itself (serial, identity).
+    """
 
     name: str
     type: str

@@ -107,10 +107,11 @@ _TABLES: Final = f"""
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS} ORDER BY 2, 3
 """  # noqa: S608
 _COLUMNS: Final = f"""
-    SELECT c.oid, attname::text, format_type(atttypid, atttypmod), attnotnull,
+    SELECT c.oid, attname::text, CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod)
+        ELSE format_type(atttypid, atttypmod) END, attnotnull,
         attidentity <> '' OR coalesce(pg_get_expr(adbin, adrelid) LIKE 'nextval(%', false)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON attrelid = c.oid
-    LEFT JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum)
+    JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum)
     WHERE {_OURS} AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
     AND has_column_privilege(c.oid, attnum, 'SELECT') ORDER BY 1, attnum
 """  # noqa: S608

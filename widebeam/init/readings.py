@@ -20,6 +20,7 @@ from widebeam.init.words import (
 )
 
 _MOST_KINDS: Final = 12  # different values of a discriminator
+_OF_A_KIND: Final = ("id", "type", "format", "kind", "datatype")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _GOOD_QUALITY: Final = "192"  # OPC's code
 TEXTS: Final = ("text", "character varying", "character", "citext", "name")
@@ -77,7 +78,7 @@ def _could_hold(table: Table, sample: Sample, column: Column) -> bool:
     apart = about(column.name, AUDIT | QUALITY | SOFT_DELETE) or qualifies_a_value(column.name)
     if apart or column.type.startswith("timestamp") or table.reference(column.name) is not None:
         return False
-    return bool(sample.present(column.name)) and tokens(column.name)[-1:] not in (("id",), ("type",), ("format",))
+    return bool(sample.present(column.name)) and tokens(column.name)[-1] not in _OF_A_KIND
 
 
 def _several(

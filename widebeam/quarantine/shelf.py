@@ -49,6 +49,18 @@ def heaps(session: Session, choice: Choice) -> list[Heap]:
     return [Heap(*row) for row in session.execute(query, choice.parameters)]
 
 
+def must_have(session: Session, choice: Choice) -> None:
+    """LookupError where a number that was given is none of an entry that is chosen: it may be another's by mistake."""
+    found = {row[0] for row in session.execute(f"SELECT id {_FROM}", choice.parameters)} if choice.ids else set()
+    missing = [str(number) for number in choice.ids if number not in found]
+    if missing:
+        kind = f" of the reason {', '.join(choice.reasons)}" if choice.reasons else ""
+        raise LookupError(
+            f"the quarantine of {choice.connector} has no entry {', '.join(missing)}{kind}: "
+            f"`widebeam quarantine list {choice.connector}` shows those that there are"
+        )
+
+
 def entries(session: Session, choice: Choice, limit: int | None = None) -> list[Entry]:
     """The entries, oldest first, up to a number of them."""
     query = f"SELECT {_COLUMNS} {_FROM} ORDER BY id LIMIT %(limit)s"
