@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
-from cdc.identity import identities
+from cdc.identity import GENERATED, identities
 from cdc.narrow import NarrowTable
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -32,7 +32,8 @@ class Published(NamedTuple):
     """What a publication brings of one table.
 
     `covers` tells whether the table is in it at all (under its own name, not only its partitions' names);
-    `lacks_columns` and `lacks_ops` what of ours is not published; `row_filter` is its WHERE, None without one.
+    `lacks_columns` and `lacks_ops` what of ours is not published; `row_filter` is its WHERE, None without one;
+    `stored` whether stored generated columns are published.
     """
 
     covers: bool
@@ -40,6 +41,7 @@ class Published(NamedTuple):
     lacks_ops: tuple[str, ...]
     row_filter: str | None
     via_root: bool
+    stored: bool = False
 
     @property
     def whole(self) -> bool:
@@ -55,10 +57,15 @@ def create(connection: Connection, publication: str, *tables: NarrowTable) -> No
     """
     entries = sql.SQL(", ").join(entry(connection, table) for table in tables)
     connection.execute(
-        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true)").format(
-            sql.Identifier(publication), entries, sql.Literal(", ".join(_OPS))
+        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true{})").format(
+            sql.Identifier(publication), entries, sql.Literal(", ".join(_OPS)), stored(connection)
         )
     )
+
+
+def stored(connection: Connection) -> sql.SQL:
+    """The option by which stored generated columns are published, where the server has it: FULL needs them there."""
+    return sql.SQL(", publish_generated_columns = stored" if connection.info.server_version >= GENERATED else "")
 
 
 def add(connection: Connection, publication: str, table: NarrowTable) -> None:
@@ -79,7 +86,16 @@ def add(connection: Connection, publication: str, table: NarrowTable) -> None:
 def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
     """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
     family = identities(connection, table)
+    version = connection.info.server_version
     barren = [identity.table for identity in family if not identity.usable]
+    virtual = [identity.table for identity in family if identity.refuses(version, stored=True)]
+    if virtual:
+        raise Halt(
+            Cause.REPLICA_IDENTITY,
+            f"{', '.join(virtual)} has REPLICA IDENTITY FULL and virtual generated columns, which cannot be published: "
+            "UPDATE and DELETE would fail",
+            f"Give it REPLICA IDENTITY USING INDEX a unique index that has {', '.join(table.cell)}.",
+        )
     if barren:
         raise Halt(
             Cause.REPLICA_IDENTITY,
@@ -110,11 +126,16 @@ def inspect(connection: Connection, publication: str, table: NarrowTable) -> Pub
         [publication, table.schema, table.name],
     ).fetchone()
     if listed is None:
-        return Published(False, table.columns, lacks_ops, None, settings["pubviaroot"])
+        return Published(False, table.columns, lacks_ops, None, settings["pubviaroot"], _stored(settings))
     published: dict[str, Any] = listed[0]
     attributes = published.get("attnames")
     lacks_columns = () if attributes is None else tuple(name for name in table.columns if name not in attributes)
-    return Published(True, lacks_columns, lacks_ops, published.get("rowfilter"), settings["pubviaroot"])
+    filtered, via_root = published.get("rowfilter"), settings["pubviaroot"]
+    return Published(True, lacks_columns, lacks_ops, filtered, via_root, _stored(settings))
+
+
+def _stored(settings: dict[str, Any]) -> bool:
+    return settings.get("pubgencols") == "s"
 
 
 def check_covers(connection: Connection, publication: str, table: NarrowTable) -> None:
@@ -125,9 +146,13 @@ def check_covers(connection: Connection, publication: str, table: NarrowTable) -
     """
     row = connection.execute(_LISTED, [publication, table.schema, table.name]).fetchone()
     listed: list[str] | None = None if row is None else row[0]
+    made = connection.execute("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [publication]).fetchone()
+    generated = made is not None and _stored(made[0])
     for identity in identities(connection, table):
-        refused = not identity.usable or (
-            listed is not None and (identity.full or not set(identity.columns) <= set(listed))
+        refused = (
+            not identity.usable
+            or identity.refuses(connection.info.server_version, stored=generated)
+            or (listed is not None and (identity.full or not set(identity.columns) <= set(listed)))
         )
         if refused or not identity.holds(table):
             shown = "full" if identity.full else f"({', '.join(identity.columns)})"

@@ -18,6 +18,7 @@ from widebeam.check_publication import CHECKS as PUBLICATION
 from widebeam.check_server import CHECKS as SERVER
 from widebeam.check_table import CHECKS as TABLE
 from widebeam.check_target import CHECKS as TARGET
+from widebeam.check_types import CHECKS as TYPES
 from widebeam.connector import Connector
 from widebeam.finding import Finding
 from widebeam.health_port import port_findings
@@ -53,7 +54,7 @@ def findings(connector: Connector) -> list[Finding]:
     found: list[Finding] = []
     for side in (
         Side("source", connector.options.source, (*SERVER, *MAPPING, *TABLE, *IDENTITY, *PUBLICATION, *CELLS)),
-        Side("target", connector.options.target, TARGET),
+        Side("target", connector.options.target, (*TARGET, *TYPES)),
     ):
         found.extend(_side(side, connector))
     found.extend(broker_findings(connector))

@@ -42,12 +42,20 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
     family = [(table.oid, *pair(connector)), *(leaf[:3] for leaf in leaves(session, table) if leaf[0] != table.oid)]
     for oid, schema, name in family:
         carried = known[f"{schema}.{name}"]
+        version = session.info.server_version
+        if carried.refuses(version, stored=True):
+            yield Finding(
+                f"the replica identity of {schema}.{name} is FULL, and it has virtual generated columns, which nothing "
+                "publishes: the application's own UPDATE and DELETE would fail",
+                "",
+                _by_index(session, connector, oid, (schema, name)),
+            )
         if carried.holds(connector.table):
             continue
-        index = _usable_index(session, connector, oid)
+        virtual = carried._replace(kind="f").refuses(version, stored=True)
         remedy = (
-            statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", (schema, name), index)
-            if index
+            _by_index(session, connector, oid, (schema, name))
+            if virtual or _usable_index(session, connector, oid)
             else statement(session, "ALTER TABLE {} REPLICA IDENTITY FULL;", (schema, name))
         )
         shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
@@ -56,6 +64,30 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
             "",
             remedy,
         )
+
+
+def _by_index(session: Session, connector: Connector, oid: int, table: tuple[str, str]) -> str:
+    """The statements by which a unique index says which cell it is: one that is there, or one with the primary key."""
+    found = _usable_index(session, connector, oid)
+    if found:
+        return statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, found)
+    rows = session.execute(
+        "SELECT attname::text, attnotnull, attnum = ANY(coalesce((SELECT indkey::int2[] FROM pg_index "
+        "WHERE indrelid = attrelid AND indisprimary), '{}')) FROM pg_attribute "
+        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [oid],
+    ).fetchall()
+    cell = connector.table.cell
+    columns = [*cell, *(name for name, _, primary in rows if primary and name not in cell)]
+    nullable = [name for name, not_null, _ in rows if name in columns and not not_null]
+    index = f"{table[1].encode()[:50].decode(errors='ignore')}_widebeam"
+    return " ".join(
+        [
+            *(statement(session, "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;", table, name) for name in nullable),
+            statement(session, "CREATE UNIQUE INDEX {} ON {} ({});", index, table, names(columns)),
+            statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, index),
+        ]
+    )
 
 
 def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:

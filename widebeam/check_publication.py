@@ -14,7 +14,8 @@ from psycopg import sql
 from cdc.halt import Halt
 from cdc.identity import identities
 from cdc.narrow import NarrowTable
-from cdc.publication import entry, inspect
+from cdc.publication import Published as Inspected
+from cdc.publication import entry, inspect, stored
 from widebeam.catalog import members
 from widebeam.check_table import Found, find
 from widebeam.connector import Connector
@@ -56,7 +57,7 @@ def publication(session: Session, connector: Connector) -> Iterator[Finding]:
     if there is None:
         yield from _can_be_made(session, connector, tables)
         return
-    yield from _settings(session, connector, tables, there.lacks_ops, via_root=there.via_root)
+    yield from _settings(session, connector, tables, there)
     yield from _tables(session, connector, tables)
 
 
@@ -69,11 +70,11 @@ def _can_be_made(session: Session, connector: Connector, tables: list[tuple[Narr
     ).fetchone()
     if not (may and may[0]):
         entries = sql.SQL(", ").join(_entry(session, table) for table, _ in tables)
-        template = "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true);"
+        template = "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true{});"
         yield Finding(
             f"there is no publication {connector.publication}, and the role {session.info.user} may not make it",
             "",
-            f"{statement(session, template, connector.publication, entries)} -- by the owner of "
+            f"{statement(session, template, connector.publication, entries, stored(session))} -- by the owner of "
             + ("the table" if len(tables) == 1 else "the tables"),
         )
 
@@ -82,18 +83,30 @@ def _settings(
     session: Session,
     connector: Connector,
     tables: list[tuple[NarrowTable, Found]],
-    lacks_ops: tuple[str, ...],
-    *,
-    via_root: bool,
+    there: Inspected,
 ) -> Iterator[Finding]:
-    roots = [] if via_root else [table.qualified for table, there in tables if there.partitioned]
+    roots = [] if there.via_root else [table.qualified for table, found in tables if found.partitioned]
     amiss, settings = [], []
-    if lacks_ops:
-        amiss.append(f"leaves out: {', '.join(lacks_ops)}")
+    if there.lacks_ops:
+        amiss.append(f"leaves out: {', '.join(there.lacks_ops)}")
         settings.append("publish = 'insert, update, delete, truncate'")
     if roots:
         amiss.append(f"names partitions instead of {', '.join(roots)}")
         settings.append("publish_via_partition_root = true")
+    version, failing = session.info.server_version, list[str]()
+    for table, _ in tables:
+        some = identities(session, table)
+        failing += [
+            each.table
+            for each in some
+            if each.refuses(version, stored=there.stored) and not each.refuses(version, stored=True)
+        ]
+    if failing:
+        amiss.append(
+            f"leaves out generated columns of {', '.join(failing)}, whose replica identity is FULL: "
+            "the application's own UPDATE and DELETE fail"
+        )
+        settings.append("publish_generated_columns = stored")
     if amiss:
         remedy = f"ALTER PUBLICATION {{}} SET ({', '.join(settings)});"
         what = f"the publication {connector.publication} {'; it '.join(amiss)}"

@@ -38,7 +38,8 @@ def test_only_our_columns_are_published(admin: Admin) -> None:
     table(admin)
     publication.create(admin, "P", TABLE)
     assert attributes(admin) == ["at", "channel", "ship", "v"]
-    assert publication.inspect(admin, "P", TABLE) == publication.Published(True, (), (), None, True)
+    found = publication.inspect(admin, "P", TABLE)
+    assert found is not None and found[:5] == (True, (), (), None, True)
 
 
 def test_the_replica_identitys_columns_are_published_so_that_the_application_can_update(admin: Admin) -> None:

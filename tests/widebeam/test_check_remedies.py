@@ -14,6 +14,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from cdc.halt import Halt
+from cdc.identity import GENERATED
+from cdc.publication import check_covers, create
+from tests.conftest import fresh_database
+from widebeam.catalog import members
 from widebeam.check import findings
 from widebeam.config import ConfigError, load
 from widebeam.connector import Connector
@@ -156,6 +161,49 @@ def test_a_publication_that_makes_the_applications_updates_fail_is_found(session
     session.execute(finding.remedy)
     session.execute("UPDATE plant.a SET v = 2")
     assert findings(connector) == []
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+@pytest.mark.parametrize("made_before", [False, True])
+def test_beside_a_full_identity_generated_columns_do_not_make_the_applications_updates_fail(
+    kind, made_before, session, make
+):
+    if session.info.server_version < GENERATED:
+        pytest.skip("before PostgreSQL 18 the server publishes no generated column, and does not need to")
+    session.execute(f"ALTER TABLE plant.a ADD twice float8 GENERATED ALWAYS AS (v * 2) {kind}".encode())
+    session.execute("ALTER TABLE plant.a REPLICA IDENTITY FULL; INSERT INTO plant.a VALUES ('t', now(), 1)")
+    connector = make()
+    if made_before:
+        session.execute(f"CREATE PUBLICATION {connector.publication} FOR TABLE plant.a, plant.b, plant.c "
+                        "WITH (publish_via_partition_root = true)".encode())  # fmt: skip
+        with pytest.raises(psycopg.errors.InvalidColumnReference):
+            session.execute("UPDATE plant.a SET v = 2")
+        with pytest.raises(Halt, match="UPDATE and DELETE fail"):
+            check_covers(session, connector.publication, connector.table)
+    found = findings(connector)
+    assert ("UPDATE and DELETE" in said(found)) == (made_before or kind == "VIRTUAL"), said(found)
+    for finding in found:
+        session.execute(finding.remedy)
+    assert findings(connector) == []
+    if not made_before:
+        create(session, connector.publication, *members(session, connector))
+    check_covers(session, connector.publication, connector.table)
+    session.execute("UPDATE plant.a SET v = 2; DELETE FROM plant.a")
+
+
+def test_a_type_that_the_target_does_not_know_is_found_and_the_remedy_makes_it(session, make, postgres):
+    session.execute("CREATE TYPE plant.mood AS ENUM ('ok', 'it''s bad'); CREATE DOMAIN plant.degrees AS float8")
+    session.execute("ALTER TABLE plant.a ALTER v TYPE plant.degrees; ALTER TABLE plant.b ALTER v TYPE plant.mood "
+                    "USING 'ok'")  # fmt: skip
+    with fresh_database(postgres) as elsewhere, psycopg.connect(elsewhere, autocommit=True) as target:
+        target.execute("CREATE SCHEMA plant")
+        found = findings(make(target=elsewhere))
+        assert [each.what.split(" in the source")[0] for each in found] == [
+            "the type plant.degrees of plant.a.v", "the type plant.mood of plant.b.v"]  # fmt: skip
+        for each in found:
+            target.execute(each.remedy.encode())
+        assert findings(make(target=elsewhere)) == []
+        assert target.execute("SELECT enum_range(NULL::plant.mood)::text").fetchone() == ('{ok,"it\'s bad"}',)
 
 
 def test_a_column_that_is_generated_and_children_are_mended_by_what_is_said(session, make):
