@@ -33,6 +33,20 @@ _FOLDS: Final = 5
 """Attempts to fold a batch: at first, when the dictionary was read, when columns are made, widened, one to spare."""
 
 
+MOST_TABLES: Final = 500
+"""Wide tables in a transaction, if it has more than one record. Each is locked with its index until the end, and a
+server as it is installed has room for some 7,000 locks of all sessions: without a bound, the sinks of thousands of
+entities would fail for good."""
+
+
+class TooManyTables(Exception):
+    """A batch is for so many wide tables that only a `share` of it may be one. Nothing of it is applied."""
+
+    def __init__(self, tables: int) -> None:
+        super().__init__(f"a batch is for {tables} wide tables")
+        self.share = MOST_TABLES / tables
+
+
 @dataclass(slots=True)
 class _Folded:
     """A batch's rows ready to be merged, by part table, in the order in which tables are locked."""
@@ -64,13 +78,15 @@ class Applier:
         self._merger = Merger(connection, mapping, binds=True)
 
     def apply(self, batch: Batch) -> None:
-        """Apply the batch. Raises Fenced, or the database's error; nothing is applied then.
+        """Apply the batch. Raises Fenced, TooManyTables, or the database's error; nothing is applied then.
 
         (Or everything is, when the answer to COMMIT was lost: the target's progress tells.)
         """
         if not self._mapping.plain:
             self._prepare_to_interpret(batch)
         folded = self._folded(batch)
+        if len(folded.parts) > MOST_TABLES and len(batch.entries) > 1:
+            raise TooManyTables(len(folded.parts))
         try:
             self._commit(batch, folded)
         except Retyped:

@@ -35,7 +35,7 @@ class Berth:
         self._connection, self._mapping = connection, mapping
         ordered = sorted(columns, key=by_type)
         places = stage.places(column.type for column in ordered)
-        self.planned = 0  # columns in plans that the server keeps
+        self.planned = 0  # what the plans that the server keeps of it take
         self._slots = {column.ordinal: place for column, place in zip(ordered, places, strict=True)}
 
     @property

@@ -50,7 +50,7 @@ class Bound:
         self._places = {column.ordinal: self._width + n for n, column in enumerate(columns)}
         self._room = _AT_ONCE - _A_PARAMETER * (self._width + len(columns))
         self.columns = list(columns)
-        self.planned = 0  # columns in plans that the server keeps
+        self.planned = 0  # what the plan that the server keeps of it takes
 
     def rows(self, batch: PartRows) -> list[Row] | None:
         """The rows of a batch in the order of their keys; None where they are to be staged."""

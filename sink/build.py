@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import Pipeline, sql
+from psycopg import sql
 
 from sink import tables
 from sink.layout import folded
@@ -25,26 +25,28 @@ def make(connection: Connection, mapping: Mapping, planned: list[Planned]) -> No
     if not planned:
         return
     by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
-    # Sent together: to wait for each answer would take as long again.
-    with connection.pipeline() if Pipeline.is_supported() else nullcontext():
-        for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
-            connection.execute(tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns))
-        for each in planned:
-            for view in each.views:
-                connection.execute(tables.create_view(mapping, each.entity, view))
-                if (opened := tables.open_view(mapping, each.entity, view)) is not None:
-                    connection.execute(opened)
-        _register(connection, mapping, planned)
+    ordered = sorted(by_part, key=lambda entry: entry[0].table)
+    statements: list[sql.Composed] = [
+        tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns)
+        for part, columns, new in ordered
+    ]
+    for each in planned:
+        for view in each.views:
+            statements.append(tables.create_view(mapping, each.entity, view))
+            if (opened := tables.open_view(mapping, each.entity, view)) is not None:
+                statements.append(opened)
+    # In one message, which the server reads whole before it locks anything: between two messages of a pipeline it
+    # would wait without a bound for a process that is stopped.
+    connection.execute(sql.SQL("; ").join([*statements, *_registered(mapping, planned)]))
 
 
-def _register(connection: Connection, mapping: Mapping, planned: list[Planned]) -> None:
-    """Write down what is made: all tables in one statement, and all columns."""
+def _registered(mapping: Mapping, planned: list[Planned]) -> Iterator[sql.Composed]:
+    """What is made is written down: all tables in one statement, and all columns."""
     made = [[mapping.connector, *part] for each in planned for part in each.new_parts]
-    if made:
-        connection.execute(_NEW_TABLES, list(map(list, zip(*made, strict=True))))
     columns = [[mapping.connector, each.entity.identity, *column] for each in planned for column in each.columns]
-    if columns:
-        connection.execute(_NEW_COLUMNS, list(map(list, zip(*columns, strict=True))))
+    for statement, rows in ((_NEW_TABLES, made), (_NEW_COLUMNS, columns)):
+        if rows:
+            yield sql.SQL(statement).format(*(sql.Literal(list(values)) for values in zip(*rows, strict=True)))
 
 
 def make_schema(connection: Connection, schema: str) -> None:
@@ -83,11 +85,11 @@ def folded_names(connection: Connection, schema: str) -> set[str]:
 _NEW_TABLES: Final = (
     "INSERT INTO widebeam.tables"
     " (connector, entity, part, schema_name, table_name, view_name, group_name, group_view)"
-    " SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[],"
-    " %s::text[])"
+    " SELECT * FROM unnest({}::text[], {}::text[], {}::int[], {}::text[], {}::text[], {}::text[], {}::text[],"
+    " {}::text[])"
 )
 _NEW_COLUMNS: Final = (
     "INSERT INTO widebeam.columns (connector, entity, ordinal, part, key, column_name, column_type, source, widened)"
-    " SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],"
-    " %s::text[], %s::int[])"
+    " SELECT * FROM unnest({}::text[], {}::text[], {}::int[], {}::int[], {}::text[], {}::text[], {}::text[],"
+    " {}::text[], {}::int[])"
 )

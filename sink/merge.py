@@ -8,12 +8,11 @@ A sink's few rows are bound to statements instead (sink/bound.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dict
-from contextlib import contextmanager, nullcontext
 from typing import Final
 
-from psycopg import Pipeline, RawCursor, sql
+from psycopg import RawCursor, sql
 
 from cdc.lsn import Lsn
 from sink import overflow, tables
@@ -32,10 +31,12 @@ _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB o
 _MOST_BOUND: Final = 16
 """Wide tables of a batch whose rows may be bound."""
 
-_PLANS: Final = 1_000
 _PLANNED_COLUMNS: Final = 60_000
-"""Statements whose plans the server keeps for a session, and their columns: some 100 MB. The others are planned anew,
-which for few columns is fast."""
+"""Columns of statements whose plans the server keeps for a session, some 100 MB. Those beyond are planned anew each
+time: to keep the ones used last would keep none, where more of them come by in turn."""
+
+_PLAN: Final = 60
+"""What a plan takes beside its columns, in columns."""
 
 
 class Merger:
@@ -62,7 +63,7 @@ class Merger:
         self._merged: set[tuple[Stage, int]] = set()
         self._ranges: dict[tuple[Stage, int], Range] = {}
         self._changes = self._planned = 0
-        connection.prepared_max = _PLANS
+        connection.prepared_max = _PLANNED_COLUMNS // _PLAN + 100
 
     def prepare(self, batch: Iterable[PartRows], changes: int = 0) -> None:
         """Make the staging tables that these rows need, each in a transaction of its own.
@@ -154,9 +155,9 @@ class Merger:
             self._bounds[table].upsert(few)
         if self._few:
             return
-        with self._at_once([rows.part for rows in batch]):
-            for rows in batch:
-                self._upsert(rows)
+        self._locate([rows.part for rows in batch])
+        for rows in batch:
+            self._upsert(rows)
 
     def _upsert(self, rows: PartRows) -> None:
         berth, over = self._berths[rows.part.table], self._overflows.get(rows.part.table)
@@ -176,23 +177,24 @@ class Merger:
         All that was staged for a part goes in one statement, in the order of the wide key: that is what keeps a chunk
         of any size from deadlocks with sinks.
         """
-        with self._at_once(parts):
-            for part in parts:
-                berth, over = self._berths[part.table], self._overflows.get(part.table)
-                if self._take(berth.stage, berth.number):
-                    self._merge(berth.fill, berth)
-                if over is not None and self._take(self._overs, berth.number):
-                    over.fill()
+        self._locate(parts)
+        for part in parts:
+            berth, over = self._berths[part.table], self._overflows.get(part.table)
+            if self._take(berth.stage, berth.number):
+                self._merge(berth.fill, berth)
+            if over is not None and self._take(self._overs, berth.number):
+                over.fill()
 
-    @contextmanager
-    def _at_once(self, parts: Sequence[Part]) -> Iterator[None]:
-        """Several statements are sent without waiting for the answer to each; the server does them in their order."""
+    def _locate(self, parts: Sequence[Part]) -> None:
+        """Know where the rows of these tables lie.
+
+        Their statements go one by one: in a pipeline, a process that is stopped between two of them would keep its
+        locks, since the server's time limit for who idles in a transaction holds between two answers only.
+        """
         stages = {self._berths[part.table].stage for part in parts} if len(parts) > 1 else ()
         self._ranges = {(stage, number): where for stage in stages for number, where in stage.ranges().items()}
-        with self._connection.pipeline() if len(parts) > 1 and Pipeline.is_supported() else nullcontext():
-            # One plan for all places; it is made at the first use, which takes longer than to merge a small batch.
-            self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            yield
+        # One plan for all places; it is made at the first use, which takes longer than to merge a small batch.
+        self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
 
     def _merge(self, statement: bytes, berth: Berth) -> None:
         self._plan(berth)
@@ -201,9 +203,10 @@ class Merger:
 
     def _plan(self, merge: Berth | Bound) -> None:
         """Keep the plan of its statement, if there is room."""
-        if not merge.planned and self._planned + len(merge.columns) <= _PLANNED_COLUMNS:
-            merge.planned = len(merge.columns)
-            self._planned += merge.planned
+        takes = _PLAN + len(merge.columns)
+        if not merge.planned and self._planned + takes <= _PLANNED_COLUMNS:
+            merge.planned = takes
+            self._planned += takes
 
     def truncate(self, parts: Iterable[Part], position: Lsn) -> None:
         """The narrow table was truncated at `position`: rows that were last touched before it go."""

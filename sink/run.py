@@ -15,6 +15,7 @@ import psycopg
 from cdc.failpoint import Failpoint, hit
 from cdc.transport import Assignment, Reader, Received
 from sink import account, halts
+from sink.apply import TooManyTables
 from sink.batch import Batch, Place
 from sink.latencies import Latencies
 from sink.pace import Lag, rest
@@ -60,6 +61,7 @@ class Sink:
         self._lag = Lag()
         self._broken_since: dict[tuple[int, int], float] = {}
         self._heeded = 0.0
+        self._batch_rows = settings.batch_rows  # fewer, while they are for too many tables
         self._stop = Event()
 
     def run(self, stop: Event) -> None:
@@ -164,6 +166,9 @@ class Sink:
             if batch.admissions:
                 try:
                     self._commit(batch)
+                except TooManyTables as found:
+                    self._batch_rows = max(1, int(batch.rows * found.share))
+                    continue
                 except _REFUSED:
                     if poison:
                         raise
@@ -178,7 +183,7 @@ class Sink:
         batch = Batch(self._settings.mapping, self._settings.decode, self._known, poison)
         for taken, each in enumerate(received, 1):
             batch.take(each)
-            if batch.over or batch.rows >= self._settings.batch_rows:
+            if batch.over or batch.rows >= self._batch_rows:
                 return batch, taken
         return batch, len(received)
 
@@ -194,6 +199,7 @@ class Sink:
     def _commit(self, batch: Batch) -> None:
         """Apply a batch; then, and only then, tell the log and go on from there."""
         self._session.applier.apply(batch)
+        self._batch_rows = min(self._batch_rows + self._batch_rows // 10 + 1, self._settings.batch_rows)
         for partition, admission in batch.admissions.items():
             self._known[partition] = admission.now
         self._latencies.observe(batch.commits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
@@ -18,6 +19,7 @@ from cdc.failpoint import Failpoint, armed, doing
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
 from cdc.record import Barrier, Changes, Stamp, Truncated
+from sink import apply
 from sink.run import Sink, SinkSettings
 
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]
@@ -305,6 +307,21 @@ def test_the_latency_is_written_down(target, pipe):
     while counted != (2,) and time.monotonic() < deadline:
         counted = target.execute("SELECT sum(n) FROM widebeam.progress, unnest(latency) AS n").fetchone()
     assert counted == (2,)
+
+
+def test_a_batch_for_many_wide_tables_is_cut(target, pipe, monkeypatch):
+    """Each of them is locked to its end, and there is room for so many locks only."""
+    monkeypatch.setattr(apply, "MOST_TABLES", 4)
+    for n in range(30):
+        pipe.change(8 * n + 8, [narrow("i", "a", "Decimal", str(n))], ship=f"ship-{n}")
+    pipe.start()
+    pipe.wait(target)
+    assert not pipe.failures
+    ships = [target.execute(f'SELECT xmin::text, a FROM wide."ship-{n}__1"').fetchall() for n in range(30)]
+    assert [float(n) for n in range(30)] == [value for [(_, value)] in ships]
+    transactions = Counter(xmin for [(xmin, _)] in ships)
+    assert max(transactions.values()) <= 4
+    assert len(transactions) < 15  # it goes on with batches that are as large as they may be
 
 
 def lose_commit_answers(monkeypatch, every):
