@@ -28,6 +28,10 @@ AT_ONCE: Final = 200
 it is installed has room for some 7,000 in all."""
 
 
+COLUMNS_AT_ONCE: Final = 20_000
+"""Columns in one transaction, if it has more than one entity: the statements for all go together."""
+
+
 class Extension:
     """One making of columns, in several transactions where there are many entities."""
 
@@ -63,9 +67,15 @@ class Extension:
         by_entity: dict[str, list[Need]] = {}
         for need in needs:
             by_entity.setdefault(self._known.of(need), []).append(need)
-        each = list(by_entity.values())
-        for start in range(0, len(each), AT_ONCE):
-            yield [need for some in each[start : start + AT_ONCE] for need in some]
+        some = list[Need]()
+        entities = 0
+        for each in by_entity.values():
+            if some and (entities == AT_ONCE or len(some) + len(each) > COLUMNS_AT_ONCE):
+                yield some
+                some, entities = [], 0
+            some, entities = some + each, entities + 1
+        if some:
+            yield some
 
     def _portion(self, needs: list[Need]) -> Refused:
         """One attempt, one transaction: nobody else plans at the same time, and what others did meanwhile is seen."""
