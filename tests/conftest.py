@@ -65,14 +65,30 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Postgres
     shutil.rmtree(directory)
 
 
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[KafkaBroker]:
-    """One Kafka broker for the whole run. Do not stop it: start another one for that."""
+@contextmanager
+def new_broker() -> Iterator[KafkaBroker]:
+    """With nothing in it, and gone at the end of the block."""
     directory = new_directory("wb-test-")
     broker = KafkaBroker.start(directory / "kafka")
-    yield broker
-    broker.kill()
-    shutil.rmtree(directory)
+    try:
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """One Kafka broker for the whole run. Do not stop it: take `broker` for that."""
+    with new_broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker() -> Iterator[KafkaBroker]:
+    """A broker of the test's own, to stop, and whose files are its to cut off."""
+    with new_broker() as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,20 +12,9 @@ from cdc.halt import Cause, Halt
 from cdc.kafka import KafkaPublisher
 from cdc.run import Capture
 from cdc.transport import DeliveryFailed
-from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 
 INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) SELECT 's', 'c' || g, '2026-01-01' FROM {} g"
-
-
-@pytest.fixture
-def broker() -> Iterator[KafkaBroker]:
-    """A broker of our own, whose files are ours to cut off."""
-    directory = new_directory("wb-lost-")
-    made = KafkaBroker.start(directory / "kafka")
-    yield made
-    made.kill()
-    shutil.rmtree(directory)
 
 
 def lose_the_last_records(broker: KafkaBroker, topic: str) -> None:

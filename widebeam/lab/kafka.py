@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from widebeam.lab.account import grant, readable, server_account
+from widebeam.lab.account import grant, readable
 from widebeam.lab.jars import fetched_jars
 from widebeam.lab.java import java
-from widebeam.lab.process import ServerFailed, ServerProcess, free_port, server_environment
+from widebeam.lab.process import ServerFailed, ServerProcess, free_port, run_once, server_environment
 
 SETTINGS: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
@@ -145,21 +144,8 @@ def _format(directory: Path, properties: Mapping[str, str]) -> None:
     config = directory / "server.properties"
     config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
     grant(directory)
-    account = server_account()
     options = ["format", "--standalone", "--cluster-id", uuid4().hex[:22], "--config", str(config)]
-    made = subprocess.run(
-        tool("kafka.tools.StorageTool", *options),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=directory,
-        env=server_environment(),
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-    )
-    if made.returncode:
-        raise ServerFailed(f"formatting {directory} ended with {made.returncode}:\n{made.stdout}{made.stderr}")
+    run_once(f"formatting {directory}", tool("kafka.tools.StorageTool", *options), directory)
 
 
 def _run(directory: Path, port: int, *, leashed: bool) -> ServerProcess:

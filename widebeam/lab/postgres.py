@@ -13,9 +13,9 @@ from typing import Final, Literal
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from widebeam.lab.account import grant, readable, server_account
+from widebeam.lab.account import grant, readable
 from widebeam.lab.archives import fetched_binaries
-from widebeam.lab.process import ServerFailed, ServerProcess, free_port, server_environment
+from widebeam.lab.process import ServerFailed, ServerProcess, free_port, run_once, server_environment
 
 StopMode = Literal["fast", "immediate"]
 
@@ -130,21 +130,8 @@ class PostgresServer:
 
 
 def _initialise(directory: Path, programs: Path, settings: Mapping[str, str]) -> None:
-    account = server_account()
     command = [programs / "initdb", "-D", directory / "data", "-U", "postgres", "--auth=trust", "--no-sync"]
-    made = subprocess.run(
-        [*map(str, command), "--encoding=UTF8", "--locale=C.UTF-8"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=directory,
-        env=server_environment(),
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-    )
-    if made.returncode:
-        raise ServerFailed(f"initdb in {directory} ended with {made.returncode}:\n{made.stdout}{made.stderr}")
+    run_once(f"initdb in {directory}", [*map(str, command), "--encoding=UTF8", "--locale=C.UTF-8"], directory)
     sockets = str(directory)
     if len(f"{sockets}/.s.PGSQL.65535".encode()) > _SOCKET_PATH_LIMIT:
         sockets = ""  # no Unix socket then; ours connect over TCP

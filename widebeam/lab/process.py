@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +93,24 @@ class ServerProcess:
     def tail(self, size: int = 3000) -> str:
         """The last `size` bytes of its log."""
         return self.log.read_bytes()[-size:].decode(errors="replace")
+
+
+def run_once(doing: str, argv: Sequence[str], directory: Path) -> None:
+    """A program of a server's, by its account, to its end. Raises ServerFailed with what it said."""
+    account = server_account()
+    made = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
+        env=server_environment(),
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if made.returncode:
+        raise ServerFailed(f"{doing} ended with {made.returncode}:\n{made.stdout}{made.stderr}")
 
 
 def free_port() -> int:
