@@ -82,9 +82,11 @@ _PUBLICATION: Final = """DO $publication$ BEGIN
         LEFT JOIN LATERAL pg_partition_tree(named::regclass) AS tree ON true
         JOIN pg_class AS c ON c.oid = coalesce(tree.relid, named::regclass)
         WHERE c.relkind = 'r' AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
-            SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary))
+            SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)
+            OR c.relreplident = 'f' AND current_setting('server_version_num')::int >= 180000 AND EXISTS (
+            SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped))
     ) THEN
-        RAISE WARNING 'no publication is made: a table has no replica identity (see `widebeam check`)';
+        RAISE WARNING 'no publication is made: a replica identity would make updates fail (see `widebeam check`)';
     ELSIF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = {name_text}) THEN
         CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish_via_partition_root = true);
     END IF;

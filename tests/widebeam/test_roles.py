@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from cdc.identity import GENERATED
 from tests.pipeline import Pipeline, pipeline_over
 from widebeam.config import load
 from widebeam.lab.postgres import PostgresServer
@@ -207,6 +208,11 @@ def test_no_publication_is_made_that_would_break_the_application(
         admin.execute("ALTER TABLE tenant.tbl_data_timeseries REPLICA IDENTITY NOTHING")
         admin.execute(script(connector, "source", prefix).encode())
         assert admin.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
+        if admin.info.server_version >= GENERATED:
+            admin.execute("ALTER TABLE tenant.tbl_data_timeseries REPLICA IDENTITY FULL")
+            admin.execute("ALTER TABLE tenant.tbl_data_timeseries ADD twice int GENERATED ALWAYS AS (2) STORED")
+            admin.execute(script(connector, "source", prefix).encode())
+            assert admin.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("bad", ['a"; DROP TABLE x; --', "$$", "A", "", "a" * 42])
