@@ -189,7 +189,7 @@ CATALOG: Final = (
     Protection(
         "check: operations published",
         ("bad publication",),
-        (Edit("widebeam/check_publication.py", "    if lacks_ops:\n", "    if False:\n"),),
+        (Edit("widebeam/check_publication.py", "    if there.lacks_ops:\n", "    if False:\n"),),
         (BROKEN + "[publication_without_deletes]",),
     ),
     Protection(
