@@ -90,7 +90,7 @@ SINK: Final = (
     Protection(
         "fenced by no row",
         ("zombie sink",),
-        (Edit("sink/account.py", "if cursor.rowcount != len(ordered):", "if False:"),),
+        (Edit("sink/account.py", "if moved != len(ordered):", "if False:"),),
         (PROGRESS + "the_loser_of_a_race_is_fenced",),
     ),
     Protection(
