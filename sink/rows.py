@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from cdc.lsn import Lsn
@@ -140,9 +140,8 @@ def whole(entities: Mapping[str, Entity], names: Iterable[str]) -> list[PartRows
     ]
 
 
-def by_type(column: Column) -> tuple[str, int]:
-    """The order in which the columns of a line stand."""
-    return column.type, column.ordinal
+by_type: Final = attrgetter("type", "ordinal")
+"""The order in which the columns of a line stand."""
 
 
 def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]) -> None:
@@ -180,10 +179,11 @@ def _columns(entity: Entity, shapes: Iterable[Iterable[int]]) -> list[Column]:
 
 def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple[str, list[str]]]]) -> None:
     """Write the lines that set these columns of one part."""
-    columns = {column.ordinal: column for column in sets}
+    columns = {column.ordinal: column for column in sorted(sets, key=by_type)}
     rows.sets = sets
     for shapes in _grouped(columns.keys(), by_shape):
-        union = sorted(columns.keys() & set().union(*shapes), key=lambda ordinal: by_type(columns[ordinal]))
+        wanted = set().union(*shapes)
+        union = [ordinal for ordinal in columns if ordinal in wanted]
         lines: list[str] = []
         for shape in shapes:
             line = _line(shape, union, frozenset(union).intersection(shape))

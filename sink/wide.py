@@ -82,6 +82,7 @@ class Entity:
     columns: dict[str, Column] = field(default_factory=dict)
     ordinals: dict[int, Column] = field(default_factory=dict)
     version: int = 0  # changes with each change of the columns
+    _of_parts: dict[int, list[Column]] = field(default_factory=dict, repr=False, compare=False)
     _by_part: dict[int, list[Column]] | None = field(default=None, repr=False, compare=False)
 
     def add(self, column: Column) -> None:
@@ -94,6 +95,7 @@ class Entity:
         self.columns[column.key] = column
         self.ordinals[column.ordinal] = column
         self.version += 1
+        self._of_parts.clear()
         self._by_part = None
 
     @property
@@ -108,9 +110,9 @@ class Entity:
         return parts, [column for _, column in sorted(self.ordinals.items()) if column.part in numbers]
 
     def of_part(self, number: int) -> list[Column]:
-        """The columns of one part, in the order in which they were made."""
-        if self._by_part is None:  # asked for with each batch
-            self._by_part = {}
-            for _, column in sorted(self.ordinals.items()):
-                self._by_part.setdefault(column.part, []).append(column)
-        return list(self._by_part.get(number, ()))
+        """The columns of one part, in the order in which they were made: for reading, since it is kept."""
+        found = self._of_parts.get(number)
+        if found is None:
+            every = (self.ordinals[ordinal] for ordinal in sorted(self.ordinals))
+            found = self._of_parts[number] = [column for column in every if column.part == number]
+        return found
