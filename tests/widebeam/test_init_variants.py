@@ -176,6 +176,29 @@ def test_a_domain_is_what_it_is_made_of_and_a_word_for_the_kind_is_no_reading(da
     assert found["value"] == {"discriminator": "kind", "columns": {"F": "num", "S": "txt"}}
 
 
+def test_attributes_as_they_are_now_have_no_time_whatever_stands_beside_them(database):
+    run(
+        database,
+        "CREATE TABLE attrs (entity_id bigint, attribute text, value text, updated_at timestamptz DEFAULT now(),"
+        " PRIMARY KEY (entity_id, attribute));"
+        "INSERT INTO attrs SELECT e, 'a' || a, e FROM generate_series(1, 20) e, generate_series(1, 3) a",
+    )
+    for found in (source(database), source(database, "public.attrs")):
+        assert (found["entity"], found["time"], found["key"]) == (["entity_id"], [], "attribute")
+        assert "several" not in found
+
+
+def test_a_part_of_a_key_whose_numbers_are_of_our_years_is_the_time_whatever_it_is_called(database):
+    run(
+        database,
+        "CREATE TABLE log (node int, param text, w bigint, val real, PRIMARY KEY (node, param, w));"
+        "INSERT INTO log SELECT 1, 'p' || p, 1700000000000000 + n * 1000000, n"
+        " FROM generate_series(1, 2) p, generate_series(1, 20) n",
+    )
+    found = source(database)
+    assert (found["entity"], found["time"], found["time_form"]) == (["node"], "w", "epoch_us")
+
+
 REFUSED = {
     "v": ("CREATE VIEW v AS SELECT * FROM readings", "public.v is a view"),
     "m": ("CREATE MATERIALIZED VIEW m AS SELECT * FROM readings", "public.m is a materialized view"),

@@ -106,9 +106,15 @@ def with_empty(family: Family, empty: Iterable[Table]) -> Family:
     return Family(tuple(sorted((*family.shapes, *found), key=lambda each: each.table.name)))
 
 
-def shape(table: Table, sample: Sample) -> Shape:
-    """See a table as narrow. Raises NotNarrow."""
-    time = moment(table, sample)
+def latest(found: Shape) -> bool:
+    """Whether a table has one row for each cell, whatever the time that stands beside it: no history."""
+    cell = (*found.cell.entity, found.cell.key or "")
+    return found.time != NONE and not found.cell.unique and found.table.unique(*cell)
+
+
+def shape(table: Table, sample: Sample, *, timeless: bool = False) -> Shape:
+    """See a table as narrow, or as one without time. Raises NotNarrow."""
+    time = NONE if timeless else moment(table, sample)
     found = cell(table, sample, time)
     if found is None:
         what = "no key" if time.columns else "neither a time nor a unique key of several columns"
@@ -128,8 +134,8 @@ def convincing(found: Shape) -> bool:
     if found.time == NONE:
         key = found.cell.key
         return readings_named and key is not None and (about(key, KEY) or found.table.reference(key) is not None)
-    if not found.cell.unique and found.table.unique(*found.cell.entity, found.cell.key or ""):
-        return False  # one row for each cell: the latest readings, which have a history elsewhere
+    if latest(found):
+        return False  # the readings as they are now, which may have a history elsewhere
     if found.cell.key is None:
         return readings_named and len(found.table.columns) <= 5
     part = about(found.cell.key, KEY) or any(about(name, KEY | ENTITY) for name in found.cell.entity)

@@ -13,10 +13,10 @@ from widebeam.init import look
 from widebeam.init.candidate import Candidate, candidates
 from widebeam.init.dictionary import Dictionary, Owner, at_once, choose, owner_of
 from widebeam.init.document import ASK, document
-from widebeam.init.facts import Catalog, Table
+from widebeam.init.facts import Catalog, Sample, Table
 from widebeam.init.propose import sections
 from widebeam.init.seen import Seen
-from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, shape, with_empty
+from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, latest, shape, with_empty
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -55,7 +55,9 @@ def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Fa
         if found is None:
             raise NothingNarrow(look.no_table(session, name))
         try:
-            shapes.append(shape(found, look.sample(session, found)))
+            sample = look.sample(session, found)
+            seen = shape(found, sample)
+            shapes += (_timeless(found, sample) if latest(seen) else []) or [seen]
         except NotNarrow as error:
             raise NothingNarrow(str(error)) from None
     if len({each.parts for each in shapes}) > 1:
@@ -65,6 +67,7 @@ def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Fa
 
 def _largest(session: Session, catalog: Catalog) -> list[Family]:
     shapes: list[Shape] = []
+    as_they_are: list[Shape] = []
     empty: list[Table] = []
     for table in sorted(catalog.tables, key=lambda each: -each.rows)[:_LOOKED_AT]:
         sample = look.sample(session, table)
@@ -76,6 +79,9 @@ def _largest(session: Session, catalog: Catalog) -> list[Family]:
             continue
         if convincing(found):
             shapes.append(found)
+        elif latest(found):
+            as_they_are += _timeless(table, sample)
+    shapes = shapes or as_they_are  # of a table of the latest readings nothing is told that its history does not tell
     found_families = families(sorted(shapes, key=lambda each: each.table.qualified))
     if not found_families:
         names = ", ".join(table.qualified for table in catalog.tables[:20]) or "none that this role may read"
@@ -83,6 +89,14 @@ def _largest(session: Session, catalog: Catalog) -> list[Family]:
         hidden = "".join(f"; {each}" for each in look.hidden(session))
         raise NothingNarrow(f"no table looks narrow (tables: {names}){hint}{hidden}")
     return [with_empty(family, empty) for family in found_families]
+
+
+def _timeless(table: Table, sample: Sample) -> list[Shape]:
+    try:
+        found = shape(table, sample, timeless=True)
+    except NotNarrow:
+        return []
+    return [found] if convincing(found) else []
 
 
 def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionary | None:

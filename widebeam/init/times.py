@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from widebeam.init.facts import Column, Sample, Table
+from widebeam.init.facts import Column, Index, Sample, Table
 from widebeam.init.words import AUDIT, NANOSECONDS, TIME, about, names_a_value, tokens
 
 _WHOLE: Final = ("smallint", "integer", "bigint")
@@ -82,9 +82,9 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
     if _form(column, sample) is None or names_a_value(column.name):
         return 0
     named = about(column.name, TIME)
-    if not named and not _native(column.type):
-        return 0  # a large number is no moment by itself
     keyed = [index for index in table.indexes if column.name in index.columns and index.columns != (column.name,)]
+    if not named and not _native(column.type) and not _counts_moments(column, present, keyed):
+        return 0  # a large number is no moment by itself
     score = 2 + 2 * named
     score += 6 * any(index.unique for index in keyed) + 3 * bool(keyed)
     score += 1 * any(column.name in index.columns for index in table.indexes)
@@ -93,6 +93,13 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
     score -= 3 * about(column.name, AUDIT)
     score -= 5 * (len(present) < len(sample.rows)) + 20 * (not present and bool(sample.rows))
     return score
+
+
+def _counts_moments(column: Column, present: list[str], keyed: list[Index]) -> bool:
+    """Whatever it is called: a part of a unique key whose numbers all are milliseconds or microseconds of our years."""
+    found = form(column, present)
+    fine = found is not None and found[0] in ("epoch_ms", "epoch_us")
+    return fine and len(set(present)) > 1 and any(index.unique for index in keyed)
 
 
 def _described(table: Table, sample: Sample, column: Column) -> Moment:

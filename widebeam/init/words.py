@@ -36,7 +36,7 @@ AUDIT: Final = words(
 """Names of what is kept about the row rather than measured."""
 
 TIME: Final = words(
-    "time ts timestamp stamp clock date datetime at when epoch moment measured observed recorded sampled"
+    "time ts timestamp tstamp stamp clock date datetime at when epoch moment measured observed recorded sampled"
 )
 """Names of the moment of a reading."""
 
