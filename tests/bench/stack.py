@@ -40,6 +40,8 @@ columns = {{ Decimal = "double_v", Integer = "long_v", String = "str_v", Boolean
 [target]
 dsn = "{target}"
 layout = "{layout}"
+[sink]
+columns_per_hour = 1000000
 """
 KAFKA = """
 [kafka]
