@@ -463,6 +463,15 @@ def test_interrupted_at_each_step_a_discard_goes_on_from_its_last_batch(stage, m
     assert (stage.reasons(), discarded(stage)) == ([], [2, 2, 2, 1])
 
 
+def test_what_comes_after_somebody_was_asked_is_not_discarded(stage):
+    stage.write("asked about", "on", "T")
+    choice = shelf.as_of_now(stage.target, Choice("ships"))
+    stage.write("too late", "on", "T")
+    assert [heap.entries for heap in shelf.heaps(stage.target, choice)] == [1]
+    assert shelf.discard(stage.target, choice) == 1
+    assert [entry.id for entry in shelf.entries(stage.target, Choice("ships"))] == [2]
+
+
 def test_a_discard_does_not_wait_for_a_lock_without_a_bound(stage):
     for channel in "ab":
         stage.write(channel, "on", "T")

@@ -133,7 +133,7 @@ def discard(
     from widebeam.quarantine import shelf  # noqa: PLC0415
 
     with _target(connector) as (name, session):
-        choice = shelf.Choice(name, ids or (), reason or ())
+        choice = shelf.as_of_now(session, shelf.Choice(name, ids or (), reason or ()))
         shelf.must_have(session, choice)
         count = sum(heap.entries for heap in shelf.heaps(session, choice))
         if count and not yes:

@@ -22,16 +22,21 @@ _BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which entries of a connector: those with these numbers and reasons; an empty list is no restriction."""
+    """Which entries of a connector: those with these numbers and reasons; an empty list is no restriction.
+
+    With a `newest`, none that came after it.
+    """
 
     connector: str
     ids: Sequence[int] = ()
     reasons: Sequence[str] = ()
+    newest: int | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """For the statements below."""
-        return {"connector": self.connector, "ids": list(self.ids) or None, "reasons": list(self.reasons) or None}
+        ids, reasons = list(self.ids) or None, list(self.reasons) or None
+        return {"connector": self.connector, "ids": ids, "reasons": reasons, "newest": self.newest}
 
 
 class Heap(NamedTuple):
@@ -41,6 +46,12 @@ class Heap(NamedTuple):
     entries: int
     first: Any
     last: Any
+
+
+def as_of_now(session: Session, choice: Choice) -> Choice:
+    """The same without what is still to come: somebody may be asked about what there is, and take his time."""
+    row = session.execute(f"SELECT coalesce(max(id), 0) {_FROM}", choice.parameters).fetchone()
+    return replace(choice, newest=row[0] if row else 0)
 
 
 def heaps(session: Session, choice: Choice) -> list[Heap]:
@@ -132,6 +143,7 @@ _FROM: Final = (
     "FROM widebeam.quarantine WHERE connector = %(connector)s"
     " AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))"
     " AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s::text[]))"
+    " AND (%(newest)s::bigint IS NULL OR id <= %(newest)s::bigint)"
 )
 _DELETE: Final = "DELETE FROM widebeam.quarantine WHERE connector = %s AND id = ANY(%s) RETURNING id"
 _AUDIT: Final = "INSERT INTO widebeam.audit (connector, action, detail) VALUES (%s, %s, %s)"
