@@ -11,6 +11,7 @@ from widebeam import control
 from widebeam.check_server import encoding, version
 from widebeam.connector import Connector
 from widebeam.finding import Finding, statement
+from widebeam.locks import lack
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -100,4 +101,25 @@ def connections(session: Session, connector: Connector) -> Iterator[Finding]:
         )
 
 
-CHECKS: Final = (version, encoding, writable, known, may_create, may_stage, readers, connections)
+def locks(session: Session, connector: Connector) -> Iterator[Finding]:
+    """Room for the locks of what writes all wide tables in one transaction, as far as they are made."""
+    if session.execute("SELECT to_regclass('widebeam.chunks') IS NULL").fetchone() == (True,):
+        return
+    query = (
+        "SELECT count(*), EXISTS (SELECT FROM widebeam.chunks WHERE connector = %(connector)s"
+        " AND state IN ('planned', 'failed')) FROM widebeam.tables WHERE connector = %(connector)s"
+    )
+    tables, filling = session.execute(query, {"connector": connector.name}).fetchone() or (0, False)
+    if not filling and connector.options.sink.on_truncate != "apply":
+        return
+    found = lack(session, tables, connector.options.backfill.workers, connector.options.sink.workers)
+    if found is not None:
+        yield Finding(
+            f"a chunk or a truncate can write all {tables} wide tables in one transaction, with {found.needed} locks"
+            f" in all, and there is room for {found.room}",
+            "",
+            f"ALTER SYSTEM SET max_locks_per_transaction = {found.setting}; and restart the server",
+        )
+
+
+CHECKS: Final = (version, encoding, writable, known, may_create, may_stage, readers, connections, locks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
@@ -277,3 +278,26 @@ def test_looking_changes_nothing(database, make):
         before = session.execute(counts).fetchone()
         findings(make())
         assert session.execute(counts).fetchone()[:2] == before[:2]
+
+
+def test_too_many_wide_tables_for_one_transaction_of_the_target_are_found_while_one_may_write_them_all(database, make):
+    run(database, NARROW)
+    connector = make()
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(files("sink").joinpath("control.sql").read_bytes())
+        session.execute(
+            "INSERT INTO widebeam.connectors (connector, transport, partitions, slot, publication, system_id, timeline,"
+            " settings) VALUES (%s, 'direct', 4, 's', 'p', '1', 1, '{}')",
+            [connector.name],
+        )
+        session.execute(
+            "INSERT INTO widebeam.tables SELECT %s, n::text, 1, 'wide', n::text, n::text"
+            " FROM generate_series(1, 9999) AS n",
+            [connector.name],
+        )
+        assert "locks" not in whats(findings(connector))
+        session.execute(
+            "INSERT INTO widebeam.chunks (connector, chunk, source, estimated) VALUES (%s, 1, 't', 1)", [connector.name]
+        )
+    assert "can write all 9999 wide tables in one transaction" in whats(findings(connector))
+    assert "ALTER SYSTEM SET max_locks_per_transaction = " in whats(findings(connector))

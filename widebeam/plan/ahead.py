@@ -15,6 +15,7 @@ from sink.interpret import Interpreter
 from sink.mapping import Mapping
 from sink.registry import Registry
 from widebeam.init import look as database
+from widebeam.locks import lack
 from widebeam.plan.evidence import Evidence
 from widebeam.plan.keys import Reach, look
 from widebeam.plan.make import entries
@@ -63,6 +64,14 @@ def make_ahead(source: Session, target: Session, mapping: Mapping, bounds: Bound
         time.monotonic() - started,
         looked,
     )
+    short = lack(target, len(registry.parts), 1, 0)
+    if short is not None:
+        _LOG.warning(
+            "a chunk that has rows for all %d wide tables takes %d locks in one transaction, and the target has room"
+            " for %d in all: set max_locks_per_transaction = %d there, and restart it",
+            len(registry.parts),
+            *short,
+        )
     for reason in sorted({reason for reason, _ in refused.values()}):
         keys = [key for (_, key), (why, _) in refused.items() if why == reason]
         _LOG.warning("no column for %d keys (%s), among them %r", len(keys), reason, keys[0])
