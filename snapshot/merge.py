@@ -168,23 +168,28 @@ class ChunkMerger:
         """
         self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
         self._merger.prepare(whole(self._registry.entities, entities), self._registry.changes)
-        rows = cells = 0
         with self._target.transaction():
             self._registry.hold(self._target)
             with held(self._target) as reading:
                 if not ledger.lock(self._target, self.connector, chunk.number):
                     return
-                for piece in reading.pieces:
-                    rows, cells = rows + piece.rows, cells + piece.cells
-                    # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
-                    for part_rows in chain.from_iterable(self._spread(piece)):
-                        self._merger.stage(part_rows)
-                        self._merger.upsert(part_rows)
-                    quarantine.write(self._target, self.connector, piece.misfits)
-                    del piece  # before the next one is made: both would not fit
+                rows, cells = self._write_over(reading)
             tombstones.forget(self._target, self.connector, chunk)
             seconds = monotonic() - began
             ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+
+    def _write_over(self, reading: Reading) -> tuple[int, int]:
+        """Write all pieces over what is there; how many rows and cells they have."""
+        rows = cells = 0
+        for piece in reading.pieces:
+            rows, cells = rows + piece.rows, cells + piece.cells
+            # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
+            for part_rows in chain.from_iterable(self._spread(piece)):
+                self._merger.stage(part_rows)
+                self._merger.upsert(part_rows)
+            quarantine.write(self._target, self.connector, piece.misfits)
+            del piece  # before the next one is made: both would not fit
+        return rows, cells
 
     def _stage(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> list[Part]:
         """Stage what the stream has not cleared; the part tables in the order of their locks.
