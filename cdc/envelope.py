@@ -13,6 +13,7 @@ import orjson
 
 from cdc.columnar import INSERT
 from cdc.lsn import Lsn
+from cdc.memory import Memory
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
 from cdc.shape import OPS, Undecodable, barrier, by_columns, changes, stamp, truncated
 
@@ -62,20 +63,20 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     wide: dict[str, str | None]
     columns: list[str]
     rows: list[list[str | None]] | msgspec.UnsetType = msgspec.UNSET
-    inserts: list[list[str | None] | None] | msgspec.UnsetType = msgspec.UNSET
+    inserts: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
 _common: Final = msgspec.json.Decoder(_Common).decode
 
 
-def _quickly(value: bytes) -> Changes | None:
+def _quickly(value: bytes, memory: Memory) -> Changes | None:
     """The record, if it is a common one."""
     try:
         found = _common(value)
         position = Lsn.parse(found.lsn)
+        rows = _rows(found, memory)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    rows = _rows(found)
     columns = found.columns
     if rows is None or not columns or len(set(columns)) != len(columns):
         return None
@@ -83,11 +84,13 @@ def _quickly(value: bytes) -> Changes | None:
     return _new(Changes, (stamp, found.table, found.wide, columns, rows))
 
 
-def _rows(found: _Common) -> Sequence[list[Any]] | None:
+def _rows(found: _Common, memory: Memory) -> Sequence[list[Any]] | None:
     """Its rows, if they are as they should be: in either form, but not in both."""
     rows, inserts, width = found.rows, found.inserts, len(found.columns)
     if isinstance(inserts, list):
-        return by_columns(inserts, width) if rows is msgspec.UNSET else None
+        if rows is not msgspec.UNSET or len(inserts) != width:
+            return None
+        return by_columns(list(map(memory.column, found.columns, inserts)), width)
     if not isinstance(rows, list) or not rows:
         return None
     for row in rows:
@@ -102,6 +105,9 @@ class JsonCodec:
     Rows are `rows`: `[op, value, ...]` each. Many inserts are `inserts` instead: for each of `columns` a list of its
     values, or `null` for a column of NULLs alone.
     """
+
+    def __init__(self) -> None:
+        self._memory = Memory()
 
     def encode(self, record: Record) -> bytes:
         """The record's bytes."""
@@ -122,7 +128,7 @@ class JsonCodec:
         if len(value) > MAX_BYTES:
             raise Undecodable(f"{len(value)} bytes, more than {MAX_BYTES}")
         suspect_nul = b"\\" in value and b"\\u0000" in value  # one byte is looked for many times faster than six
-        common = None if suspect_nul else _quickly(value)
+        common = None if suspect_nul else _quickly(value, self._memory)
         return common or _carefully(value, suspect_nul=suspect_nul)
 
 

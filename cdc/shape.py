@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
 from types import NoneType
@@ -61,7 +62,7 @@ def changes(head: Stamp, fields: dict[str, Any], *, suspect_nul: bool) -> Change
     return Changes(head, text(fields, "table"), wide, columns, rows)
 
 
-def by_columns(inserts: list[list[str | None] | None], width: int) -> Columnar | None:
+def by_columns(inserts: Sequence[Sequence[str | None] | None], width: int) -> Columnar | None:
     """The rows of which these are the columns, None for a column of NULLs alone; None if they are not `width` columns
     of the same length. (With NULLs alone nobody can say how many rows there are.)"""
     [count, *more] = {len(column) for column in inserts if column is not None} or {0}

@@ -31,6 +31,9 @@ class Lane(NamedTuple):
 
 Template: TypeAlias = "tuple[Lane, ...]"
 
+_UNMET: Final[Template] = (Lane(-1, tuple, ()),)
+"""Stands for what was not met yet."""
+
 
 class Templates:
     """Templates by route and by what the rows name.
@@ -61,10 +64,10 @@ class Templates:
         keys = tuple(cells[self._key])
         chosen = () if self._discriminator is None else tuple(cells[self._discriminator])
         place = (route.number, keys, chosen)
-        if place in self._known:
-            template = self._known[place]
-            if template is None:
-                template = self._known[place] = _made(route, keys, chosen)
+        template = self._known.get(place, _UNMET)
+        if template is None:
+            template = self._known[place] = _made(route, keys, chosen)
+        if template is not _UNMET:
             return template
         self._kept += len(keys) + len(chosen)
         if self._kept > _KEPT:

@@ -18,8 +18,8 @@ DRIVERS = {"psycopg", "psycopg_pool", "confluent_kafka"}
 
 PURE = {
     "cdc": [
-        "ack", "assembler", "avro", "change", "cursor", "direct", "envelope", "event", "halt", "lsn", "moment",
-        "narrow", "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
+        "ack", "assembler", "avro", "change", "cursor", "direct", "envelope", "event", "halt", "lsn", "memory",
+        "moment", "narrow", "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
     ],
     "sink": [
         "batch", "cells", "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot",

@@ -11,6 +11,7 @@ from cdc.avro import AvroCodec
 from cdc.envelope import JSON, Codec, Undecodable, _carefully, _quickly, encode_key
 from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
+from cdc.memory import Memory
 from cdc.record import Barrier, Changes, Record, Stamp, Truncated
 
 CODECS = [pytest.param(JSON, id="json"), pytest.param(AvroCodec(7), id="avro")]
@@ -94,8 +95,8 @@ def test_the_quick_reader_sees_what_the_careful_one_sees(record: Changes, place:
 
 
 def test_common_records_are_read_by_the_quick_reader() -> None:
-    assert _quickly(JSON.encode(CHANGES)) == CHANGES
-    assert _quickly(JSON.encode(CHANGES._replace(rows=[["u", "a", UNCHANGED]]))) is None
+    assert _quickly(JSON.encode(CHANGES), Memory()) == CHANGES
+    assert _quickly(JSON.encode(CHANGES._replace(rows=[["u", "a", UNCHANGED]])), Memory()) is None
 
 
 def test_the_json_form_is_the_documented_one() -> None:
