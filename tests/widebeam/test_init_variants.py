@@ -199,6 +199,15 @@ def test_a_part_of_a_key_whose_numbers_are_of_our_years_is_the_time_whatever_it_
     assert (found["entity"], found["time"], found["time_form"]) == (["node"], "w", "epoch_us")
 
 
+def test_a_table_that_somebody_locks_is_not_waited_for_for_ever(database, monkeypatch):
+    run(database, READINGS)
+    monkeypatch.setattr("widebeam.init.survey.PATIENCE", "50ms")
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE readings IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            looked(database)
+
+
 REFUSED = {
     "v": ("CREATE VIEW v AS SELECT * FROM readings", "public.v is a view"),
     "m": ("CREATE MATERIALIZED VIEW m AS SELECT * FROM readings", "public.m is a materialized view"),

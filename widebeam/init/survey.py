@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import psycopg
+from psycopg import sql
 
 from widebeam.init import look
 from widebeam.init.candidate import Candidate, candidates
@@ -24,6 +25,10 @@ _LOOKED_AT: Final = 300  # tables that are sampled at most, the largest first
 _TRIED: Final = 4  # candidates whose contents are read
 
 
+PATIENCE: Final = "10s"
+"""For a lock that somebody has on a table: who alters one lets nobody look at it."""
+
+
 class NothingNarrow(LookupError):
     """No narrow table was found; the message says what there is, and what was missing."""
 
@@ -35,6 +40,7 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     dictionaries, in transactions that cannot write.
     """
     session.execute("SET default_transaction_read_only = on")
+    session.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(PATIENCE)))
     encoding = session.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise NothingNarrow(
