@@ -133,3 +133,16 @@ def test_after_an_error_of_one_of_them_all_can_be_written_again(target, mapping)
         fleet.write({f"ship-{n}": {T1: {"a": "7"}} for n in range(3)})
     fleet.write({f"ship-{n}": {T1: {"a": "3"}} for n in range(3)})
     assert [fleet.read(f"ship-{n}", "a") for n in range(3)] == [[("3",)]] * 3
+
+
+def test_nothing_goes_in_a_pipeline(target, mapping, monkeypatch):
+    """Between its statements a server waits without a bound, and with all locks, for a process that is stopped."""
+
+    def refused(_):
+        raise AssertionError("a pipeline")
+
+    monkeypatch.setattr(psycopg.Connection, "pipeline", refused)
+    fleet = Fleet(target, mapping, {f"ship-{n}": {"a": "double_v"} for n in range(3)})
+    for how in ("upsert", "fill"):
+        fleet.write({f"ship-{n}": {T1: {"a": "7"}} for n in range(3)}, how=how)
+    assert [fleet.read(f"ship-{n}", "a") for n in range(3)] == [[("7",)]] * 3
