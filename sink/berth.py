@@ -59,9 +59,10 @@ class Berth:
         return self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")
 
     def _merge(self, form: LiteralString, *more: sql.Composable) -> bytes:
-        # Quoted once, not with each mention: that would cost as much as the merge.
-        quoted = [sql.SQL(sql.Identifier(column.name).as_string(self._connection)) for column in self.columns]
-        slots = [self.stage.slot(self._slots[column.ordinal]) for column in self.columns]
+        # Quoted once, and put together as text: with hundreds of parts, that costs as much as the first merge.
+        quoted = [sql.Identifier(column.name).as_string(self._connection) for column in self.columns]
+        slots = [self.stage.slot(self._slots[column.ordinal]).as_string(self._connection) for column in self.columns]
+        changes = sql.SQL(", ".join([form.format(each) for each in quoted]))
         statement = sql.SQL(
             "INSERT INTO {wide} AS wide ({head}, {columns}) SELECT {head}, {slots} FROM {stage}"
             " WHERE ctid >= $1::tid AND ctid <= $2::tid AND {mine}"
@@ -69,11 +70,11 @@ class Berth:
         ).format(
             wide=tables.relation(self.part),
             head=self.stage.head,
-            columns=sql.SQL(", ").join(quoted),
-            slots=sql.SQL(", ").join(slots),
+            columns=sql.SQL(", ".join(quoted)),
+            slots=sql.SQL(", ".join(slots)),
             stage=self.stage.table,
             mine=self.stage.mine(self.number),
             key=tables.names(self._mapping.key_columns),
-            changes=sql.SQL(", ").join([*more, *(sql.SQL(form).format(each) for each in quoted)]),
+            changes=sql.SQL(", ").join([*more, changes]),
         )
         return statement.as_bytes(self._connection)

@@ -135,6 +135,16 @@ def test_after_an_error_of_one_of_them_all_can_be_written_again(target, mapping)
     assert [fleet.read(f"ship-{n}", "a") for n in range(3)] == [[("3",)]] * 3
 
 
+def test_a_column_may_have_any_name(target, mapping):
+    keys = ['"', "{}", "{0}", "%s", "$1", "a b", "'", "엔진", "_part", "_0"]
+    fleet = Fleet(target, mapping, {"ship-1": dict.fromkeys(keys, "double_v")})
+    for how in ("upsert", "fill"):
+        fleet.write({"ship-1": {T1: {key: str(n) for n, key in enumerate(keys)}}}, how=how)
+    assert fleet.target.execute('SELECT * FROM wide."ship-1"').fetchone()[2:] == tuple(map(float, range(len(keys))))
+    fleet.write({"ship-1": {T1: dict.fromkeys(keys)}})
+    assert fleet.target.execute('SELECT * FROM wide."ship-1"').fetchall() == []
+
+
 def test_nothing_goes_in_a_pipeline(target, mapping, monkeypatch):
     """Between its statements a server waits without a bound, and with all locks, for a process that is stopped."""
 
