@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cdc.lsn import Lsn
+
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
 class _Finished(NamedTuple):
@@ -60,7 +62,7 @@ class Acknowledger:
     def committed(self, end: Lsn) -> None:
         """The transaction is read wholly; `end` is its commit's end LSN."""
         self._open = False
-        self._finished.append(_Finished(self._next, end))
+        self._finished.append(_new(_Finished, (self._next, end)))
         self._advance()
 
     def delivered(self, tokens: Iterable[int]) -> None:

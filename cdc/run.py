@@ -25,6 +25,8 @@ from cdc.stream import Stream
 from cdc.transport import DeliveryFailed, Publisher
 from cdc.watch import Watch
 
+_new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
+
 _COLLECT_EVERY: Final = 50_000
 _BATCH: Final = 2_000
 """Frames between two looks at the clock and at what was delivered."""
@@ -155,7 +157,7 @@ class _Run:
             drafts = self._assembler.take(event, size)
             if drafts:
                 self._put(drafts)
-                if self._outbox.due:
+                if self._outbox.full:
                     self._hand_over()
             self._mark(event)
 
@@ -175,7 +177,7 @@ class _Run:
     def _put(self, drafts: Sequence[Draft]) -> None:
         encode, token, put = self._settings.codec.encode, self._ack.token, self._outbox.put
         for partition, key, record in drafts:
-            put(Outgoing(partition, key, encode(record), token()))
+            put(_new(Outgoing, (partition, key, encode(record), token())))
             self._records += 1
             if isinstance(record, Changes):
                 self._changes += len(record.rows)

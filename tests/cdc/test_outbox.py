@@ -87,7 +87,7 @@ def test_they_are_due_when_they_are_many_bytes(monkeypatch: pytest.MonkeyPatch) 
     waiting.put(Outgoing(0, b"key", half, 0))
     assert not waiting.due
     waiting.put(Outgoing(0, b"key", half, 1))
-    assert waiting.due
+    assert waiting.due and waiting.full
     log.room = 1
     assert not waiting.hand_over()
     assert not waiting.due
