@@ -158,6 +158,9 @@ def check_covers(connection: Connection, publication: str, table: NarrowTable) -
             shown = "full" if identity.full else f"({', '.join(identity.columns)})"
             amiss = "makes the application's own UPDATE and DELETE fail" if refused else "does not say which cell it is"
             remedy = f"USING INDEX a unique index over {', '.join(table.cell)}" + ("" if listed else ", or FULL")
+            if not identity.refuses(connection.info.server_version, stored=True) and "s" in identity.generated:
+                name = sql.Identifier(publication).as_string(connection)
+                remedy += f", with ALTER PUBLICATION {name} SET (publish_generated_columns = stored)"
             raise Halt(
                 Cause.REPLICA_IDENTITY,
                 f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",

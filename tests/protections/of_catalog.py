@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.protections.protection import Edit, Protection
+from tests.protections.protection import ASSERTED, Edit, Protection
 
 SURVEY: Final = "tests/widebeam/test_survey.py::test_"
+GENERATED: Final = (
+    "tests/widebeam/test_check_remedies.py::"
+    "test_beside_a_full_identity_generated_columns_do_not_make_the_applications_updates_fail"
+)
 UNDONE: Final = SURVEY + "what_can_be_undone_halts_and_once_undone_goes_on[18]"
 ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
 RELATIONS: Final = "tests/cdc/test_relations.py::test_"
@@ -114,6 +118,19 @@ CATALOG: Final = (
         ("update made to fail", "replica identity"),
         (Edit("cdc/publication.py", "if refused or not identity.holds(table):", "if False:"),),
         (SURVEY + "an_identity_that_makes_the_applications_own_update_fail_halts_with_what_mends_it[18]", UNDONE),
+    ),
+    Protection(
+        "generated columns under FULL are published",
+        ("update made to fail",),
+        (Edit("cdc/publication.py", '", publish_generated_columns = stored" if', '"" if'),),
+        (GENERATED + "[False-STORED]",),
+        r"cdc\.halt\.Halt: the replica identity full|" + ASSERTED,
+    ),
+    Protection(
+        "check: generated columns under FULL",
+        ("update made to fail", "bad publication"),
+        (Edit("cdc/identity.py", 'return "v" in needed or ("s" in needed and not stored)', "return False"),),
+        (GENERATED + "[True-STORED]", GENERATED + "[False-VIRTUAL]", GENERATED + "[True-VIRTUAL]"),
     ),
     Protection(
         "catalog before the first change",

@@ -110,6 +110,19 @@ CELLS: Final = (
         ONE_IS_NAMED,
     ),
     Protection(
+        "check: entities that are equal",
+        ("bad key",),
+        (Edit("widebeam/check_cells.py", "            if row is not None:\n", "            if False:\n"),),
+        (CHECK + "entities_that_are_equal_and_of_other_texts_are_no_row_of_one_table[numeric]",),
+        ONE_IS_NAMED,
+    ),
+    Protection(
+        "series with other labels have other names",
+        ("crowded cell",),
+        (Edit("sink/interpret.py", "return special.sub(", "return text or special.sub("),),
+        ("tests/sink/test_interpret.py::test_series_whose_labels_hold_what_joins_them_are_not_the_same",),
+    ),
+    Protection(
         "check: one row a cell",
         ("crowded cell",),
         (Edit("widebeam/check_cells.py", "    if found:\n        cell, rows", "    if False:\n        cell, rows"),),
