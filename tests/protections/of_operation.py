@@ -204,6 +204,16 @@ OPERATION: Final = (
         (CONFIG + "a_secret_in_the_file_is_refused_and_not_shown",),
     ),
     Protection(
+        "a connection string shows its place alone",
+        ("secrets",),
+        (
+            Edit(
+                "widebeam/options/server.py", "        return self.place\n", "        return self.get_secret_value()\n"
+            ),
+        ),
+        (CONFIG + "a_secret_of_the_environment_is_used_and_never_shown",),
+    ),
+    Protection(
         "passwords are struck out",
         ("secrets",),
         (Edit("widebeam/log.py", r'_SECRET.sub(r"\1\2***", text)', "text"),),
