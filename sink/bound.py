@@ -26,7 +26,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Row: TypeAlias = "list[str | None]"
 """The parameters of one wide row: its key, `_lsn`, and each column of the statement, None where it sets nothing."""
 
-FEW: Final = 4
+FEW: Final = 8
 """So many rows of one wide table are bound at most."""
 
 _AT_ONCE: Final = 8_192 - 256

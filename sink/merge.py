@@ -28,8 +28,8 @@ from sink.wide import Part
 
 _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB of whole rows
 
-_MOST_BOUND: Final = 16
-"""Wide tables of a batch whose rows may be bound."""
+_MOST_BOUND: Final = 2_100
+"""Parameters of a batch whose rows are bound: eight rows of 250 columns cost as much as when they are staged."""
 
 _PLANNED_COLUMNS: Final = 60_000
 """Columns of statements whose plans the server keeps for a session, some 100 MB. Those beyond are planned anew each
@@ -84,14 +84,16 @@ class Merger:
     def _bound(self, batch: list[PartRows]) -> dict[str, list[Row]]:
         """The rows of a batch by table, if they are so few that none has to be staged; else nothing."""
         few: dict[str, list[Row]] = {}
+        parameters = 0
         for rows in batch:
             table = rows.part.table
             bound = self._bounds.get(table)
             if bound is None or bound.columns != rows.columns:
                 self._planned -= 0 if bound is None else bound.planned
                 bound = self._bounds[table] = Bound(self._connection, self._mapping, rows.part, rows.columns)
-            found = bound.rows(rows) if len(few) < _MOST_BOUND else None
-            if found is None:
+            found = bound.rows(rows)
+            parameters += 0 if found is None else len(found) * len(rows.columns)
+            if found is None or parameters > _MOST_BOUND:
                 return {}
             few[table] = found
         return few
