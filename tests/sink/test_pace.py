@@ -8,14 +8,14 @@ from sink.pace import Lag, rest
 @pytest.mark.parametrize(
     ("took", "capture", "sink", "expected"),
     [
-        (0.040, 0.050, 0.050, 0.010),  # fresh: a quarter of what it took
+        (0.120, 0.050, 0.050, 0.030),  # fresh: a quarter of what it took
         (0.040, 30.0, 0.050, 0.040),  # capture is behind: as long as it took
         (0.040, 30.0, 30.0, 0.040),  # both are
         (0.040, 0.050, 30.0, 0.0),  # the sink is behind, and nobody else
-        (0.001, 0.005, 0.005, 0.007),  # never more than 125 batches a second
-        (0.001, 30.0, 0.005, 0.007),
+        (0.001, 0.005, 0.005, 0.019),  # never more than 50 batches a second
+        (0.001, 30.0, 0.005, 0.019),
         (3.0, 30.0, 0.005, 0.1),  # never so long that somebody notices
-        (0.040, -3600.0, 0.005, 0.010),  # the source's clock is ahead of ours: taken for fresh
+        (0.120, -3600.0, 0.005, 0.030),  # the source's clock is ahead of ours: taken for fresh
     ],
 )
 def test_a_sink_rests_for_a_capture_that_is_behind_but_not_when_only_it_is(
