@@ -52,7 +52,7 @@ bench-peers: setup ## Measure Widebeam and its peers in one run; the last line s
 bench-ideas: setup ## Measure ways that were not taken beside ours, one by one
 	@$(BIN)/python -m tests.bench.ideas $(or $(ARGS),--keep)
 
-# --large adds 50 M rows and 10,000 tables, and takes hours.
+# --large adds 50 M rows and 10,000 tables, and takes half an hour in all.
 bench-growth: setup ## Measure what a row costs as rows, columns, entities and sinks grow
 	@$(BIN)/python -m tests.bench.growth $(or $(ARGS),--keep)
 

@@ -111,7 +111,14 @@ def test_the_page_names_what_failed_and_what_breaks_first(tmp_path: Path, monkey
         {"stage": "capture.updates", "failed": "Stalled: capture ended"},
     ]
     cost = {"us": 1.5, "server_cpu_us": 1.25, "client_cpu_us": 0.5}
-    idea = {"idea": "x", "says": "This or that.", "each": "cell", "ours": "this", "ways": {"this": cost, "that": cost}}
+    idea = {
+        "idea": "x",
+        "says": "This or that.",
+        "why": "So.",
+        "each": "cell",
+        "ours": "this",
+        "ways": {"this": cost, "that": cost},
+    }
     ideas = [{"about": ABOUT}, idea, {"idea": "y", "failed": "OSError: disk full"}]
     (tmp_path / "ideas.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ideas))
     (tmp_path / "bench.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -124,8 +131,8 @@ def test_the_page_names_what_failed_and_what_breaks_first(tmp_path: Path, monkey
     assert "**Failed**: capture.updates: `Stalled: capture ended`" in written
     assert "if each row is a transaction of its own, would have 4.6 times what it can take" in written
     assert "**4 replication slots**" in written
-    assert "This or that.\n\n| way |" in written
-    assert "| **this** | 1.5 | 1.25 | 0.5 | cell |  |\n| that |" in written
+    assert "This or that. Ours is **this**. So.\n\n| way |" in written
+    assert "| this | 1.5 | 1.25 | 0.5 | cell |  |\n| that |" in written
     assert "**Failed**: y: `OSError: disk full`" in written
 
 

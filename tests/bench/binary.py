@@ -28,7 +28,12 @@ def _values(tick: int) -> list[str]:
 
 def as_text(moments: int) -> list[bytes]:
     """So many wide rows."""
-    return ["\t".join([moment(tick), "0/1", *_values(tick)]).encode() + b"\n" for tick in range(moments)]
+    return ["\t".join(row(tick)).encode() + b"\n" for tick in range(moments)]
+
+
+def row(tick: int) -> list[str]:
+    """One of them, value by value."""
+    return [moment(tick), "0/1", *_values(tick)]
 
 
 def _integer(value: str) -> bytes:

@@ -27,7 +27,7 @@ WIDE_ROWS: Final = 2_000
 
 @dataclass(frozen=True)
 class Growth:
-    """One run: `scale` is a share of the rows that suit it, `large` adds the points that take an hour."""
+    """One run: `scale` is a share of the rows that suit it, `large` adds the points that take longest."""
 
     place: Stack
     report: Report
@@ -96,7 +96,7 @@ KINDS: Final[Mapping[str, Callable[[Growth], None]]] = {
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--large", action="store_true", help="50 M rows and 10,000 entities too: more than an hour")
+    parser.add_argument("--large", action="store_true", help="50 M rows and 10,000 entities too: half an hour in all")
     parser.add_argument("--scale", type=float, default=1.0, help="so many of the rows only, to see that it works")
     given = parser.parse_args()
     with reporting(given, "growth") as report:

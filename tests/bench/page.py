@@ -138,7 +138,7 @@ def _ideas(lines: list[Line]) -> Iterator[str]:
     head = ("way", "time, us", "CPU of the server, us", "CPU of the client, us", "each", "")
     for line in lines:
         if "ways" in line:
-            yield line["says"]
+            yield f"{line['says']} Ours is **{line['ours']}**. {line['why']}"
             yield table(head, (_way(line, way, cost) for way, cost in line["ways"].items()))
     yield from _failed(lines)
 
@@ -146,7 +146,7 @@ def _ideas(lines: list[Line]) -> Iterator[str]:
 def _way(line: Line, way: str, cost: Line) -> list[Any]:
     costs = [cost[name] for name in ("us", "server_cpu_us", "client_cpu_us")]
     heap = f"{cost['heap_mb']} MB of heap" if "heap_mb" in cost else ""
-    return [f"**{way}**" if way == line["ours"] else way, *costs, line["each"], heap]
+    return [way, *costs, line["each"], heap]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
