@@ -83,11 +83,13 @@ def test_the_page_says_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_each_way_that_was_not_taken_stands_beside_ours(tmp_path: Path) -> None:
     kept = tmp_path / "lines"
-    command = [sys.executable, "-m", "tests.bench.ideas", "--rows", "4000", "--json", str(kept)]
+    some = ["tuples", "copy_form", "few", "fillfactor"]
+    command = [sys.executable, "-m", "tests.bench.ideas", "--only", *some, "--rows", "4000", "--json", str(kept)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
     assert done.returncode == 0, done.stderr + done.stdout
     found = {line["idea"]: line for line in load(kept)[1:]}
-    assert found.keys() == IDEAS.keys()
+    assert list(found) == some
+    assert found.keys() < IDEAS.keys()
     for line in found.values():
         assert line["ours"] in line["ways"]
         assert len(line["ways"]) == 2

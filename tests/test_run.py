@@ -42,7 +42,7 @@ def test_twice_the_same_run_is_a_no_op(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize(
     ("transport", "verb"),
-    [("kafka", "capture"), ("kafka", "sink"), ("kafka", "backfill"), ("direct", "stream"), ("direct", "backfill")],
+    [("kafka", "capture"), ("kafka", "sink"), ("kafka", "backfill"), ("direct", "stream")],
     indirect=["transport"],
 )
 def test_after_kill_9_of_a_part_the_next_run_converges(pipeline: Pipeline, verb: str) -> None:
