@@ -38,11 +38,6 @@ class Berth:
         self.planned = 0  # what the plans that the server keeps of it take
         self._slots = {column.ordinal: place for column, place in zip(ordered, places, strict=True)}
 
-    @property
-    def mark(self) -> str:
-        """What a line of it begins with."""
-        return f"{self.number}\t"
-
     def copy(self, columns: Iterable[Column]) -> bytes:
         """COPY of lines of the mark, the key, `_lsn` and these columns."""
         return self.stage.copy([self._slots[column.ordinal] for column in columns])

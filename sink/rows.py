@@ -83,15 +83,14 @@ class Lines(NamedTuple):
 class PartRows:
     """What one part table gets.
 
-    `columns` are all that it has, `sets` those that a row sets, `copies` the rows, those together that set about the
-    same columns, which stand by their types: so tables whose columns are alike but for their order can share a COPY.
+    `columns` are all that it has, `copies` the rows, those together that set about the same columns, which stand by
+    their types: so tables whose columns are alike but for their order can share a COPY.
     `clear_lines` are COPY lines of the key columns, `_lsn` and a bit for each of the columns `clears`: 1 where it is
     to be cleared. `over_lines` are COPY lines for the overflow `over`: the key columns, `_lsn`, an object of what is
     set and an array of keys that go.
     """
 
     part: Part
-    sets: list[Column] = field(default_factory=list)
     copies: list[Lines] = field(default_factory=list)
     clears: list[Column] = field(default_factory=list)
     clear_lines: list[str] = field(default_factory=list)
@@ -125,13 +124,13 @@ def spread_all(entities: Mapping[str, Entity], tables: Mapping[str, Mapping[Wide
     return sorted(parts, key=lambda rows: rows.part.table)
 
 
-def whole(entities: Mapping[str, Entity], names: Iterable[str]) -> list[PartRows]:
-    """Every part table of these entities, with all of its columns, to be staged and to be cleared; no rows."""
+def whole(entities: Mapping[str, Entity], names: Iterable[str], *, clears: bool) -> list[PartRows]:
+    """Every part table of these entities, with all of its columns, to be staged and with `clears` to be cleared, too;
+    no rows."""
     return [
         PartRows(
             part,
-            sets=each.of_part(number),
-            clears=each.of_part(number),
+            clears=each.of_part(number) if clears else [],
             over=next((column for column in each.of_part(number) if column.key == OVERFLOW), None),
             columns=each.of_part(number),
         )
@@ -180,7 +179,6 @@ def _columns(entity: Entity, shapes: Iterable[Iterable[int]]) -> list[Column]:
 def _set(rows: PartRows, sets: list[Column], by_shape: Mapping[Shape, list[tuple[str, list[str]]]]) -> None:
     """Write the lines that set these columns of one part."""
     columns = {column.ordinal: column for column in sorted(sets, key=by_type)}
-    rows.sets = sets
     for shapes in _grouped(columns.keys(), by_shape):
         wanted = set().union(*shapes)
         union = [ordinal for ordinal in columns if ordinal in wanted]

@@ -18,7 +18,7 @@ from sink.merge import Merger
 from sink.partitions import for_all_parts
 from sink.registry import Registry, Retyped
 from sink.rows import PartRows, spread, whole
-from sink.wide import OVERFLOW, Part
+from sink.wide import Part
 from snapshot import ledger, tombstones
 from snapshot.fold import ChunkFold
 from snapshot.plan import Chunk
@@ -110,10 +110,10 @@ class ChunkMerger:
             self._mark(chunk, rows, cells, began)
         return True
 
-    def _prepare(self, entities: Dict[str, set[str]]) -> None:
-        """Partitions and staging tables for the rows of these entities, and their days."""
+    def _prepare(self, entities: Dict[str, set[str]], *, clears: bool = False) -> None:
+        """Partitions and staging tables for the rows of these entities, and their days; `clears`: for clears, too."""
         self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
-        self._merger.prepare(self._parts(entities), self._registry.changes)
+        self._merger.prepare(whole(self._registry.entities, entities, clears=clears), self._registry.changes)
 
     def _lock(self, chunk: Chunk) -> bool:
         """Nobody writes a tombstone of this chunk from here on; False when the chunk is not open any more."""
@@ -166,8 +166,7 @@ class ChunkMerger:
         with the days of their rows where the wide tables are partitioned.
         Raises Retyped when columns changed meanwhile.
         """
-        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
-        self._merger.prepare(whole(self._registry.entities, entities), self._registry.changes)
+        self._prepare(entities, clears=True)
         with self._target.transaction():
             self._registry.hold(self._target)
             with held(self._target) as reading:
@@ -226,15 +225,3 @@ class ChunkMerger:
         """Fill in what is staged."""
         self._merger.fill(*parts)
         quarantine.write(self._target, self.connector, piece.misfits)
-
-    def _parts(self, entities: Iterable[str]) -> list[PartRows]:
-        """Every part table of these entities, with all of its columns: what there may be to stage."""
-        found = [self._registry.entities[each] for each in entities if each in self._registry.entities]
-        every = [
-            PartRows(part, each.of_part(number), columns=each.of_part(number))
-            for each in found
-            for number, part in each.parts.items()
-        ]
-        for rows in every:
-            rows.over = next((column for column in rows.sets if column.key == OVERFLOW), None)
-        return every

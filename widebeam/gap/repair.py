@@ -100,7 +100,7 @@ class RangeRepair:
                 continue
             days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
             self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-            self._merger.prepare(whole(self._registry.entities, fold.tables), self._registry.changes)
+            self._merger.prepare(whole(self._registry.entities, fold.tables, clears=True), self._registry.changes)
             try:
                 with self._target.transaction():
                     return self._repair(piece, refused, set(fold.tables))
