@@ -13,7 +13,6 @@ from typing import LiteralString
 from psycopg import sql
 
 from sink import tables
-from sink.layout import LSN_COLUMN
 from sink.mapping import Mapping
 from sink.rows import by_type
 from sink.stage import Connection, Shape, Stage
@@ -45,8 +44,7 @@ class Berth:
     @cached_property
     def upsert(self) -> bytes:
         """The stream wins: what is staged, and NULL stands for what is not set. $1 and $2: where the rows lie."""
-        lsn = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
-        return self._merge("{0} = COALESCE(EXCLUDED.{0}, wide.{0})", lsn)
+        return self._merge(tables.STREAM_WINS, tables.STREAM_POSITION)
 
     @cached_property
     def fill(self) -> bytes:

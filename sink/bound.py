@@ -87,8 +87,7 @@ class Bound:
     def _merge(self) -> bytes:
         names = [*self._mapping.key_columns, LSN_COLUMN, *(column.name for column in self.columns)]
         quoted = [sql.Identifier(column.name) for column in self.columns]
-        lsn = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
-        changes = [lsn, *(sql.SQL("{0} = COALESCE(EXCLUDED.{0}, wide.{0})").format(each) for each in quoted)]
+        changes = [tables.STREAM_POSITION, *(sql.SQL(tables.STREAM_WINS).format(each) for each in quoted)]
         statement = sql.SQL(
             "INSERT INTO {wide} AS wide ({names}) VALUES ({values})"
             " ON CONFLICT ({key}) DO UPDATE SET {changes} /* {widened} */"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -12,6 +13,11 @@ from sink.wide import Column, Entity, Part
 
 FILLFACTOR = 50
 """Rows are filled cell by cell: half a page free keeps an update on its page (1.6 MB of heap instead of 40 to 102)."""
+
+STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
+"""What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""
+STREAM_POSITION: Final = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
+"""And what `_lsn` becomes: the change's."""
 
 
 def relation(part: Part) -> sql.Identifier:
