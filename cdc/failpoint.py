@@ -62,7 +62,7 @@ class Failpoint(StrEnum):
     SINK_ASSIGNED = "sink.assigned", "the progress of new partitions is read", "they are read from there on"
     SINK_ADVANCED = "sink.advanced", "progress is advanced by compare-and-set", "a wide row is touched"
     SINK_TOMBSTONED = "sink.tombstoned", "tombstones are written", "a wide row is touched"
-    SINK_QUARANTINED = "sink.quarantined", "misfits are in the quarantine", "a wide row is touched"
+    SINK_QUARANTINED = "sink.quarantined", "quarantine_entries are in the quarantine", "a wide row is touched"
     SINK_VOIDED = "sink.voided", "a truncate has made open chunks void", "it removes rows"
     SINK_STAGED = "sink.staged", "rows are in the staging table", "they are in the wide table"
     SINK_TRUNCATED = "sink.truncated", "a truncate has removed rows", "the batch is committed"

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from cdc.lsn import Lsn
-from cdc.slot import Incarnation
+from cdc.source.slot import Incarnation
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 

@@ -8,22 +8,23 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from cdc.ack import Acknowledger
-from cdc.assembler import Assembler
 from cdc.event import Begin, Commit, Event, Relation, Single
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Cause, Halt
 from cdc.journal import Journal, Report
+from cdc.log.outbox import Outbox, Outgoing
+from cdc.log.transport import DeliveryFailed, Publisher
 from cdc.lsn import Lsn
-from cdc.numbering import Draft, Numbering
-from cdc.outbox import Outbox, Outgoing
-from cdc.pgoutput import Decoder, Undecodable
-from cdc.record import Changes
-from cdc.rows import SourceRows
-from cdc.standby import CaptureSettings, take_over
-from cdc.stream import Stream
-from cdc.transport import DeliveryFailed, Publisher
+from cdc.record.assembler import Assembler
+from cdc.record.numbering import Draft, Numbering
+from cdc.record.record import Changes
+from cdc.settings import CaptureSettings
+from cdc.source.rows import SourceRows
+from cdc.standby import take_over
 from cdc.watch import Watch
+from cdc.wire.ack import Acknowledger
+from cdc.wire.pgoutput import Decoder, Undecodable
+from cdc.wire.stream import Stream
 
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 

@@ -14,10 +14,10 @@ from typing import Final
 
 import psycopg
 
-from cdc import publication
 from cdc.halt import Halt
-from cdc.session import BOUNDED, answered, connect
-from cdc.standby import CaptureSettings
+from cdc.settings import CaptureSettings
+from cdc.source import publication
+from cdc.source.session import BOUNDED, answered, connect
 
 log = logging.getLogger(__name__)
 

@@ -10,22 +10,23 @@ import psycopg
 from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
-from sink import account, quarantine, tombstones
-from sink.batch import Batch
-from sink.interpret import Interpreters
+from sink.fold.batch import Batch
+from sink.fold.column_route import Routes
+from sink.fold.pivot import Fold
+from sink.fold.record_cache import RecordCache
+from sink.fold.rows import PartRows, spread_all
 from sink.lookup import Lookup
-from sink.mapping import Mapping
-from sink.merge import Merger
-from sink.partitions import days_of
-from sink.pivot import Fold
-from sink.registry import Registry, Retyped
+from sink.mapping.interpret import Interpreters
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Refused
+from sink.merge import tombstones
+from sink.merge.merge import Merger
 from sink.reread import SourceCells
-from sink.route import Routes
-from sink.rows import PartRows, spread_all
-from sink.sharing import Sharing
-from sink.sources import joined
-from sink.template import Templates
-from sink.wide import Refused
+from sink.state import account, quarantine
+from sink.state.sharing import Sharing
+from sink.state.sources import joined
+from sink.wide.partitions import days_of
+from sink.wide.registry import Registry, Retyped
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -74,7 +75,7 @@ class Applier:
         self._sharing = Sharing(connection, mapping, readable=cells is not None)
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
-        self._templates = Templates(self._routes)
+        self._record_cache = RecordCache(self._routes)
         self._merger = Merger(connection, mapping, binds=True)
 
     def apply(self, batch: Batch) -> None:
@@ -128,9 +129,9 @@ class Applier:
             cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
             if tombstones.bury(self._connection, self._mapping, cells):
                 hit(Failpoint.SINK_TOMBSTONED)
-        misfits = batch.misfits + fold.misfits
-        quarantine.write(self._connection, self._mapping.connector, misfits)
-        if misfits:
+        quarantine_entries = batch.quarantine_entries + fold.quarantine_entries
+        quarantine.write(self._connection, self._mapping.connector, quarantine_entries)
+        if quarantine_entries:
             hit(Failpoint.SINK_QUARANTINED)
 
     def _folded(self, batch: Batch) -> _Folded:
@@ -158,7 +159,7 @@ class Applier:
         return fold
 
     def _taken(self, batch: Batch, refused: Refused) -> Fold:
-        known = self._interpreters, self._templates, self._sharing.origins
+        known = self._interpreters, self._record_cache, self._sharing.origins
         fold = Fold(self._mapping, self._routes, refused, *known)
         for entry in batch.entries:
             if entry.poisoned:

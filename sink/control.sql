@@ -1,7 +1,7 @@
 -- The control schema: all durable state of a connector, in the target database, so that it changes in the same
--- transaction as the wide rows. Run under an advisory lock by widebeam/control.py, at first and whenever it has changed:
+-- transaction as the wide rows. Run under an advisory lock by widebeam/state/control.py, at first and whenever it has changed:
 -- every statement may find what it makes. A new column of a table stands in its CREATE TABLE, and below it, for
--- schemas that are there: ALTER TABLE ... ADD COLUMN IF NOT EXISTS (tests/widebeam/test_control.py compares the two).
+-- schemas that are there: ALTER TABLE ... ADD COLUMN IF NOT EXISTS (tests/widebeam/state/test_control.py compares the two).
 CREATE SCHEMA IF NOT EXISTS widebeam;
 
 -- Which script made the schema last. One row; none in schemas from before.
@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS widebeam.sources (
     gate_lsn    pg_lsn,
     PRIMARY KEY (connector, schema_name, table_name)
 );
--- What the source's catalog said of it (cdc/facts.py): whose change makes no event, so that somebody has to look.
+-- What the source's catalog said of it (cdc/source/facts.py): whose change makes no event, so that somebody has to look.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS facts jsonb;
 
 -- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
@@ -148,7 +148,7 @@ ALTER TABLE widebeam.columns ADD COLUMN IF NOT EXISTS widened int NOT NULL DEFAU
 CREATE INDEX IF NOT EXISTS columns_widened ON widebeam.columns (connector) INCLUDE (widened) WHERE widened > 0;
 
 -- Which source rows a column is filled from, where rows of several tables (or raw keys) could meet in its cells although
--- `several` is "refuse" (sink/origin.py).
+-- `several` is "refuse" (sink/mapping/origin.py).
 CREATE TABLE IF NOT EXISTS widebeam.origins (
     connector   text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
     entity      text NOT NULL,            -- as in widebeam.columns
@@ -215,7 +215,7 @@ CREATE TABLE IF NOT EXISTS widebeam.progress (
     rows          bigint NOT NULL DEFAULT 0,      -- narrow rows applied
     cells         bigint NOT NULL DEFAULT 0,      -- cells set or cleared
     skipped       bigint NOT NULL DEFAULT 0,      -- records dropped by the skip rule or the generation rule
-    latency       bigint[] NOT NULL DEFAULT '{}', -- histogram of commit -> visible; bounds in sink/latency.py
+    latency       bigint[] NOT NULL DEFAULT '{}', -- histogram of commit -> visible; bounds in sink/state/latency.py
     -- No replay from below it: something was mended there that no record of the log brings (a gap, rows without events).
     floor         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (connector, partition)

@@ -10,12 +10,12 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.rows import await_visible
-from cdc.source import SourceSession
-from sink.dictionary import Dictionary, Names, Renamed
-from sink.registry import Registry
-from sink.rename import renamed_keys
-from sink.rule import DictionaryRule, Rule
+from cdc.source.read_only import SourceSession
+from cdc.source.rows import await_visible
+from sink.mapping.dictionary import Dictionary, Names, Renamed
+from sink.mapping.rule import DictionaryRule, Rule
+from sink.wide.registry import Registry
+from sink.wide.rename import renamed_keys
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from cdc import topic
+from cdc.log import topic
+from cdc.log.transport import Assignment, Received
 from cdc.refusal import refusal
-from cdc.transport import Assignment, Received
-from sink import halts
+from sink.state import halts
 
 CONSUMER: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,

@@ -17,18 +17,18 @@ import psycopg
 from psycopg import sql
 
 from cdc.event import UNCHANGED
-from cdc.record import Changes, Stamp
-from cdc.rows import await_visible
-from cdc.source import SourceSession
-from sink import tables
-from sink.copytext import unescaped
-from sink.interpret import Interpreters, Reading, Unplaced
-from sink.mapping import Mapping
-from sink.misfit import Misfit, misfit
-from sink.pivot import Fold
-from sink.reach import Reach, Test
-from sink.rule import Rule
-from sink.several import Cell, Meeting, SourceRow, Touch, shown
+from cdc.record.record import Changes, Stamp
+from cdc.source.read_only import SourceSession
+from cdc.source.rows import await_visible
+from sink.fold.copytext import unescaped
+from sink.fold.pivot import Fold
+from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry
+from sink.mapping.interpret import Interpreters, Reading, Unplaced
+from sink.mapping.mapping import Mapping
+from sink.mapping.rule import Rule
+from sink.mapping.several import Cell, Meeting, SourceRow, Touch, shown
+from sink.mapping.source_range import SourceRange, Test
+from sink.wide import tables
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -63,7 +63,7 @@ class SourceCells:
 
 def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
     """Set or clear the touched cells by what the source, which is in autocommit, has now."""
-    reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
+    source_ranges = {rule.table.qualified: SourceRange(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
     rows = [touch.row for touch in fold.touched.values()]
     with source.transaction():
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -74,11 +74,11 @@ def settle(source: Connection, fold: Fold, mapping: Mapping, interpreters: Inter
                 meeting.take(touch.row, [touch.reading])
     for cell, touch in fold.touched.items():
         row, reading = meeting.held.get(cell) or (touch.row, _left(cell, touch, mapping))
-        axes = reaches[touch.row.table].axes(touch.row)
+        axes = source_ranges[touch.row.table].axes(touch.row)
         moments = [(rule.table.qualified, axis) for rule in mapping.rules for axis in axes]
         refusal = fold.put(reading, touch.position, moments)
         if refusal is not None:
-            fold.misfits.append(_misfit(mapping, row, touch, *refusal))
+            fold.quarantine_entries.append(_misfit(mapping, row, touch, *refusal))
     _tell(mapping, fold, meeting)
 
 
@@ -98,7 +98,7 @@ def fill(source: Connection, fold: Fold, mapping: Mapping, interpreters: Interpr
             reading = meeting.held[cell][1]
         refusal = fold.put(reading, touch.position, [])
         if refusal is not None:
-            fold.misfits.append(_misfit(mapping, touch.row, touch, *refusal))
+            fold.quarantine_entries.append(_misfit(mapping, touch.row, touch, *refusal))
     _tell(mapping, fold, meeting)
 
 
@@ -123,7 +123,9 @@ def _tell(mapping: Mapping, fold: Fold, meeting: Meeting) -> None:
         fold.crowded[cell] = detail
         for row, _ in rows:
             told = _misfit(mapping, row, touch, CROWDED, detail)
-            fold.misfits.append(told._replace(origin=f"row:{blake2b(told.raw.encode(), digest_size=12).hexdigest()}"))
+            fold.quarantine_entries.append(
+                told._replace(origin=f"row:{blake2b(told.raw.encode(), digest_size=12).hexdigest()}")
+            )
 
 
 def met(
@@ -134,9 +136,9 @@ def met(
     cells: Container[Cell],
 ) -> Meeting:
     """All that the narrow tables have of these cells, told from rows that are in them, in the open transaction."""
-    reaches = {rule.table.qualified: Reach(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
-    places = sorted({place for row in rows for place in reaches[row.table].places(row)})
-    tests, meeting = reaches[mapping.table.qualified].tests, Meeting(mapping.rules)
+    source_ranges = {rule.table.qualified: SourceRange(interpreters.of(rule.table.qualified)) for rule in mapping.rules}
+    places = sorted({place for row in rows for place in source_ranges[row.table].places(row)})
+    tests, meeting = source_ranges[mapping.table.qualified].tests, Meeting(mapping.rules)
     for rule in mapping.met:
         for row in _rows(source, rule, tests, places):
             meeting.take(row, _readings(interpreters, row, cells))
@@ -221,10 +223,10 @@ def _tests(rule: Rule, tests: list[Test], names: Iterator[str]) -> Iterator[sql.
             yield sql.SQL("{} = {}::{}").format(column, lower, kind)
 
 
-def _misfit(mapping: Mapping, row: SourceRow, touch: Touch, reason: str, detail: str) -> Misfit:
+def _misfit(mapping: Mapping, row: SourceRow, touch: Touch, reason: str, detail: str) -> QuarantineEntry:
     """A row whose reading cannot be placed, as the stream would have brought it."""
     table = mapping.table
     stamp = Stamp(mapping.connector, 0, 0, touch.position, touch.xid, 0)
     wide = dict(zip(table.wide, row.head, strict=True))
     changes = Changes(stamp, row.table, wide, list(table.carried), [["u", *row.row]])
-    return misfit(changes, 0, "", reason, detail)._replace(origin=touch.origin)
+    return quarantine_entry(changes, 0, "", reason, detail)._replace(origin=touch.origin)

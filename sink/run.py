@@ -13,15 +13,15 @@ from typing import Final, TypeAlias
 import psycopg
 
 from cdc.failpoint import Failpoint, hit
-from cdc.transport import Assignment, Reader, Received
-from sink import account, halts
+from cdc.log.transport import Assignment, Reader, Received
 from sink.apply import TooManyTables
-from sink.batch import Batch, Place
-from sink.latencies import Latencies
+from sink.fold.batch import Batch, Place
+from sink.fold.progress import Progress
 from sink.pace import Lag, rest
-from sink.progress import Progress
 from sink.session import Session, Stopped
 from sink.settings import SinkSettings
+from sink.state import account, halts
+from sink.state.latencies import Latencies
 from sink.target import planned
 
 __all__ = ["Sink", "SinkSettings"]

@@ -20,15 +20,15 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from sink import halts
-from sink.account import Fenced
 from sink.apply import Applier
 from sink.lookup import Lookup
-from sink.origin import may_meet
-from sink.registry import Registry
+from sink.mapping.origin import may_meet
 from sink.reread import SourceCells
 from sink.settings import SinkSettings
+from sink.state import halts
+from sink.state.account import Fenced
 from sink.target import Connection, open_target
+from sink.wide.registry import Registry
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdc.envelope import decode
-from sink.batch import Decode
-from sink.mapping import Mapping
+from cdc.record.envelope import decode
+from sink.fold.batch import Decode
+from sink.mapping.mapping import Mapping
 
 
 @dataclass(frozen=True, slots=True)

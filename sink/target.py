@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import IsolationLevel
 
-from cdc.session import connect
+from cdc.source.session import connect
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -21,7 +21,7 @@ _SETTINGS = (
     # The role's own may be meant for people; ours waits for chunks and bulk deletes.
     "SET statement_timeout = 0",
     # A process that stands still in a transaction must not hold its partitions for ever. (As for one whose machine is
-    # gone, see cdc/session.py.)
+    # gone, see cdc/source/session.py.)
     "SET idle_in_transaction_session_timeout = '60s'",
     "SET temp_buffers = '32MB'",
 )

@@ -11,9 +11,9 @@ all that was applied, and everything newer is still to come by the stream, which
   narrow table are waited for.
 - Nothing that is older is on its way any more: no record from before the attaching, and no batch of a sink that has
   read its cells again without knowing the table. For a partition, the chunk is only planned after a barrier has passed
-  (widebeam/survey.py). Where rows can meet, the worker emits one once the table is published, and looks under the lock
-  whether it has passed: a replay sets that back.
-- No chunk that only fills is open where it could meet this one (snapshot/ledger.py).
+  (widebeam/setup/survey.py). Where rows can meet, the worker emits one once the table is published, and looks under
+  the lock whether it has passed: a replay sets that back.
+- No chunk that only fills is open where it could meet this one (snapshot/chunks/ledger.py).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from psycopg import errors, sql
 
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
-from cdc.writers import await_writers
-from sink import account, barrier, sources
-from sink.registry import Retyped
-from sink.rule import Rule
-from snapshot.estimate import plan_chunks
-from snapshot.merge import ChunkMerger
-from snapshot.plan import Chunk
-from snapshot.reader import Reading
+from cdc.source.writers import await_writers
+from sink.mapping.rule import Rule
+from sink.state import account, barrier, sources
+from sink.wide.registry import Retyped
+from snapshot.chunks.estimate import plan_chunks
+from snapshot.chunks.plan import Chunk
+from snapshot.fill.merge import ChunkMerger
+from snapshot.fill.reader import Reading
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Read: TypeAlias = "Callable[[Lsn, bool], AbstractContextManager[Reading]]"

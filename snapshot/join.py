@@ -19,17 +19,17 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from cdc import facts, publication
-from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import CONNECTOR, Cause, Halt
-from cdc.identity import identities
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
-from sink import sources
-from sink.family import Family, Source
-from snapshot import ledger
-from snapshot.estimate import plan_chunks
+from cdc.source import facts, publication
+from cdc.source.described import describe
+from cdc.source.identity import identities
+from cdc.source.narrow import NarrowTable
+from sink.mapping.family import Family, Source
+from sink.state import sources
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
 from snapshot.sessions import Sessions
 from snapshot.settings import BackfillSettings
 

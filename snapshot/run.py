@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.halt import CONNECTOR, Cause, Halt
-from snapshot import ledger
-from snapshot.gate import await_gate, await_replay
+from snapshot.chunks import ledger
+from snapshot.chunks.gate import await_gate, await_replay
+from snapshot.chunks.ledger import Counts
 from snapshot.join import Joiner
-from snapshot.ledger import Counts
 from snapshot.sessions import Sessions, sessions
 from snapshot.settings import BackfillSettings
 from snapshot.worker import Worker

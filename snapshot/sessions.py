@@ -19,7 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from cdc import session
+from cdc.source import session
 from snapshot.settings import BackfillSettings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sink.mapping import Mapping
-from snapshot.repair import Repairs
+from sink.mapping.mapping import Mapping
+from snapshot.chunks.repair import Repairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,20 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.lsn import Lsn
-from cdc.writers import StillWriting
-from sink import sources
+from cdc.source.writers import StillWriting
+from sink.fold.column_route import Routes
 from sink.lookup import Lookup
-from sink.registry import Registry
-from sink.route import Routes
-from sink.wide import Need, Refused
-from snapshot import attached, ledger
-from snapshot.gate import await_replay
-from snapshot.merge import ChunkMerger
-from snapshot.others import Others
-from snapshot.plan import Chunk
-from snapshot.reader import ChunkReader, Ensure, Reading, Stopped
-from snapshot.repair import EVERY_TABLE, Repair
+from sink.mapping.wide import Need, Refused
+from sink.state import sources
+from sink.wide.registry import Registry
+from snapshot import attached
+from snapshot.chunks import ledger
+from snapshot.chunks.gate import await_replay
+from snapshot.chunks.plan import Chunk
+from snapshot.chunks.repair import EVERY_TABLE, Repair
+from snapshot.fill.merge import ChunkMerger
+from snapshot.fill.others import Others
+from snapshot.fill.reader import ChunkReader, Ensure, Reading, Stopped
 from snapshot.sessions import Sessions, connect
 from snapshot.settings import BackfillSettings
 

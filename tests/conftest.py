@@ -149,7 +149,7 @@ def pipeline(transport: str, request: pytest.FixtureRequest, database: str, tmp_
 
 
 HERE = Path(__file__).parent
-APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/test_demo.py"))
+APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/demo/test_demo.py"))
 """Files of long tests that share nothing but the servers: their tests may run in several processes."""
 
 

@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.beside import beside
 from tests.pivot import pivoted
 from widebeam.demo.history import History, load

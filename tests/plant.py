@@ -9,15 +9,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from cdc.session import connect
+from cdc.source.session import connect
 from snapshot.run import Backfill, BackfillSettings
 from tests.beside import beside
-from widebeam import config
-from widebeam.fence import Fence
-from widebeam.parts import run_stream
-from widebeam.prepare import prepare
-from widebeam.proof import VerifyReport, VerifySettings
-from widebeam.verify import verify
+from widebeam.config import config
+from widebeam.run.parts import run_stream
+from widebeam.setup.prepare import prepare
+from widebeam.verify.fence import Fence
+from widebeam.verify.proof import VerifyReport, VerifySettings
+from widebeam.verify.verify import verify
 
 
 class Plant:

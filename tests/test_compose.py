@@ -19,7 +19,7 @@ import yaml
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
-from cdc.standby import CaptureSettings
+from cdc.settings import CaptureSettings
 from tests.pipeline import change_some, until
 from widebeam.demo.history import load
 from widebeam.lab.account import new_directory

@@ -17,28 +17,28 @@ import pytest
 from psycopg import sql
 
 from cdc.failpoint import Failpoint, Injected, armed
-from cdc.session import connect
-from sink import sources
-from sink.progress import Progress
+from cdc.source.session import connect
+from sink.fold.progress import Progress
+from sink.state import sources
 from snapshot.run import Backfill, BackfillSettings
 from tests.readings import FILE as PLAIN
 from tests.snapshot.test_join import REACHED as JOINING
 from tests.snapshot.test_orders import REACHED as ORDERS
 from tests.test_failpoints import REACHED as RUNNING
-from tests.widebeam.test_quarantine import REACHED as DISCARDED
+from tests.widebeam.quarantine.test_quarantine import REACHED as DISCARDED
+from tests.widebeam.quarantine.test_retry_crashes import REACHED as RETRIED
 from tests.widebeam.test_refused import REACHED as REFUSED
-from tests.widebeam.test_retry_crashes import REACHED as RETRIED
-from widebeam.config import load
-from widebeam.connector import Connector
-from widebeam.drop import drop
+from widebeam.config.config import load
+from widebeam.config.connector import Connector
 from widebeam.gap.cross import cross
 from widebeam.gap.repair import RangeRepair
-from widebeam.prepare import prepare
-from widebeam.prepared import Prepared
 from widebeam.replay.plan import Step
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind
-from widebeam.survey import Survey
+from widebeam.setup.drop import drop
+from widebeam.setup.prepare import prepare
+from widebeam.setup.prepared import Prepared
+from widebeam.setup.survey import Survey
 
 NARROW = """
 CREATE SCHEMA tenant;

@@ -15,8 +15,8 @@ from psycopg import sql
 from cdc.failpoint import Failpoint
 from tests.keeper import kept, positions_only_grow
 from tests.pipeline import NARROW, Pipeline, pipeline_over, until
-from widebeam.config import load
-from widebeam.prepare import prepare
+from widebeam.config.config import load
+from widebeam.setup.prepare import prepare
 
 CAPTURE = (
     Failpoint.CAPTURE_SLOT_TAKEN,

@@ -376,11 +376,13 @@ def test_what_is_killed_in_the_middle_of_going_over_a_gap_or_back_goes_on_at_the
 
 
 ELSEWHERE: Final = {
-    Cause.OTHER_INCARNATION: "widebeam/test_failover.py::test_without_the_slot_a_failover_halts_and_the_gap_is_mended",
-    Cause.UNDECODABLE_STREAM: "cdc/test_assembler.py::Cause.UNDECODABLE_STREAM",
-    Cause.RELATION_CHANGED: "widebeam/test_survey.py::Cause.RELATION_CHANGED",
+    Cause.OTHER_INCARNATION: (
+        "widebeam/setup/test_failover.py::test_without_the_slot_a_failover_halts_and_the_gap_is_mended"
+    ),
+    Cause.UNDECODABLE_STREAM: "cdc/record/test_assembler.py::Cause.UNDECODABLE_STREAM",
+    Cause.RELATION_CHANGED: "widebeam/setup/test_survey.py::Cause.RELATION_CHANGED",
     Cause.LOG_INCOMPLETE: "sink/test_run.py::Cause.LOG_INCOMPLETE",
-    Cause.RECORD_TOO_LARGE: "cdc/test_kafka.py::Cause.RECORD_TOO_LARGE",
+    Cause.RECORD_TOO_LARGE: "cdc/log/test_kafka.py::Cause.RECORD_TOO_LARGE",
     Cause.CHUNKS_FAILED: "snapshot/test_run.py::Cause.CHUNKS_FAILED",
     Cause.REPEATED_FAILURE: "sink/test_run.py::Cause.REPEATED_FAILURE",
 }

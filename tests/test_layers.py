@@ -14,19 +14,38 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ["cdc", "sink", "snapshot", "widebeam"]
 """From the lowest to the highest: each may import itself and those before it."""
 
+WORDS = {
+    "cdc": ["event", "failpoint", "halt", "lsn", "patience", "refusal"],
+    "widebeam": ["finding", "log"],
+}
+"""Modules in a package itself on which its rooms stand. The others there bring the rooms together."""
+
+ROOMS = [
+    "cdc words", "cdc.source", "cdc.wire", "cdc.record", "cdc.log", "cdc",
+    "sink.mapping", "sink.fold", "sink.wide", "sink.merge", "sink.state", "sink",
+    "snapshot.chunks", "snapshot.fill", "snapshot",
+    "widebeam words", "widebeam.init", "widebeam.config", "widebeam.process", "widebeam.state", "widebeam.status",
+    "widebeam.health", "widebeam.verify", "widebeam.plan", "widebeam.check", "widebeam.quarantine", "widebeam.replay",
+    "widebeam.setup", "widebeam.gap", "widebeam.run", "widebeam.lab", "widebeam.demo", "widebeam.cli", "widebeam",
+]  # fmt: skip
+"""From the lowest to the highest: a module may import those of its own room and of those before it."""
+
+MOST_FILES = 16
+"""In one folder. More of them are no longer seen at a glance."""
+
 DRIVERS = {"psycopg", "psycopg_pool", "confluent_kafka"}
 
-PURE = {
-    "cdc": [
-        "ack", "assembler", "avro", "change", "cursor", "direct", "envelope", "event", "halt", "lsn", "memory",
-        "moment", "narrow", "numbering", "partition", "pgoutput", "record", "shape", "transport", "tuples",
-    ],
-    "sink": [
-        "batch", "cells", "copytext", "dictionary", "interpret", "latency", "layout", "mapping", "misfit", "pivot",
-        "planned", "progress", "route", "rows", "rule", "wide", "width",
-    ],
-    "snapshot": ["fold", "plan"],
-}  # fmt: skip
+PURE = [
+    "cdc.event", "cdc.halt", "cdc.log.direct", "cdc.log.transport", "cdc.lsn", "cdc.record.assembler",
+    "cdc.record.avro", "cdc.record.change", "cdc.record.column_cache", "cdc.record.envelope",
+    "cdc.record.numbering", "cdc.record.partition", "cdc.record.record", "cdc.record.shape",
+    "cdc.source.narrow", "cdc.source.time_encoding", "cdc.wire.ack", "cdc.wire.cursor", "cdc.wire.pgoutput",
+    "cdc.wire.tuples", "sink.fold.batch", "sink.fold.cells", "sink.fold.column_route", "sink.fold.copytext",
+    "sink.fold.pivot", "sink.fold.progress", "sink.fold.quarantine_entry", "sink.fold.rows",
+    "sink.mapping.dictionary", "sink.mapping.interpret", "sink.mapping.layout", "sink.mapping.mapping",
+    "sink.mapping.rule", "sink.mapping.wide", "sink.mapping.width", "sink.state.latency", "sink.wide.planned",
+    "snapshot.chunks.plan", "snapshot.fill.fold",
+]  # fmt: skip
 """These decode, assemble, fold and plan: bytes and values in, values out. At the least: see `says_pure`."""
 
 
@@ -100,16 +119,51 @@ def says_pure(module: str) -> bool:
 
 @pytest.mark.parametrize(
     "module",
-    sorted({f"{layer}.{name}" for layer, names in PURE.items() for name in names} | set(filter(says_pure, modules()))),
+    sorted(set(PURE) | set(filter(says_pure, modules()))),
 )
 def test_a_pure_module_reaches_no_driver(module: str) -> None:
     drivers = {wanted: asking for wanted, asking in reached(module).items() if wanted.partition(".")[0] in DRIVERS}
     assert not drivers, f"{module} reaches a driver (driver: who imports it): {drivers}"
 
 
-@pytest.mark.parametrize("layer", PURE)
-def test_a_package_itself_imports_nothing(layer: str) -> None:
-    assert not imports(layer), "else every module in it, pure or not, would bring that in"
+def folders() -> list[Path]:
+    return sorted({path.parent for layer in LAYERS for path in (ROOT / layer).rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", [path for path in folders() if path.parts[-1] != "cli"], ids=str)
+def test_a_package_itself_imports_nothing_and_says_what_it_is_for(folder: Path) -> None:
+    tree = ast.parse((folder / "__init__.py").read_text())
+    assert not list(_imported(tree, "x")), "else every module in it, pure or not, would bring that in"
+    assert ast.get_docstring(tree), "the door plate: what is in here, and what it may import"
+
+
+@pytest.mark.parametrize("folder", folders(), ids=str)
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    files = sorted(path.name for path in folder.glob("*.py"))
+    assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} has {len(files)} files: {files}"
+
+
+def room(module: str) -> str:
+    """The room of a module of ours: a folder in a package, or what lies in the package itself."""
+    package, *rest = module.split(".")
+    if len(rest) > 1 or (rest and (ROOT / package / rest[0]).is_dir()):
+        return f"{package}.{rest[0]}"
+    return f"{package} words" if not rest or rest[0] in WORDS.get(package, ()) else package
+
+
+def test_each_room_has_its_place_in_the_order() -> None:
+    assert {room(module) for module in modules()} | {"cdc words"} == set(ROOMS) | {"sink words", "snapshot words"}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_arrow_between_rooms_goes_back(module: str) -> None:
+    here = room(module)
+    if here not in ROOMS:
+        return  # a package by itself, which imports nothing
+    ours = {wanted for wanted in imports(module) if wanted.partition(".")[0] in LAYERS and source(wanted) is not None}
+    rooms = {wanted: room(wanted) for wanted in ours if room(wanted) in ROOMS}
+    above = {wanted: each for wanted, each in rooms.items() if ROOMS.index(each) > ROOMS.index(here)}
+    assert not above, f"{module} is in {here}, and imports {above}, which stand above it: see ROOMS"
 
 
 def test_no_module_is_imported_in_a_circle() -> None:

@@ -18,13 +18,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.session import connect
+from cdc.source.session import connect
 from snapshot.run import Backfill, BackfillSettings
-from widebeam import barrier, config
-from widebeam.parts import run_stream
-from widebeam.prepare import prepare
-from widebeam.proof import VerifySettings
-from widebeam.verify import verify
+from widebeam.config import config
+from widebeam.run.parts import run_stream
+from widebeam.setup.prepare import prepare
+from widebeam.verify import barrier
+from widebeam.verify.proof import VerifySettings
+from widebeam.verify.verify import verify
 
 Wide: TypeAlias = "dict[str, dict[str, str]]"
 """Time -> key -> value, as text; no NULLs."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cdc.direct import MemoryLog
-from cdc.kafka import KafkaPublisher
-from cdc.topic import TopicPlan, create
+from cdc.log.direct import MemoryLog
+from cdc.log.kafka import KafkaPublisher
+from cdc.log.topic import TopicPlan, create
 from sink.reader import KafkaReader
 
 PARTITIONS = 4

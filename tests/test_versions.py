@@ -17,7 +17,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.pipeline import Pipeline, until
 from widebeam.lab.postgres import binaries_of
 from widebeam.lab.process import ServerFailed

@@ -33,3 +33,8 @@ def statement(
 def names(columns: tuple[str, ...] | list[str]) -> sql.Composed:
     """Columns as they stand between parentheses."""
     return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message without libpq's continuation lines."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

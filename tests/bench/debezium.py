@@ -18,7 +18,7 @@ import orjson
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench import reference
 from tests.bench.ends import Ends
 from tests.bench.pace import SHARES, steady

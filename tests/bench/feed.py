@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from cdc.envelope import encode, encode_key
-from cdc.kafka import KafkaPublisher
+from cdc.log.kafka import KafkaPublisher
 from cdc.lsn import Lsn
-from cdc.numbering import Numbering
-from cdc.partition import partition
-from cdc.record import Changes, Stamp
+from cdc.record.envelope import encode, encode_key
+from cdc.record.numbering import Numbering
+from cdc.record.partition import partition
+from cdc.record.record import Changes, Stamp
 from tests.bench.ours import Ours
 from tests.bench.reference import TABLE
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench import binary, page, wire
 from tests.bench.cost import costing
 from tests.bench.process import Line

@@ -11,8 +11,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.lsn import Lsn
-from cdc.session import connect
-from cdc.stream import Stream
+from cdc.source.session import connect
+from cdc.wire.stream import Stream
 from tests.bench import reference
 from tests.bench.ours import Ours
 from tests.bench.process import LOOK, Line, Meter, running, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sink.latency import added, percentile
+from sink.state.latency import added, percentile
 from tests.bench.limits import received
 from tests.bench.others import trigger
 from tests.bench.ours import Ours

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench.process import Line, Meter, running, until
 from tests.bench.reference import FLEET
 from tests.bench.stack import Stack

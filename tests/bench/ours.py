@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cdc import slot
 from cdc.lsn import Lsn
+from cdc.source import slot
 from tests.bench import reference
 from tests.bench.ends import Ends
 from tests.bench.process import Measured, Meter, running, until, widebeam
 from tests.bench.reference import FLEET, Act, Fleet
 from tests.bench.stack import Stack
-from widebeam.connector import Connector
-from widebeam.prepare import prepare
+from widebeam.config.connector import Connector
+from widebeam.setup.prepare import prepare
 
 
 class Ours:

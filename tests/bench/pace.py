@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench.reference import FLEET, INSERT
 
 TRANSACTIONS_S: Final = 100

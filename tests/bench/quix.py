@@ -12,7 +12,7 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench.process import Line, Meter, running, until
 from tests.bench.reference import FLEET
 from tests.bench.stack import Stack

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
-from cdc.narrow import NarrowTable
-from cdc.session import connect
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
 
 Act: TypeAlias = Literal["insert", "update", "delete"]
 

@@ -16,11 +16,11 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
-from cdc.session import connect
+from cdc.source.session import connect
 from tests.bench.process import Served
 from tests.bench.reference import DDL
-from widebeam.config import load
-from widebeam.connector import Connector
+from widebeam.config.config import load
+from widebeam.config.connector import Connector
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer

@@ -9,8 +9,8 @@ from typing import Final
 import psycopg
 
 from cdc.lsn import Lsn
-from cdc.session import connect
-from cdc.stream import Stream
+from cdc.source.session import connect
+from cdc.wire.stream import Stream
 from tests.bench import reference
 from tests.bench.cost import Session, costing
 from tests.bench.process import LOOK, Line

@@ -13,16 +13,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc import publication, slot
-from cdc.envelope import decode
 from cdc.journal import PostgresJournal
+from cdc.log.transport import DeliveryFailed, Publisher
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
-from cdc.record import Changes, Record
+from cdc.record.envelope import decode
+from cdc.record.record import Changes, Record
 from cdc.run import Capture
-from cdc.session import connect
-from cdc.standby import CaptureSettings
-from cdc.transport import DeliveryFailed, Publisher
+from cdc.settings import CaptureSettings
+from cdc.source import publication, slot
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
 from tests.beside import beside
 
 TABLE = NarrowTable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.event import Column, Relation
-from cdc.narrow import NarrowTable
+from cdc.source.narrow import NarrowTable
 
 TABLE = NarrowTable("tenant", "readings", ("ship",), ("at",), ("channel",), ("v", "s"))
 OTHER = NarrowTable("tenant", "others", ("ship",), ("at",), ("channel",), ("v", "s"))

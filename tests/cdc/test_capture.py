@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cdc.event import UNCHANGED
-from cdc.narrow import NarrowTable
-from cdc.record import Barrier, Changes, Truncated
+from cdc.record.record import Barrier, Changes, Truncated
+from cdc.source.narrow import NarrowTable
 from widebeam.lab.account import new_directory
 from widebeam.lab.postgres import PostgresServer
 

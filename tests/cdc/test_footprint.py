@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from cdc import run as runs
-from cdc import topic as topics
-from cdc.kafka import KafkaPublisher
+from cdc.log import topic as topics
+from cdc.log.kafka import KafkaPublisher
 from cdc.run import Capture
 from tests.footprint import assert_nothing_is_left
 from widebeam.lab.kafka import KafkaBroker

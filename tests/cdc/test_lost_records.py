@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cdc import topic as topics
 from cdc.halt import Cause, Halt
-from cdc.kafka import KafkaPublisher
+from cdc.log import topic as topics
+from cdc.log.kafka import KafkaPublisher
+from cdc.log.transport import DeliveryFailed
 from cdc.run import Capture
-from cdc.transport import DeliveryFailed
 from widebeam.lab.kafka import KafkaBroker
 
 INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) SELECT 's', 'c' || g, '2026-01-01' FROM {} g"

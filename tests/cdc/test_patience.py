@@ -10,22 +10,23 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cdc import patience, slot
+from cdc import patience
 from cdc.halt import Cause, Halt
 from cdc.patience import LockHeld
-from sink.progress import Progress
+from cdc.source import slot
+from sink.fold.progress import Progress
 from tests.readings import FILE, NARROW
-from widebeam import halts, lock
-from widebeam import prepare as preparing
 from widebeam.cli.outcome import explained
-from widebeam.cli.part import record_halt
-from widebeam.config import load
-from widebeam.connector import Connector
-from widebeam.drop import drop
+from widebeam.cli.parts.part import record_halt
+from widebeam.config.config import load
+from widebeam.config.connector import Connector
 from widebeam.gap.cross import cross
 from widebeam.replay.plan import Step
 from widebeam.replay.point import Offsets
 from widebeam.replay.replay import Plan, rewind
+from widebeam.setup import prepare as preparing
+from widebeam.setup.drop import drop
+from widebeam.state import halts, lock
 
 FILLED = f"""{NARROW}INSERT INTO tenant.readings VALUES ('s', 'c', '2024-01-01', 1);
 """

@@ -16,17 +16,17 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from cdc import slot
-from cdc import topic as topics
-from cdc.envelope import decode
 from cdc.halt import Cause, Halt
 from cdc.journal import PostgresJournal, Report, Superseded
+from cdc.log import topic as topics
+from cdc.log.transport import DeliveryFailed
 from cdc.lsn import Lsn
-from cdc.record import Changes
+from cdc.record.envelope import decode
+from cdc.record.record import Changes
 from cdc.run import Capture
+from cdc.source import slot
 from cdc.standby import SlotInUse
-from cdc.stream import Stream, StreamEnded
-from cdc.transport import DeliveryFailed
+from cdc.wire.stream import Stream, StreamEnded
 from tests.faults.proxy import Proxy
 from widebeam.lab.kafka import KafkaBroker
 
@@ -275,11 +275,11 @@ def test_a_journal_that_is_locked_says_not_now(connector: Any) -> None:
 PROCESS = """
 import json, sys, threading
 from cdc.journal import PostgresJournal
-from cdc.kafka import KafkaPublisher
-from cdc.narrow import NarrowTable
+from cdc.log.kafka import KafkaPublisher
+from cdc.source.narrow import NarrowTable
 from cdc.run import Capture
-from cdc.session import connect
-from cdc.standby import CaptureSettings
+from cdc.source.session import connect
+from cdc.settings import CaptureSettings
 given = json.loads(sys.argv[1])
 table = NarrowTable(**{key: tuple(v) if isinstance(v, list) else v for key, v in given["table"].items()})
 settings = CaptureSettings(given["name"], given["dsn"], given["name"], given["name"], (table,), ack_seconds=0.05,

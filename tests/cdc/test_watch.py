@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from cdc.halt import Cause, Halt
-from cdc.standby import CaptureSettings
+from cdc.settings import CaptureSettings
 from cdc.watch import Watch
 
 

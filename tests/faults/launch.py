@@ -13,10 +13,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-from cdc import run, session
+from cdc import run
+from cdc.source import session
 from snapshot.settings import BackfillSettings
-from widebeam import child, parts, restarts
 from widebeam.cli import main
+from widebeam.process import child, restarts
+from widebeam.run import parts
 
 
 def _set_clock(file: Path) -> None:

@@ -27,12 +27,12 @@ from tests.faults.disk import Disk
 from tests.faults.proxy import Proxy
 from tests.faults.witness import Witness
 from tests.pipeline import FILE, Cells, Pipeline, until
-from widebeam import barrier
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer
+from widebeam.verify import barrier
 
 CONNECTOR: Final = "stand"
 ROWS: Final = 20_000

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sink.group import LONGEST, Group
+from sink.mapping.group import LONGEST, Group
 from tests.fuzz.damage import damaged
-from widebeam.config import ConfigError, load
-from widebeam.connector import Connector
-from widebeam.mistakes import known_names
-from widebeam.pattern import checked
-from widebeam.select_list import select_list
+from widebeam.config.config import ConfigError, load
+from widebeam.config.connector import Connector
+from widebeam.config.mistakes import known_names
+from widebeam.config.pattern import checked
+from widebeam.config.select_list import select_list
 
 SHIPS = (Path(__file__).parents[2] / "connectors" / "ships.toml").read_text(encoding="utf-8")
 SOURCE = '[source]\ndsn = "host=h dbname=d"\ntable = "a.b"\nentity = ["e"]\ntime = "t"\nkey = "k"\n'

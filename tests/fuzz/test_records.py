@@ -9,17 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdc.avro import AvroCodec
-from cdc.envelope import JSON, Codec, Undecodable, _carefully, _quickly
 from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
-from cdc.memory import Memory
-from cdc.record import Barrier, Changes, Record, Stamp, Truncated
+from cdc.record.avro import AvroCodec
+from cdc.record.column_cache import ColumnCache
+from cdc.record.envelope import JSON, Codec, Undecodable, _carefully, _quickly
+from cdc.record.record import Barrier, Changes, Record, Stamp, Truncated
 from tests.fuzz.damage import damaged, little_memory
 
 AVRO = AvroCodec(7)
 CODECS = [pytest.param(JSON, id="json"), pytest.param(AVRO, id="avro")]
-MEMORY = Memory()  # of all that is tried: what one of them leaves in it, another one may meet
+COLUMN_CACHE = ColumnCache()  # of all that is tried: what one of them leaves in it, another one may meet
 STAMP = Stamp("ships", 3, 14, Lsn(0x16B3748), 77, 1_764_000_000_000_000)
 ROWS: list[list[Any]] = [["i", "a", "1"], ["d", "b", None], ["u", "c", UNCHANGED], ["m", "\\N", "\U0001f6a2"]]
 SOUND: list[Record] = [
@@ -52,7 +52,7 @@ def test_a_damaged_record_is_read_or_refused_and_what_is_read_can_be_written(cod
 @given(value=damaged(st.sampled_from(list(map(JSON.encode, SOUND)))))
 @example(value=b'{"v":1,"v":2}')
 def test_the_quick_reader_never_sees_what_the_careful_one_does_not(value: bytes) -> None:
-    quick = _quickly(value, MEMORY)
+    quick = _quickly(value, COLUMN_CACHE)
     if quick is not None:
         assert quick == _carefully(value, suspect_nul=b"\\u0000" in value)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdc.cursor import Undecodable
 from cdc.event import Event, Insert
-from cdc.pgoutput import Decoder
+from cdc.wire.cursor import Undecodable
+from cdc.wire.pgoutput import Decoder
 from tests.cdc.frames import (
     BEGIN,
     COMMIT,

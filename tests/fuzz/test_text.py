@@ -12,13 +12,13 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdc.envelope import JSON
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
-from cdc.record import Changes, Stamp
-from sink.copytext import NULL, escaped, unescaped
-from sink.mapping import Mapping
-from sink.rule import Rule
+from cdc.record.envelope import JSON
+from cdc.record.record import Changes, Stamp
+from cdc.source.narrow import NarrowTable
+from sink.fold.copytext import NULL, escaped, unescaped
+from sink.mapping.mapping import Mapping
+from sink.mapping.rule import Rule
 from tests.fuzz.damage import damaged
 from widebeam.quarantine.entry import Entry, narrow_rows, why_unread
 from widebeam.replay.point import BadPoint, parse

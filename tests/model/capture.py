@@ -1,6 +1,6 @@
 """Capture and its log: runs that fail, redeliver with other record boundaries, and leave zombies behind.
 
-The records are made by the real assembler (cdc.assembler).
+The records are made by the real assembler (cdc.record.assembler).
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from cdc.assembler import Assembler, Numbering
 from cdc.event import Begin, Column, Commit, Delete, Event, Relation, Row, Update
 from cdc.event import Truncate as Truncated
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
-from cdc.record import Record
+from cdc.record.assembler import Assembler, Numbering
+from cdc.record.record import Record
+from cdc.source.narrow import NarrowTable
 from tests.model.rules import Rule
 from tests.model.source import Cell, History, Move, Operation, Put, Remove, Transaction, Truncate
 

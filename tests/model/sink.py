@@ -1,6 +1,6 @@
 """A partition's sinks: batches that are read, then committed, maybe by a sink that is no longer the owner.
 
-Which records are applied is decided by the real rules (sink.progress).
+Which records are applied is decided by the real rules (sink.fold.progress).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from random import Random
 
 from cdc.event import Value
 from cdc.lsn import Lsn
-from cdc.record import Barrier, Changes, Op, Record, Truncated
-from sink.progress import Admission, Landmark, Progress
-from sink.rewind import Place, rewound
+from cdc.record.record import Barrier, Changes, Op, Record, Truncated
+from sink.fold.progress import Admission, Landmark, Progress
+from sink.fold.rewind import Place, rewound
 from tests.model.rules import Rule
 from tests.model.source import Cell
 from tests.model.target import Target

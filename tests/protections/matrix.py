@@ -107,7 +107,11 @@ SECURITY: Final = (
     Line("identifiers", "only through psycopg.sql; search_path pinned"),
     Line("secrets", "never in logs, pages or process lists; password files for their owner alone"),
     Line("TLS", "verify-full and SASL_SSL", "libpq and librdkafka check, by the settings that are handed to them"),
-    Line("least privilege", "a role of its own for each part", "the server refuses; tests/widebeam/test_roles.py asks"),
+    Line(
+        "least privilege",
+        "a role of its own for each part",
+        "the server refuses; tests/widebeam/setup/test_roles.py asks",
+    ),
     Line("console", "loopback, CSRF, CSP", "there is no console yet"),
     Line("audit", "each destructive action is written down"),
 )

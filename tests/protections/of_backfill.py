@@ -7,32 +7,32 @@ from typing import Final
 from tests.protections.protection import Edit, Protection
 
 RUN: Final = "tests/snapshot/test_run.py::test_"
-GATE: Final = "tests/snapshot/test_gate.py::test_"
-LEDGER: Final = "tests/snapshot/test_ledger.py::test_"
+GATE: Final = "tests/snapshot/chunks/test_gate.py::test_"
+LEDGER: Final = "tests/snapshot/chunks/test_ledger.py::test_"
 ORDERS: Final = (
     "tests/snapshot/test_orders.py::"
     "test_of_a_chunk_and_a_sink_that_meet_the_later_one_waits_and_then_sees_what_the_other_did"
 )
 STAGING: Final = "tests/snapshot/test_staging.py::test_"
-MERGE: Final = "tests/sink/test_merge.py::test_"
+MERGE: Final = "tests/sink/merge/test_merge.py::test_"
 
 BACKFILL: Final = (
     Protection(
         "gate G",
         ("chunk meets stream",),
-        (Edit("snapshot/gate.py", "while lacking(primary, cutoff_snapshot):", "while False:"),),
+        (Edit("snapshot/chunks/gate.py", "while lacking(primary, cutoff_snapshot):", "while False:"),),
         (GATE + "the_gate_waits_for_a_commit_that_is_decoded_and_not_visible",),
     ),
     Protection(
         "standby has replayed",
         ("chunk meets stream",),
-        (Edit("snapshot/gate.py", "if row is not None and row[0]:", "if row is not None:"),),
+        (Edit("snapshot/chunks/gate.py", "if row is not None and row[0]:", "if row is not None:"),),
         ("tests/snapshot/test_standby.py::test_a_standby_is_waited_for_until_it_has_replayed_the_gate",),
     ),
     Protection(
         "fill only",
         ("chunk meets stream",),
-        (Edit("sink/berth.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
+        (Edit("sink/merge/staging_slot.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
         (
             MERGE + "a_chunk_fills_what_is_null_and_leaves_position_and_value",
             RUN + "the_stream_wins_and_its_position_stays",
@@ -43,7 +43,7 @@ BACKFILL: Final = (
         ("truncate", "chunk meets stream"),
         (
             Edit(
-                "sink/berth.py",
+                "sink/merge/staging_slot.py",
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")',
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", sql.SQL("_lsn = EXCLUDED._lsn"))',
             ),
@@ -56,7 +56,7 @@ BACKFILL: Final = (
     Protection(
         "chunk heeds tombstones",
         ("chunk meets stream",),
-        (Edit("snapshot/merge.py", "tombstones.leave_out(piece, self._registry.entities, stones)", "pass"),),
+        (Edit("snapshot/fill/merge.py", "tombstones.leave_out(piece, self._registry.entities, stones)", "pass"),),
         (RUN + "a_chunk_leaves_out_what_has_a_tombstone",),
     ),
     Protection(
@@ -64,7 +64,7 @@ BACKFILL: Final = (
         ("chunk meets stream",),
         (
             Edit(
-                "snapshot/ledger.py",
+                "snapshot/chunks/ledger.py",
                 "WHERE connector = %s AND chunk = %s FOR UPDATE",
                 "WHERE connector = %s AND chunk = %s",
             ),
@@ -74,7 +74,7 @@ BACKFILL: Final = (
     Protection(
         "tombstones read under the lock",
         ("chunk meets stream",),
-        (Edit("snapshot/merge.py", "tombstones.of_chunk(self._target, self._mapping, chunk) != known", "False"),),
+        (Edit("snapshot/fill/merge.py", "tombstones.of_chunk(self._target, self._mapping, chunk) != known", "False"),),
         (
             RUN + "a_tombstone_that_is_being_written_is_waited_for",
             STAGING + "no_sink_waits_for_a_chunk_that_stands_still_while_it_is_staged",
@@ -85,7 +85,7 @@ BACKFILL: Final = (
         ("deadlock",),
         (
             Edit(
-                "snapshot/merge.py",
+                "snapshot/fill/merge.py",
                 "self._merger.stage(*some)\n",
                 "self._merger.stage(*some)\n            self._merger.fill(*(each.part for each in some))\n",
             ),
@@ -96,7 +96,7 @@ BACKFILL: Final = (
     Protection(
         "void chunks stay void",
         ("truncate", "chunk meets stream"),
-        (Edit("snapshot/ledger.py", "return row is not None and bool(row[0])", "return row is not None"),),
+        (Edit("snapshot/chunks/ledger.py", "return row is not None and bool(row[0])", "return row is not None"),),
         (RUN + "a_chunk_that_became_void_after_it_was_read_is_not_merged",),
     ),
     Protection(
@@ -104,27 +104,27 @@ BACKFILL: Final = (
         ("backfill dies", "commit unanswered"),
         (
             Edit(
-                "snapshot/merge.py",
+                "snapshot/fill/merge.py",
                 "ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells,"
                 " seconds=seconds)\n        hit",
                 "with psycopg.connect(self._target.info.dsn, autocommit=True) as other:\n            "
                 "ledger.mark_merged(other, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)\n"
                 "        hit",
             ),
-            Edit("snapshot/ledger.py", "AND chunk = %s FOR UPDATE", "AND chunk = %s"),
+            Edit("snapshot/chunks/ledger.py", "AND chunk = %s FOR UPDATE", "AND chunk = %s"),
         ),
         (RUN + "a_chunk_that_fails_when_it_is_marked_already_is_merged_by_the_next_run",),
     ),
     Protection(
         "a claim is one's own",
         ("backfill dies", "two runs"),
-        (Edit("snapshot/ledger.py", "SELECT pg_try_advisory_lock(", "SELECT true OR pg_try_advisory_lock("),),
+        (Edit("snapshot/chunks/ledger.py", "SELECT pg_try_advisory_lock(", "SELECT true OR pg_try_advisory_lock("),),
         (LEDGER + "two_workers_claim_different_chunks",),
     ),
     Protection(
         "looked at again once claimed",
         ("backfill dies", "two runs"),
-        (Edit("snapshot/ledger.py", "if _due(target, connector, chunk, 1, last=chunk):", "if True:"),),
+        (Edit("snapshot/chunks/ledger.py", "if _due(target, connector, chunk, 1, last=chunk):", "if True:"),),
         (LEDGER + "a_chunk_that_was_merged_while_it_was_claimed_is_not_read_again",),
     ),
     Protection(
@@ -144,7 +144,7 @@ BACKFILL: Final = (
         ("chunk meets stream",),
         (
             Edit(
-                "snapshot/reader.py",
+                "snapshot/fill/reader.py",
                 "ISOLATION LEVEL REPEATABLE READ, READ ONLY",
                 "ISOLATION LEVEL READ COMMITTED, READ ONLY",
             ),
@@ -154,7 +154,7 @@ BACKFILL: Final = (
     Protection(
         "heavy chunks in pieces",
         ("large transaction",),
-        (Edit("snapshot/reader.py", "if fold.weight > most_bytes and not self._crowded:", "if False:"),),
+        (Edit("snapshot/fill/reader.py", "if fold.weight > most_bytes and not self._crowded:", "if False:"),),
         (RUN + "a_chunk_that_is_read_twice_is_read_as_of_one_moment",),
     ),
     Protection(

@@ -6,18 +6,18 @@ from typing import Final
 
 from tests.protections.protection import Edit, Protection
 
-ACK: Final = "tests/cdc/test_ack.py::test_"
+ACK: Final = "tests/cdc/wire/test_ack.py::test_"
 RUN: Final = "tests/cdc/test_run.py::test_"
-ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
-SLOT: Final = "tests/cdc/test_slot.py::test_"
-PREPARE: Final = "tests/widebeam/test_prepare.py::test_"
-KAFKA: Final = "tests/cdc/test_kafka.py::test_"
+ASSEMBLER: Final = "tests/cdc/record/test_assembler.py::test_"
+SLOT: Final = "tests/cdc/source/test_slot.py::test_"
+PREPARE: Final = "tests/widebeam/setup/test_prepare.py::test_"
+KAFKA: Final = "tests/cdc/log/test_kafka.py::test_"
 
 CAPTURE: Final = (
     Protection(
         "the log has what it confirmed",
         ("log incomplete", "topic recreated"),
-        (Edit("cdc/kafka.py", "        if lost:\n", "        if False:\n"),),
+        (Edit("cdc/log/kafka.py", "        if lost:\n", "        if False:\n"),),
         ("tests/cdc/test_lost_records.py::test_capture_halts_when_the_log_has_lost_what_it_had_confirmed",),
     ),
     Protection(
@@ -25,7 +25,9 @@ CAPTURE: Final = (
         ("death between acks", "capture dies", "broker down"),
         (
             Edit(
-                "cdc/ack.py", "while self._finished and self._finished[0].until <= self._low:", "while self._finished:"
+                "cdc/wire/ack.py",
+                "while self._finished and self._finished[0].until <= self._low:",
+                "while self._finished:",
             ),
         ),
         (
@@ -36,19 +38,19 @@ CAPTURE: Final = (
     Protection(
         "no half transaction",
         ("death between acks", "capture dies"),
-        (Edit("cdc/ack.py", "return not self._open and not self._finished", "return not self._finished"),),
+        (Edit("cdc/wire/ack.py", "return not self._open and not self._finished", "return not self._finished"),),
         (ACK + "a_delivered_part_of_an_open_transaction_is_not_acknowledged",),
     ),
     Protection(
         "idle keepalive",
         ("idle table",),
-        (Edit("cdc/ack.py", "max(self._acknowledged, wal_end)", "self._acknowledged"),),
+        (Edit("cdc/wire/ack.py", "max(self._acknowledged, wal_end)", "self._acknowledged"),),
         (ACK + "a_keepalive_counts_only_with_nothing_in_flight",),
     ),
     Protection(
         "keepalive only when idle",
         ("death between acks",),
-        (Edit("cdc/ack.py", "if self.idle:", "if True:"),),
+        (Edit("cdc/wire/ack.py", "if self.idle:", "if True:"),),
         (ACK + "a_keepalive_counts_only_with_nothing_in_flight",),
     ),
     Protection(
@@ -78,7 +80,7 @@ CAPTURE: Final = (
     Protection(
         "failed delivery ends the run",
         ("broker down",),
-        (Edit("cdc/kafka.py", "elif self._failure is None:\n            self._failure", "else:\n            _"),),
+        (Edit("cdc/log/kafka.py", "elif self._failure is None:\n            self._failure", "else:\n            _"),),
         (KAFKA + "a_record_without_a_broker_fails_after_the_delivery_time_out",),
     ),
     Protection(
@@ -93,25 +95,25 @@ CAPTURE: Final = (
     Protection(
         "slot looked at",
         ("slot gone",),
-        (Edit("cdc/slot.py", 'if state.invalidation is not None or state.wal_status == "lost":', "if False:"),),
+        (Edit("cdc/source/slot.py", 'if state.invalidation is not None or state.wal_status == "lost":', "if False:"),),
         (SLOT + "a_slot_that_cannot_go_on_halts",),
     ),
     Protection(
         "slot ahead halts",
         ("slot ahead",),
-        (Edit("cdc/slot.py", "if state.confirmed_flush > recorded:", "if False:"),),
+        (Edit("cdc/source/slot.py", "if state.confirmed_flush > recorded:", "if False:"),),
         (SLOT + "a_slot_that_cannot_go_on_halts", PREPARE + "a_slot_that_somebody_else_moved_halts"),
     ),
     Protection(
         "incarnation",
         ("other incarnation",),
-        (Edit("cdc/slot.py", "if recorded != found:", "if False:"),),
+        (Edit("cdc/source/slot.py", "if recorded != found:", "if False:"),),
         (SLOT + "another_incarnation_halts",),
     ),
     Protection(
         "publication looked at",
         ("not published",),
-        (Edit("cdc/publication.py", "if found is not None and found.whole:", "if True:"),),
+        (Edit("cdc/source/publication.py", "if found is not None and found.whole:", "if True:"),),
         (PREPARE + "a_recorded_publication_that_is_gone_halts",),
     ),
     Protection(
@@ -131,7 +133,7 @@ CAPTURE: Final = (
         ("bad network", "walsender ends"),
         (
             Edit(
-                "cdc/stream.py",
+                "cdc/wire/stream.py",
                 "if self._asked is not None and time.monotonic() - self._asked > self._patience:",
                 "if False:",
             ),

@@ -6,15 +6,15 @@ from typing import Final
 
 from tests.protections.protection import ASSERTED, Edit, Protection
 
-SURVEY: Final = "tests/widebeam/test_survey.py::test_"
+SURVEY: Final = "tests/widebeam/setup/test_survey.py::test_"
 GENERATED: Final = (
-    "tests/widebeam/test_check_remedies.py::"
+    "tests/widebeam/check/test_remedies.py::"
     "test_beside_a_full_identity_generated_columns_do_not_make_the_applications_updates_fail"
 )
 UNDONE: Final = SURVEY + "what_can_be_undone_halts_and_once_undone_goes_on[18]"
-ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
-RELATIONS: Final = "tests/cdc/test_relations.py::test_"
-CHECK: Final = "tests/widebeam/test_check.py::test_"
+ASSEMBLER: Final = "tests/cdc/record/test_assembler.py::test_"
+RELATIONS: Final = "tests/cdc/record/test_relations.py::test_"
+CHECK: Final = "tests/widebeam/check/test_check.py::test_"
 BROKEN: Final = CHECK + "a_broken_table_is_found_and_its_remedy_mends_it"
 UNFIT: Final = CHECK + "what_cannot_be_carried_is_refused"
 
@@ -22,19 +22,19 @@ CATALOG: Final = (
     Protection(
         "the table by its oid",
         ("table replaced",),
-        (Edit("cdc/facts.py", "if now.oid != before.oid:", "if False:"),),
+        (Edit("cdc/source/facts.py", "if now.oid != before.oid:", "if False:"),),
         (UNDONE,),
     ),
     Protection(
         "the stream's table by its oid",
         ("table replaced",),
-        (Edit("cdc/layout.py", "if now.oid != before.oid:", "if False:"),),
+        (Edit("cdc/record/layout.py", "if now.oid != before.oid:", "if False:"),),
         (RELATIONS + "another_table_of_the_same_name_halts",),
     ),
     Protection(
         "the written down oid in the stream",
         ("table replaced",),
-        (Edit("cdc/relations.py", "self._oids.get(table.qualified, relation.oid) != relation.oid", "False"),),
+        (Edit("cdc/record/relations.py", "self._oids.get(table.qualified, relation.oid) != relation.oid", "False"),),
         (RELATIONS + "another_table_of_the_name_that_was_written_down_halts_at_its_first_change",),
     ),
     Protection(
@@ -42,7 +42,9 @@ CATALOG: Final = (
         ("table replaced",),
         (
             Edit(
-                "cdc/relations.py", 'if name is not None and name != f"{relation.schema}.{relation.name}":', "if False:"
+                "cdc/record/relations.py",
+                'if name is not None and name != f"{relation.schema}.{relation.name}":',
+                "if False:",
             ),
         ),
         (RELATIONS + "a_table_that_was_renamed_away_halts",),
@@ -50,13 +52,13 @@ CATALOG: Final = (
     Protection(
         "types in the stream",
         ("type rewritten",),
-        (Edit("cdc/layout.py", "    if changed:\n", "    if False:\n"),),
+        (Edit("cdc/record/layout.py", "    if changed:\n", "    if False:\n"),),
         (RELATIONS + "an_altered_type_halts", RELATIONS + "a_type_whose_precision_was_altered_halts"),
     ),
     Protection(
         "types in the catalog",
         ("type rewritten", "column generated"),
-        (Edit("cdc/facts.py", "if found != was:", "if False:"),),
+        (Edit("cdc/source/facts.py", "if found != was:", "if False:"),),
         (UNDONE, SURVEY + "a_column_that_is_dropped_and_made_anew_halts"),
     ),
     Protection(
@@ -64,7 +66,7 @@ CATALOG: Final = (
         ("column generated",),
         (
             Edit(
-                "cdc/facts.py",
+                "cdc/source/facts.py",
                 "if found is None:\n            raise",
                 "if found is None:\n            continue\n            raise",
             ),
@@ -74,62 +76,72 @@ CATALOG: Final = (
     Protection(
         "children looked for",
         ("inheritance",),
-        (Edit("cdc/facts.py", 'if kind == "r" and not is_partition and name != table.qualified:', "if False:"),),
+        (Edit("cdc/source/facts.py", 'if kind == "r" and not is_partition and name != table.qualified:', "if False:"),),
         (UNDONE,),
     ),
     Protection(
         "partitions of other kinds",
         ("partition attached",),
-        (Edit("cdc/facts.py", 'if leaf_kind != "r":', "if False:"),),
+        (Edit("cdc/source/facts.py", 'if leaf_kind != "r":', "if False:"),),
         (SURVEY + "a_partition_that_is_no_plain_table_halts[18]",),
     ),
     Protection(
         "attached rows are filled in",
         ("partition attached",),
-        (Edit("widebeam/survey.py", "if plans:", "if False:"),),
+        (Edit("widebeam/setup/survey.py", "if plans:", "if False:"),),
         (SURVEY + "rows_of_an_attached_partition_come_by_chunks_once_all_that_is_older_is_applied[18]",),
     ),
     Protection(
         "attached rows wait for a barrier",
         ("partition attached",),
-        (Edit("widebeam/survey.py", "return barrier.passed(target, name, waiting[1])", "return True"),),
+        (Edit("widebeam/setup/survey.py", "return barrier.passed(target, name, waiting[1])", "return True"),),
         (SURVEY + "rows_of_an_attached_partition_come_by_chunks_once_all_that_is_older_is_applied[18]",),
     ),
     Protection(
         "partitions that go are told",
         ("partition attached",),
-        (Edit("widebeam/survey.py", "[_gone(table, leaf) for leaf in facts.gone(before, now)]", "list[Notice]()"),),
+        (
+            Edit(
+                "widebeam/setup/survey.py", "[_gone(table, leaf) for leaf in facts.gone(before, now)]", "list[Notice]()"
+            ),
+        ),
         (SURVEY + "partitions_that_go_leave_their_rows_and_a_notice[18]",),
     ),
     Protection(
         "rows written anew are a doubt",
         ("type rewritten", "partition attached"),
-        (Edit("cdc/facts.py", "if oid in before.leaves and before.leaves[oid].filenode != leaf.filenode", "if False"),),
+        (
+            Edit(
+                "cdc/source/facts.py",
+                "if oid in before.leaves and before.leaves[oid].filenode != leaf.filenode",
+                "if False",
+            ),
+        ),
         (SURVEY + "rows_that_are_written_anew_are_a_doubt[18]",),
     ),
     Protection(
         "publication altered and put right",
         ("publication altered",),
-        (Edit("cdc/facts.py", "if now.entry != before.entry:", "if False:"),),
+        (Edit("cdc/source/facts.py", "if now.entry != before.entry:", "if False:"),),
         (SURVEY + "a_publication_that_was_altered_halts_even_when_it_was_put_right_before_anybody_looked[18]",),
     ),
     Protection(
         "updates that would fail",
         ("update made to fail", "replica identity"),
-        (Edit("cdc/publication.py", "if refused or not identity.holds(table):", "if False:"),),
+        (Edit("cdc/source/publication.py", "if refused or not identity.holds(table):", "if False:"),),
         (SURVEY + "an_identity_that_makes_the_applications_own_update_fail_halts_with_what_mends_it[18]", UNDONE),
     ),
     Protection(
         "generated columns under FULL are published",
         ("update made to fail",),
-        (Edit("cdc/publication.py", '", publish_generated_columns = stored" if', '"" if'),),
+        (Edit("cdc/source/publication.py", '", publish_generated_columns = stored" if', '"" if'),),
         (GENERATED + "[False-STORED]",),
         r"cdc\.halt\.Halt: the replica identity full|" + ASSERTED,
     ),
     Protection(
         "check: generated columns under FULL",
         ("update made to fail", "bad publication"),
-        (Edit("cdc/identity.py", 'return "v" in needed or ("s" in needed and not stored)', "return False"),),
+        (Edit("cdc/source/identity.py", 'return "v" in needed or ("s" in needed and not stored)', "return False"),),
         (GENERATED + "[True-STORED]", GENERATED + "[False-VIRTUAL]", GENERATED + "[True-VIRTUAL]"),
     ),
     Protection(
@@ -147,44 +159,44 @@ CATALOG: Final = (
     Protection(
         "an unknown cell in the stream",
         ("replica identity",),
-        (Edit("cdc/change.py", "if not full and None in at.cell(old):", "if False:"),),
+        (Edit("cdc/record/change.py", "if not full and None in at.cell(old):", "if False:"),),
         (ASSEMBLER + "an_old_key_that_lacks_the_cell_halts",),
     ),
     Protection(
         "check: replication right",
         ("bad server",),
-        (Edit("widebeam/check_server.py", "    if not may:\n", "    if False:\n"),),
+        (Edit("widebeam/check/server.py", "    if not may:\n", "    if False:\n"),),
         (CHECK + "a_role_without_rights_hears_of_each_and_the_remedies_mend_them",),
         r"AssertionError|assert |TypeError",
     ),
     Protection(
         "check: SELECT",
         ("bad server",),
-        (Edit("widebeam/check_table.py", "if not (readable and readable[0]):", "if False:"),),
+        (Edit("widebeam/check/table.py", "if not (readable and readable[0]):", "if False:"),),
         (CHECK + "a_role_without_rights_hears_of_each_and_the_remedies_mend_them",),
     ),
     Protection(
         "check: encoding",
         ("bad server",),
-        (Edit("widebeam/check_server.py", 'if found != "UTF8":', "if False:"),),
+        (Edit("widebeam/check/server.py", 'if found != "UTF8":', "if False:"),),
         (CHECK + "a_database_in_another_encoding_is_found_on_both_sides",),
     ),
     Protection(
         "check: unlogged",
         ("bad key",),
-        (Edit("widebeam/check_table.py", 'if persistence != "p":', "if False:"),),
+        (Edit("widebeam/check/table.py", 'if persistence != "p":', "if False:"),),
         (BROKEN + "[unlogged]",),
     ),
     Protection(
         "check: unique key",
         ("bad key",),
-        (Edit("widebeam/check_identity.py", "if not _unique_indexes(session, connector, table):", "if False:"),),
+        (Edit("widebeam/check/identity.py", "if not _unique_indexes(session, connector, table):", "if False:"),),
         (BROKEN + "[no_unique_index]",),
     ),
     Protection(
         "check: replica identity",
         ("bad key", "replica identity"),
-        (Edit("widebeam/check_identity.py", "if carried.holds(connector.table):", "if True:"),),
+        (Edit("widebeam/check/identity.py", "if carried.holds(connector.table):", "if True:"),),
         (
             BROKEN + "[identity_nothing]",
             BROKEN + "[identity_by_a_surrogate_key]",
@@ -196,7 +208,7 @@ CATALOG: Final = (
         ("foreign slot",),
         (
             Edit(
-                "widebeam/check_server.py",
+                "widebeam/check/server.py",
                 "(plugin, here, kind, temporary) !=",
                 "False and (plugin, here, kind, temporary) !=",
             ),
@@ -206,25 +218,25 @@ CATALOG: Final = (
     Protection(
         "check: operations published",
         ("bad publication",),
-        (Edit("widebeam/check_publication.py", "    if there.lacks_ops:\n", "    if False:\n"),),
+        (Edit("widebeam/check/publication.py", "    if there.lacks_ops:\n", "    if False:\n"),),
         (BROKEN + "[publication_without_deletes]",),
     ),
     Protection(
         "check: row filter",
         ("bad publication",),
-        (Edit("widebeam/check_publication.py", "if listed.row_filter is not None:", "if False:"),),
+        (Edit("widebeam/check/publication.py", "if listed.row_filter is not None:", "if False:"),),
         (BROKEN + "[publication_with_a_row_filter]",),
     ),
     Protection(
         "check: columns published",
         ("bad publication",),
-        (Edit("widebeam/check_publication.py", "    if lacking:\n", "    if False:\n"),),
+        (Edit("widebeam/check/publication.py", "    if lacking:\n", "    if False:\n"),),
         (BROKEN + "[publication_without_a_column]",),
     ),
     Protection(
         "check: partitions under the table's name",
         ("bad publication", "partition attached"),
-        (Edit("widebeam/check_publication.py", "    if roots:\n", "    if False:\n"),),
+        (Edit("widebeam/check/publication.py", "    if roots:\n", "    if False:\n"),),
         (BROKEN + "[publication_of_partitions]",),
     ),
 )

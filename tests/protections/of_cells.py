@@ -6,9 +6,9 @@ from typing import Final
 
 from tests.protections.protection import ASSERTED, Edit, Protection
 
-ORIGIN: Final = "tests/sink/test_origin.py::test_"
+ORIGIN: Final = "tests/sink/mapping/test_origin.py::test_"
 REFUSED: Final = "tests/widebeam/test_refused.py::test_"
-CHECK: Final = "tests/widebeam/test_check_mapping.py::test_"
+CHECK: Final = "tests/widebeam/check/test_mapping.py::test_"
 JOINING: Final = "tests/widebeam/test_crowded_join.py::test_"
 JOIN: Final = "tests/snapshot/test_join.py::test_"
 BY_STREAM: Final = REFUSED + "rows_that_come_by_the_stream_are_told_and_what_is_left_of_them_holds_the_cell"
@@ -20,13 +20,13 @@ CELLS: Final = (
     Protection(
         "several tables can share a column",
         ("crowded cell",),
-        (Edit("sink/origin.py", "and (several_tables or made(rule))", "and made(rule)"),),
+        (Edit("sink/mapping/origin.py", "and (several_tables or made(rule))", "and made(rule)"),),
         (ORIGIN + "rows_may_meet_where_tables_share_columns_or_keys_are_made_of_something",),
     ),
     Protection(
         "made keys can come to one column",
         ("crowded cell",),
-        (Edit("sink/origin.py", "and (several_tables or made(rule))", "and several_tables"),),
+        (Edit("sink/mapping/origin.py", "and (several_tables or made(rule))", "and several_tables"),),
         (
             ORIGIN + "rows_may_meet_where_tables_share_columns_or_keys_are_made_of_something",
             CHECK + "two_raw_keys_that_are_joined_to_one_are_found_in_one_table",
@@ -36,31 +36,31 @@ CELLS: Final = (
     Protection(
         "raw keys are origins",
         ("crowded cell",),
-        (Edit("sink/origin.py", "if made(rule) else name", "if False else name"),),
+        (Edit("sink/mapping/origin.py", "if made(rule) else name", "if False else name"),),
         (REFUSED + "ids_that_come_to_one_name_while_it_runs_are_told_where_they_meet_and_not_where_they_follow",),
     ),
     Protection(
         "a second origin is written down",
         ("crowded cell",),
-        (Edit("sink/origins.py", "    if several:\n", "    if False:\n"),),
+        (Edit("sink/state/origins.py", "    if several:\n", "    if False:\n"),),
         (ORIGIN + "who_meets_the_second_origin_of_a_column_shares_it_with_all",),
     ),
     Protection(
         "columns that others share are known",
         ("crowded cell",),
-        (Edit("sink/origins.py", "if count != origins.shared:", "if False:"),),
+        (Edit("sink/state/origins.py", "if count != origins.shared:", "if False:"),),
         (ORIGIN + "who_meets_the_second_origin_of_a_column_shares_it_with_all",),
     ),
     Protection(
         "origins before rows",
         ("crowded cell",),
-        (Edit("sink/sharing.py", "while self.origins is not None and", "while False and"),),
+        (Edit("sink/state/sharing.py", "while self.origins is not None and", "while False and"),),
         (BY_STREAM,),
     ),
     Protection(
         "shared columns are read again",
         ("crowded cell",),
-        (Edit("sink/pivot.py", "if several or self._shared(reading, interpreter.rule, odd):", "if several:"),),
+        (Edit("sink/fold/pivot.py", "if several or self._shared(reading, interpreter.rule, odd):", "if several:"),),
         (BY_STREAM,),
     ),
     Protection(
@@ -68,7 +68,7 @@ CELLS: Final = (
         ("crowded cell", "chunk meets stream"),
         (
             Edit(
-                "snapshot/others.py",
+                "snapshot/fill/others.py",
                 "return cls(target, source_dsn, mapping, dictionary) if may_meet(mapping) else None",
                 "return None",
             ),
@@ -78,21 +78,21 @@ CELLS: Final = (
     Protection(
         "copies are no conflict",
         ("crowded cell",),
-        (Edit("sink/several.py", "if len({reading.value for _, reading in rows}) > 1:", "if len(rows) > 1:"),),
+        (Edit("sink/mapping/several.py", "if len({reading.value for _, reading in rows}) > 1:", "if len(rows) > 1:"),),
         (VERIFY, CHECK + "tables_that_fill_other_cells_or_the_same_with_the_same_are_no_finding[an archive]"),
         ONE_IS_NAMED,
     ),
     Protection(
         "rows without a value are no conflict",
         ("crowded cell",),
-        (Edit("sink/several.py", "*others) if each[1].value is not None]", "*others)]"),),
+        (Edit("sink/mapping/several.py", "*others) if each[1].value is not None]", "*others)]"),),
         (VERIFY,),
         ONE_IS_NAMED,
     ),
     Protection(
         "verify: rows that meet are no right cell",
         ("crowded cell",),
-        (Edit("widebeam/verify_rows.py", "for cell, rows in found.crowded.items():", "for cell, rows in ():"),),
+        (Edit("widebeam/verify/verify_rows.py", "for cell, rows in found.crowded.items():", "for cell, rows in ():"),),
         (VERIFY,),
         ONE_IS_NAMED,
     ),
@@ -101,7 +101,7 @@ CELLS: Final = (
         ("crowded cell",),
         (
             Edit(
-                "widebeam/verify_rows.py",
+                "widebeam/verify/verify_rows.py",
                 "explained = proven.keys() - found.crowded.keys()",
                 "explained = set(proven)",
             ),
@@ -112,20 +112,20 @@ CELLS: Final = (
     Protection(
         "check: entities that are equal",
         ("bad key",),
-        (Edit("widebeam/check_cells.py", "            if row is not None:\n", "            if False:\n"),),
+        (Edit("widebeam/check/cells.py", "            if row is not None:\n", "            if False:\n"),),
         (CHECK + "entities_that_are_equal_and_of_other_texts_are_no_row_of_one_table[numeric]",),
         ONE_IS_NAMED,
     ),
     Protection(
         "series with other labels have other names",
         ("crowded cell",),
-        (Edit("sink/interpret.py", "return special.sub(", "return text or special.sub("),),
-        ("tests/sink/test_interpret.py::test_series_whose_labels_hold_what_joins_them_are_not_the_same",),
+        (Edit("sink/mapping/interpret.py", "return special.sub(", "return text or special.sub("),),
+        ("tests/sink/mapping/test_interpret.py::test_series_whose_labels_hold_what_joins_them_are_not_the_same",),
     ),
     Protection(
         "check: one row a cell",
         ("crowded cell",),
-        (Edit("widebeam/check_cells.py", "    if found:\n        cell, rows", "    if False:\n        cell, rows"),),
+        (Edit("widebeam/check/cells.py", "    if found:\n        cell, rows", "    if False:\n        cell, rows"),),
         (CHECK + "two_tables_that_fill_one_cell_are_found_with_both_values_and_the_way_out",),
         ONE_IS_NAMED,
     ),
@@ -134,7 +134,7 @@ CELLS: Final = (
         ("crowded cell",),
         (
             Edit(
-                "widebeam/check_cells.py",
+                "widebeam/check/cells.py",
                 "return _looked_up(session, mapping, interpreters, wanted) if wanted else {}",
                 "return {}",
             ),
@@ -175,7 +175,7 @@ CELLS: Final = (
     Protection(
         "unpublished rows hold no cell",
         ("joining table",),
-        (Edit("sink/mapping.py", "if rule.table.qualified not in self.joining)", "if True)"),),
+        (Edit("sink/mapping/mapping.py", "if rule.table.qualified not in self.joining)", "if True)"),),
         (JOINING + "rows_of_a_table_that_is_not_published_yet_hold_no_cell[sink]",),
     ),
     Protection(
@@ -211,7 +211,7 @@ CELLS: Final = (
     Protection(
         "what fills comes before what is written over",
         ("joining table", "chunk meets stream"),
-        (Edit("snapshot/ledger.py", "AND (reads = '' OR NOT EXISTS (", "AND (true OR NOT EXISTS ("),),
+        (Edit("snapshot/chunks/ledger.py", "AND (reads = '' OR NOT EXISTS (", "AND (true OR NOT EXISTS ("),),
         (JOINING + "a_chunk_that_was_read_before_a_table_joined_does_not_fill_what_its_rows_have_cleared",),
     ),
     Protection(
@@ -219,7 +219,7 @@ CELLS: Final = (
         ("joining table", "replay"),
         (
             Edit(
-                "snapshot/merge.py",
+                "snapshot/fill/merge.py",
                 'return self._mapping.rule.several == "refuse" or self._mapping.on_delete == "ignore"',
                 "return False",
             ),
@@ -253,7 +253,7 @@ CELLS: Final = (
     Protection(
         "no chunk before the gate is open",
         ("joining table", "chunk meets stream"),
-        (Edit("snapshot/ledger.py", "c.connector AND gate_lsn IS NULL", "c.connector AND false"),),
+        (Edit("snapshot/chunks/ledger.py", "c.connector AND gate_lsn IS NULL", "c.connector AND false"),),
         (
             JOIN + "a_table_that_is_being_written_to_is_published_only_when_its_writers_are_done",
             JOIN + "after_a_failure_at_either_step_of_joining_the_next_look_goes_on_from_it",

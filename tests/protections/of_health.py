@@ -6,13 +6,13 @@ from typing import Final
 
 from tests.protections.protection import ASSERTED, Edit, Protection
 
-SUPERVISE: Final = "tests/widebeam/test_supervise.py::test_"
-NOTIFY: Final = "tests/widebeam/test_notify.py::test_"
-VITALS: Final = "tests/widebeam/test_vitals.py::test_"
-HEALTH_PORT: Final = "tests/widebeam/test_health.py::test_"
+SUPERVISE: Final = "tests/widebeam/run/test_supervise.py::test_"
+NOTIFY: Final = "tests/widebeam/health/test_systemd.py::test_"
+VITALS: Final = "tests/widebeam/process/test_part_state.py::test_"
+HEALTH_PORT: Final = "tests/widebeam/health/test_health.py::test_"
 WATCH: Final = "tests/cdc/test_watch.py::test_"
-SESSION: Final = "tests/cdc/test_session.py::test_"
-LAB: Final = "tests/widebeam/test_lab.py::test_"
+SESSION: Final = "tests/cdc/source/test_session.py::test_"
+LAB: Final = "tests/widebeam/lab/test_lab.py::test_"
 STORM: Final = SUPERVISE + "a_storm_of_deaths_that_are_not_its_own_failure_halts_nothing"
 READY: Final = NOTIFY + "it_is_ready_once_all_parts_are_at_work_and_tells_that_it_ends"
 
@@ -20,25 +20,25 @@ HEALTH: Final = (
     Protection(
         "looks in a thread of its own",
         ("part fails", "silent server"),
-        (Edit("widebeam/looker.py", "self._thread.start()", "self._work()"),),
+        (Edit("widebeam/process/poller.py", "self._thread.start()", "self._work()"),),
         (SUPERVISE + "a_look_that_hangs_keeps_no_part_from_being_started_again",),
     ),
     Protection(
         "an error of a look ends the run",
         ("part fails",),
-        (Edit("widebeam/supervise.py", "if error is not None:\n                    raise error", "pass"),),
+        (Edit("widebeam/run/supervise.py", "if error is not None:\n                    raise error", "pass"),),
         (SUPERVISE + "an_error_of_the_look_ends_the_run",),
     ),
     Protection(
         "a look that takes long is told",
         ("silent server",),
-        (Edit("widebeam/looker.py", "if late and not self._late:", "if False:"),),
+        (Edit("widebeam/process/poller.py", "if late and not self._late:", "if False:"),),
         (SUPERVISE + "a_look_that_takes_long_is_told_once_until_one_ends",),
     ),
     Protection(
         "a server out of reach is no failure",
         ("part fails", "session ends"),
-        (Edit("widebeam/restarts.py", "outside=code == AWAY)", "outside=False)"),),
+        (Edit("widebeam/process/restarts.py", "outside=code == AWAY)", "outside=False)"),),
         (STORM,),
         "cdc.halt.Halt",
     ),
@@ -47,7 +47,7 @@ HEALTH: Final = (
         ("part fails",),
         (
             Edit(
-                "widebeam/restarts.py",
+                "widebeam/process/restarts.py",
                 "ran, progressed, outside=True)\n    if code > 0:",
                 "ran, progressed)\n    if code > 0:",
             ),
@@ -58,20 +58,20 @@ HEALTH: Final = (
     Protection(
         "a part's own signals count",
         ("part fails",),
-        (Edit("widebeam/restarts.py", "outside=how not in _OWN)", "outside=True)"),),
+        (Edit("widebeam/process/restarts.py", "outside=how not in _OWN)", "outside=True)"),),
         (SUPERVISE + "a_failure_of_its_own_is_none_from_outside",),
     ),
     Protection(
         "a question without an answer is given up",
         ("silent server", "bad network"),
-        (Edit("cdc/session.py", "ours.shutdown(socket.SHUT_RDWR)", "pass"),),
+        (Edit("cdc/source/session.py", "ours.shutdown(socket.SHUT_RDWR)", "pass"),),
         (SESSION + "a_question_that_a_server_does_not_answer_is_given_up",),
         "Failed: Timeout",
     ),
     Protection(
         "the server gives us up",
         ("bad network", "session ends"),
-        (Edit("cdc/session.py", "[_set(HEARD), more, ", "[more, "),),
+        (Edit("cdc/source/session.py", "[_set(HEARD), more, ", "[more, "),),
         (SESSION + "the_server_watches_over_us_as_well",),
     ),
     Protection(
@@ -95,38 +95,44 @@ HEALTH: Final = (
     Protection(
         "the watchdog waits for all parts",
         ("part hangs",),
-        (Edit("widebeam/herald.py", "if alive(vitals):", "if True:"),),
+        (Edit("widebeam/health/reporter.py", "if alive(part_states):", "if True:"),),
         (NOTIFY + "a_part_that_is_stopped_misses_the_watchdog_until_it_goes_on",),
     ),
     Protection(
         "ready when all are at work",
         ("part hangs",),
-        (Edit("widebeam/herald.py", "elif at_work(vitals):", "else:"),),
+        (Edit("widebeam/health/reporter.py", "elif at_work(part_states):", "else:"),),
         (NOTIFY + "with_a_part_that_never_gets_to_work_it_is_never_ready",),
     ),
     Protection(
         "the end may take its time",
         ("SIGTERM",),
-        (Edit("widebeam/herald.py", "self._notifier.stopping(self._drain)", "pass"),),
+        (Edit("widebeam/health/reporter.py", "self._notifier.stopping(self._drain)", "pass"),),
         (READY,),
         ASSERTED + "|ValueError: 'STOPPING=1' is not in list",
     ),
     Protection(
         "children do not speak for us",
         ("part hangs",),
-        (Edit("widebeam/notify.py", 'environment.pop("NOTIFY_SOCKET", "")', 'environment.get("NOTIFY_SOCKET", "")'),),
+        (
+            Edit(
+                "widebeam/health/systemd.py",
+                'environment.pop("NOTIFY_SOCKET", "")',
+                'environment.get("NOTIFY_SOCKET", "")',
+            ),
+        ),
         (READY,),
     ),
     Protection(
         "only our own watchdog",
         ("part hangs",),
-        (Edit("widebeam/notify.py", ' != "0" and ours', ' != "0"'),),
+        (Edit("widebeam/health/systemd.py", ' != "0" and ours', ' != "0"'),),
         (NOTIFY + "a_watchdog_that_is_for_another_process_is_none_of_ours",),
     ),
     Protection(
         "systemd stops nobody",
         ("part hangs",),
-        (Edit("widebeam/notify.py", "self._socket.setblocking(False)", "pass"),),
+        (Edit("widebeam/health/systemd.py", "self._socket.setblocking(False)", "pass"),),
         (NOTIFY + "systemd_that_does_not_read_stops_nobody",),
         "Failed: Timeout",
     ),
@@ -135,7 +141,7 @@ HEALTH: Final = (
         ("part hangs",),
         (
             Edit(
-                "widebeam/notify.py",
+                "widebeam/health/systemd.py",
                 "lines, error)\n            return False",
                 "lines, error)\n            return True",
             ),
@@ -145,51 +151,61 @@ HEALTH: Final = (
     Protection(
         "silent parts are known",
         ("part hangs",),
-        (Edit("widebeam/vitals.py", "    if now - felt > SILENT:\n", "    if False:\n"),),
+        (Edit("widebeam/process/part_state.py", "    if now - felt > SILENT:\n", "    if False:\n"),),
         (VITALS + "a_sign_of_life_means",),
     ),
     Protection(
         "parts that never start are known",
         ("part hangs",),
-        (Edit("widebeam/vitals.py", '"starting" if now - started <= STARTING else "silent"', '"starting"'),),
+        (
+            Edit(
+                "widebeam/process/part_state.py", '"starting" if now - started <= STARTING else "silent"', '"starting"'
+            ),
+        ),
         (VITALS + "a_sign_of_life_means",),
     ),
     Protection(
         "hung parts are not live",
         ("part hangs",),
-        (Edit("widebeam/vitals.py", '("starting", "at work", "pausing", "done"))', '("starting", "hung", "silent"))'),),
+        (
+            Edit(
+                "widebeam/process/part_state.py",
+                '("starting", "at work", "pausing", "done"))',
+                '("starting", "hung", "silent"))',
+            ),
+        ),
         (VITALS + "a_part_that_stands_still_is_not_live",),
     ),
     Protection(
         "a supervisor that stands still is not live",
         ("part hangs",),
-        (Edit("widebeam/health.py", "if attended is not None and now - attended > SILENT:", "if False:"),),
+        (Edit("widebeam/health/health.py", "if attended is not None and now - attended > SILENT:", "if False:"),),
         (HEALTH_PORT + "a_supervisor_that_stands_still_is_not_live",),
     ),
     Protection(
         "a run that ends is not ready",
         ("SIGTERM",),
-        (Edit("widebeam/health.py", '["it ends"] if ends else []', "[]"),),
+        (Edit("widebeam/health/health.py", '["it ends"] if ends else []', "[]"),),
         (HEALTH_PORT + "a_run_that_ends_is_live_but_not_ready",),
     ),
     Protection(
         "what was seen long ago is not ready",
         ("silent server",),
-        (Edit("widebeam/health.py", "    if now - seen.at > OLD:\n", "    if False:\n"),),
+        (Edit("widebeam/health/health.py", "    if now - seen.at > OLD:\n", "    if False:\n"),),
         (VITALS + "it_lives_but_is_not_ready_and_says_why",),
     ),
     Protection(
         "a connector that is not well is not ready",
         ("part hangs",),
-        (Edit("widebeam/health.py", "return [] if seen.status.state in _WELL else", "return [] if True else"),),
+        (Edit("widebeam/health/health.py", "return [] if seen.status.state in _WELL else", "return [] if True else"),),
         (VITALS + "it_lives_but_is_not_ready_and_says_why",),
     ),
     Protection(
         "health answers by its code",
         ("part hangs",),
         (
-            Edit("widebeam/health_port.py", "200 if health.live else 503", "200"),
-            Edit("widebeam/health_port.py", "200 if health.ready else 503", "200"),
+            Edit("widebeam/health/health_port.py", "200 if health.live else 503", "200"),
+            Edit("widebeam/health/health_port.py", "200 if health.ready else 503", "200"),
         ),
         (HEALTH_PORT + "it_answers_by_the_code_and_says_why",),
     ),
@@ -197,9 +213,9 @@ HEALTH: Final = (
         "a silent client keeps nobody waiting",
         ("part hangs",),
         (
-            Edit("widebeam/health_port.py", "BaseHTTPRequestHandler, Threading", "BaseHTTPRequestHandler, "),
-            Edit("widebeam/health_port.py", "class _Server(ThreadingHTTPServer)", "class _Server(HTTPServer)"),
-            Edit("widebeam/health_port.py", "    timeout = _PATIENCE\n", "    timeout = None\n"),
+            Edit("widebeam/health/health_port.py", "BaseHTTPRequestHandler, Threading", "BaseHTTPRequestHandler, "),
+            Edit("widebeam/health/health_port.py", "class _Server(ThreadingHTTPServer)", "class _Server(HTTPServer)"),
+            Edit("widebeam/health/health_port.py", "    timeout = _PATIENCE\n", "    timeout = None\n"),
         ),
         (HEALTH_PORT + "a_client_that_says_nothing_keeps_nobody_from_an_answer",),
         "TimeoutError|urllib.error.URLError",
@@ -207,7 +223,7 @@ HEALTH: Final = (
     Protection(
         "check: the health port",
         ("port in use",),
-        (Edit("widebeam/health_port.py", "        yield _taken(", "        return  # _taken("),),
+        (Edit("widebeam/health/health_port.py", "        yield _taken(", "        return  # _taken("),),
         (HEALTH_PORT + "a_port_that_is_taken_is_a_finding_and_no_run_begins",),
         ASSERTED + "|TypeError|ValueError: not enough values to unpack",
     ),

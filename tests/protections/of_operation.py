@@ -6,18 +6,18 @@ from typing import Final
 
 from tests.protections.protection import Edit, Protection
 
-SUPERVISE: Final = "tests/widebeam/test_supervise.py::test_"
-PREPARE: Final = "tests/widebeam/test_prepare.py::test_"
-DROP: Final = "tests/widebeam/test_drop.py::test_"
-CONFIG: Final = "tests/widebeam/test_config.py::test_"
-REWIND: Final = "tests/sink/test_rewind.py::test_"
+SUPERVISE: Final = "tests/widebeam/run/test_supervise.py::test_"
+PREPARE: Final = "tests/widebeam/setup/test_prepare.py::test_"
+DROP: Final = "tests/widebeam/setup/test_drop.py::test_"
+CONFIG: Final = "tests/widebeam/config/test_config.py::test_"
+REWIND: Final = "tests/sink/fold/test_rewind.py::test_"
 FOLLOW: Final = "tests/widebeam/test_follow.py::test_"
 LOSSY: Final = FOLLOW + "a_failover_that_may_have_lost_what_was_taken_halts_and_nothing_is_adopted"
-CROSS: Final = "tests/widebeam/test_cross.py::test_"
+CROSS: Final = "tests/widebeam/gap/test_cross.py::test_"
 FENCED: Final = CROSS + "nothing_of_the_old_stream_counts_any_more"
-DIRECT: Final = "tests/cdc/test_direct.py::test_"
+DIRECT: Final = "tests/cdc/log/test_direct.py::test_"
 JOIN: Final = "tests/snapshot/test_join.py::test_"
-QUARANTINE: Final = "tests/widebeam/test_quarantine.py::test_"
+QUARANTINE: Final = "tests/widebeam/quarantine/test_quarantine.py::test_"
 STAGED_FIRST: Final = QUARANTINE + "a_batch_is_staged_before_any_lock_and_anew_if_the_source_has_something_else_by_then"
 LOG: Final = "tests/widebeam/test_log.py::test_"
 GIVES_UP: Final = r"Failed: Timeout|AssertionError|assert |Failed: DID NOT RAISE"
@@ -26,26 +26,32 @@ OPERATION: Final = (
     Protection(
         "parts start again",
         ("part fails", "capture dies", "backfill dies"),
-        (Edit("widebeam/supervise.py", "self._due[end.part.name] = time.monotonic() + pause", "raise SystemExit(1)"),),
+        (
+            Edit(
+                "widebeam/run/supervise.py",
+                "self._due[end.part.name] = time.monotonic() + pause",
+                "raise SystemExit(1)",
+            ),
+        ),
         (SUPERVISE + "a_part_that_is_killed_starts_again",),
         r"SystemExit",
     ),
     Protection(
         "the same failure halts",
         ("part fails",),
-        (Edit("widebeam/restarts.py", ">= policy.deaths:", ">= 10**9:"),),
+        (Edit("widebeam/process/restarts.py", ">= policy.deaths:", ">= 10**9:"),),
         (SUPERVISE + "deaths_by_one_cause_give_up_and_only_numbers_differ_is_one_cause",),
     ),
     Protection(
         "progress forgives",
         ("part fails",),
-        (Edit("widebeam/restarts.py", "if death.progressed or death.ran >= policy.well_after:", "if False:"),),
+        (Edit("widebeam/process/restarts.py", "if death.progressed or death.ran >= policy.well_after:", "if False:"),),
         (SUPERVISE + "the_count_starts_anew_with[progress]", SUPERVISE + "the_count_starts_anew_with[a long run]"),
     ),
     Protection(
         "deaths from outside do not count",
         ("part fails", "capture dies", "backfill dies"),
-        (Edit("widebeam/restarts.py", "if not death.outside and self", "if self"),),
+        (Edit("widebeam/process/restarts.py", "if not death.outside and self", "if self"),),
         (SUPERVISE + "a_kill_from_outside_neither_counts_nor_makes_anything_forgotten",),
     ),
     Protection(
@@ -57,26 +63,26 @@ OPERATION: Final = (
     Protection(
         "hung parts are known",
         ("part fails",),
-        (Edit("widebeam/pulse.py", "if self._hung_after is not None and", "if False and"),),
-        ("tests/widebeam/test_pulse.py::test_a_work_that_does_not_turn_any_more_hangs",),
+        (Edit("widebeam/process/heartbeat.py", "if self._hung_after is not None and", "if False and"),),
+        ("tests/widebeam/process/test_heartbeat.py::test_a_work_that_does_not_turn_any_more_hangs",),
         r"assert |AssertionError|TypeError",
     ),
     Protection(
         "signs of life of servers",
         ("bad network", "session ends"),
-        (Edit("cdc/session.py", '"widebeam", **ALIVE}', '"widebeam"}'),),
-        ("tests/cdc/test_session.py::test_the_kernel_watches_over_sessions_and_over_the_stream",),
+        (Edit("cdc/source/session.py", '"widebeam", **ALIVE}', '"widebeam"}'),),
+        ("tests/cdc/source/test_session.py::test_the_kernel_watches_over_sessions_and_over_the_stream",),
     ),
     Protection(
         "parts drain at SIGTERM",
         ("SIGTERM",),
-        (Edit("widebeam/supervise.py", "self._tell(signal.SIGTERM)", "self._tell(signal.SIGKILL)"),),
+        (Edit("widebeam/run/supervise.py", "self._tell(signal.SIGTERM)", "self._tell(signal.SIGKILL)"),),
         (SUPERVISE + "a_signal_lets_the_parts_drain_and_is_no_error",),
     ),
     Protection(
         "no part outlives a killed supervisor",
         ("SIGTERM", "two runs"),
-        (Edit("widebeam/child.py", "ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))", "pass"),),
+        (Edit("widebeam/process/child.py", "ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))", "pass"),),
         (SUPERVISE + "a_part_dies_with_a_supervisor_that_was_killed",),
     ),
     Protection(
@@ -84,7 +90,7 @@ OPERATION: Final = (
         ("two runs", "crash in set-up"),
         (
             Edit(
-                "widebeam/lock.py",
+                "widebeam/state/lock.py",
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))",
                 "SELECT hashtextextended(%s, 0)",
             ),
@@ -94,7 +100,7 @@ OPERATION: Final = (
     Protection(
         "an unrecorded slot is made anew",
         ("crash in set-up",),
-        (Edit("widebeam/prepare.py", "slot.drop(source, connector.slot)\n", "return\n"),),
+        (Edit("widebeam/setup/prepare.py", "slot.drop(source, connector.slot)\n", "return\n"),),
         (PREPARE + "a_crash_between_slot_and_record_makes_the_slot_anew",),
         r"assert |AssertionError|cdc.halt.Halt",
     ),
@@ -103,7 +109,7 @@ OPERATION: Final = (
         ("slot ahead", "two runs"),
         (
             Edit(
-                "widebeam/prepare.py",
+                "widebeam/setup/prepare.py",
                 "now = recorded.load(target, connector.name) or found\n",
                 "now = found\n",
             ),
@@ -114,7 +120,7 @@ OPERATION: Final = (
     Protection(
         "a foreign slot is left alone",
         ("foreign slot",),
-        (Edit("widebeam/enrolment.py", "if slot.inspect(source, connector.slot) is not None:", "if False:"),),
+        (Edit("widebeam/setup/connector_row.py", "if slot.inspect(source, connector.slot) is not None:", "if False:"),),
         (PREPARE + "a_foreign_slot_of_our_name_is_left_alone",),
     ),
     Protection(
@@ -122,7 +128,7 @@ OPERATION: Final = (
         ("bad option",),
         (
             Edit(
-                "widebeam/enrolment.py",
+                "widebeam/setup/connector_row.py",
                 "halts.refuse_lasting(target, connector.name)\n    recorded.refuse_changes(found, connector)",
                 "halts.refuse_lasting(target, connector.name)",
             ),
@@ -134,7 +140,7 @@ OPERATION: Final = (
         ("crash in set-up",),
         (
             Edit(
-                "widebeam/drop.py",
+                "widebeam/setup/drop.py",
                 'target.execute("DELETE FROM widebeam.progress WHERE connector = %s", [connector])',
                 "pass",
             ),
@@ -144,14 +150,14 @@ OPERATION: Final = (
     Protection(
         "a running connector is not dropped",
         ("two runs",),
-        (Edit("widebeam/drop.py", "if state is not None and state.active_pid is not None:", "if False:"),),
+        (Edit("widebeam/setup/drop.py", "if state is not None and state.active_pid is not None:", "if False:"),),
         (DROP + "a_running_connector_is_not_dropped",),
         r"Failed: DID NOT RAISE|psycopg.errors.ObjectInUse",
     ),
     Protection(
         "drop is written down",
         ("audit",),
-        (Edit("widebeam/drop.py", '_audit(target, connector, "drop", done._asdict())', "pass"),),
+        (Edit("widebeam/setup/drop.py", '_audit(target, connector, "drop", done._asdict())', "pass"),),
         (DROP + "the_audit_log_can_be_kept",),
         r"assert |AssertionError|TypeError",
     ),
@@ -160,7 +166,7 @@ OPERATION: Final = (
         ("replay",),
         (
             Edit(
-                "sink/rewind.py",
+                "sink/fold/rewind.py",
                 "return start._replace(next_sequence=place.stamp.sequence, high=mark.high)",
                 "return start._replace(next_sequence=place.stamp.sequence, high=Lsn(0))",
             ),
@@ -170,25 +176,25 @@ OPERATION: Final = (
     Protection(
         "a replay starts where the rule was, between two runs",
         ("replay",),
-        (Edit("sink/rewind.py", "generation=mark.generation, high=high)", "generation=mark.generation)"),),
+        (Edit("sink/fold/rewind.py", "generation=mark.generation, high=high)", "generation=mark.generation)"),),
         (REWIND + "a_redelivery_that_was_skipped_is_skipped_by_a_replay_from_anywhere[2]",),
     ),
     Protection(
         "a replay knows zombies",
         ("replay",),
-        (Edit("sink/rewind.py", "if place.stamp.generation == mark.generation:", "if True:"),),
+        (Edit("sink/fold/rewind.py", "if place.stamp.generation == mark.generation:", "if True:"),),
         (REWIND + "a_zombie_s_record_at_the_point_does_not_become_the_generation_that_counts",),
     ),
     Protection(
         "unknown options",
         ("bad option",),
-        (Edit("widebeam/options/section.py", 'ConfigDict(extra="forbid"', 'ConfigDict(extra="ignore"'),),
+        (Edit("widebeam/config/options/section.py", 'ConfigDict(extra="forbid"', 'ConfigDict(extra="ignore"'),),
         (CONFIG + "an_unknown_option_is_an_error_that_names_file_section_and_the_nearest_one",),
     ),
     Protection(
         "a column plays one part",
         ("bad option",),
-        (Edit("widebeam/contradictions.py", "if some.count(name) > 1})", "if some.count(name) > 2})"),),
+        (Edit("widebeam/config/contradictions.py", "if some.count(name) > 1})", "if some.count(name) > 2})"),),
         (CONFIG + "a_column_cannot_play_two_parts",),
     ),
     Protection(
@@ -196,7 +202,7 @@ OPERATION: Final = (
         ("secret given",),
         (
             Edit(
-                "widebeam/config.py",
+                "widebeam/config/config.py",
                 "mistakes += [*secrets_in_file(raw, file), *strangers(env)]",
                 "mistakes += strangers(env)",
             ),
@@ -208,7 +214,9 @@ OPERATION: Final = (
         ("secrets",),
         (
             Edit(
-                "widebeam/options/server.py", "        return self.place\n", "        return self.get_secret_value()\n"
+                "widebeam/config/options/server.py",
+                "        return self.place\n",
+                "        return self.get_secret_value()\n",
             ),
         ),
         (CONFIG + "a_secret_of_the_environment_is_used_and_never_shown",),
@@ -222,26 +230,26 @@ OPERATION: Final = (
     Protection(
         "nothing was applied beyond a failover",
         ("other incarnation",),
-        (Edit("widebeam/failover.py", "    if seen >= switch:\n", "    if False:\n"),),
+        (Edit("widebeam/setup/failover.py", "    if seen >= switch:\n", "    if False:\n"),),
         (LOSSY,),
     ),
     Protection(
         "nothing was read beyond a failover",
         ("other incarnation",),
-        (Edit("widebeam/failover.py", "if not _covered(target, connector):", "if False:"),),
+        (Edit("widebeam/setup/failover.py", "if not _covered(target, connector):", "if False:"),),
         (LOSSY,),
     ),
     Protection(
         "the slot came along",
         ("other incarnation", "slot gone"),
-        (Edit("widebeam/failover.py", "    if state is None:\n", "    if False:\n"),),
+        (Edit("widebeam/setup/failover.py", "    if state is None:\n", "    if False:\n"),),
         (LOSSY,),
         r"Failed: DID NOT RAISE|AttributeError",
     ),
     Protection(
         "only a later timeline of the same system",
         ("other incarnation",),
-        (Edit("widebeam/failover.py", "slot.check_incarnation(found.incarnation, now)\n", "pass\n"),),
+        (Edit("widebeam/setup/failover.py", "slot.check_incarnation(found.incarnation, now)\n", "pass\n"),),
         (FOLLOW + "another_history_is_never_followed",),
     ),
     Protection(
@@ -249,7 +257,7 @@ OPERATION: Final = (
         ("other incarnation", "slot ahead"),
         (
             Edit(
-                "widebeam/failover.py",
+                "widebeam/setup/failover.py",
                 "least(coalesce(acknowledged, cutoff), %s::pg_lsn)",
                 "greatest(acknowledged, %s::pg_lsn)",
             ),
@@ -269,7 +277,7 @@ OPERATION: Final = (
             Edit("snapshot/attached.py", "account.stop_all(target, merger.connector)", "pass"),
             Edit("snapshot/attached.py", "target.execute(_FLOOR, [merger.connector])", "pass"),
         ),
-        ("tests/widebeam/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
+        ("tests/widebeam/setup/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
     ),
     Protection(
         "no sink while a retry reads",
@@ -290,7 +298,7 @@ OPERATION: Final = (
     Protection(
         "a retry goes in batches",
         ("unplaceable",),
-        (Edit("widebeam/quarantine/shelf.py", "if some and (len(some) >= _AT_ONCE", "if some and (False"),),
+        (Edit("widebeam/quarantine/store.py", "if some and (len(some) >= _AT_ONCE", "if some and (False"),),
         (QUARANTINE + "batches_go_in_the_order_of_positions_and_none_is_larger_than_it_may_be",),
     ),
     Protection(
@@ -304,7 +312,7 @@ OPERATION: Final = (
             ),
         ),
         (
-            "tests/widebeam/test_retry_crashes.py"
+            "tests/widebeam/quarantine/test_retry_crashes.py"
             "::test_killed_at_each_step_a_retry_goes_on_from_its_last_batch_and_undoes_nothing_newer",
         ),
     ),
@@ -360,14 +368,14 @@ OPERATION: Final = (
     Protection(
         "a discard waits for locks within a bound",
         ("unplaceable",),
-        (Edit("widebeam/quarantine/shelf.py", "bounded(doing, session, seconds=lock_patience), ", ""),),
+        (Edit("widebeam/quarantine/store.py", "bounded(doing, session, seconds=lock_patience), ", ""),),
         (QUARANTINE + "a_discard_does_not_wait_for_a_lock_without_a_bound",),
         r"psycopg.errors.QueryCanceled",
     ),
     Protection(
         "a joining table's writers are waited for",
         ("chunk meets stream",),
-        (Edit("cdc/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),
+        (Edit("cdc/source/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),
         (JOIN + "a_table_that_is_being_written_to_is_published_only_when_its_writers_are_done",),
     ),
     Protection(
@@ -375,7 +383,7 @@ OPERATION: Final = (
         ("death between acks", "session ends"),
         (
             Edit(
-                "cdc/direct.py",
+                "cdc/log/direct.py",
                 "log.used_bytes += len(value)\n",
                 "log.used_bytes += len(value)\n            self.done.append(token)\n",
             ),
@@ -387,7 +395,9 @@ OPERATION: Final = (
         ("large transaction", "session ends"),
         (
             Edit(
-                "cdc/direct.py", "if log.used_bytes and log.used_bytes + len(value) > log.capacity_bytes:", "if False:"
+                "cdc/log/direct.py",
+                "if log.used_bytes and log.used_bytes + len(value) > log.capacity_bytes:",
+                "if False:",
             ),
         ),
         (DIRECT + "a_full_log_pushes_back_until_something_is_applied",),
@@ -395,13 +405,13 @@ OPERATION: Final = (
     Protection(
         "a dead sink ends capture's run",
         ("part fails",),
-        (Edit("cdc/direct.py", "if self._log.failure is not None:", "if False:"),),
+        (Edit("cdc/log/direct.py", "if self._log.failure is not None:", "if False:"),),
         (DIRECT + "a_dead_sink_ends_the_publishers_run_and_not_the_next_ones",),
     ),
     Protection(
         "offsets that memory holds",
         ("log incomplete",),
-        (Edit("cdc/direct.py", "if not lane.base <= offset <= lane.base + len(lane.entries):", "if False:"),),
+        (Edit("cdc/log/direct.py", "if not lane.base <= offset <= lane.base + len(lane.entries):", "if False:"),),
         (DIRECT + "an_offset_that_memory_does_not_hold_fails_loudly",),
         r"Failed: DID NOT RAISE|AssertionError|assert |IndexError|ValueError",
     ),

@@ -6,13 +6,13 @@ from typing import Final
 
 from tests.protections.protection import Edit, Protection
 
-PROGRESS: Final = "tests/sink/test_progress.py::test_"
+PROGRESS: Final = "tests/sink/fold/test_progress.py::test_"
 RUN: Final = "tests/sink/test_run.py::test_"
-MERGE: Final = "tests/sink/test_merge.py::test_"
-TOMBSTONES: Final = "tests/sink/test_tombstones.py::test_"
-REGISTRY: Final = "tests/sink/test_registry.py::test_"
+MERGE: Final = "tests/sink/merge/test_merge.py::test_"
+TOMBSTONES: Final = "tests/sink/merge/test_tombstones.py::test_"
+REGISTRY: Final = "tests/sink/wide/test_registry.py::test_"
 RETRY: Final = REGISTRY + "a_reader_in_the_way_is_waited_for_in_short_attempts"
-KAFKA: Final = "tests/cdc/test_kafka.py::test_"
+KAFKA: Final = "tests/cdc/log/test_kafka.py::test_"
 SETTINGS: Final = "tests/sink/test_target.py::test_a_session_is_as_careful_as_it_has_to_be_whatever_the_database_says"
 READER: Final = "tests/sink/test_reader.py::test_"
 
@@ -37,19 +37,19 @@ SINK: Final = (
     Protection(
         "skip rule",
         ("death between acks", "capture dies"),
-        (Edit("sink/progress.py", " or position < self._high:", ":"),),
+        (Edit("sink/fold/progress.py", " or position < self._high:", ":"),),
         (PROGRESS + "a_lower_position_is_a_redelivery_and_an_equal_one_is_applied_again",),
     ),
     Protection(
         "equal positions again",
         ("death between acks", "large transaction"),
-        (Edit("sink/progress.py", "or position < self._high:", "or position <= self._high:"),),
+        (Edit("sink/fold/progress.py", "or position < self._high:", "or position <= self._high:"),),
         (PROGRESS + "a_lower_position_is_a_redelivery_and_an_equal_one_is_applied_again",),
     ),
     Protection(
         "older generations dropped",
         ("slot in use", "capture frozen"),
-        (Edit("sink/progress.py", "if stamp.generation < self._generation:", "if False:"),),
+        (Edit("sink/fold/progress.py", "if stamp.generation < self._generation:", "if False:"),),
         (
             PROGRESS + "a_zombie_s_records_are_dropped",
             RUN + "the_late_buffer_of_an_old_capture_does_not_come_between_the_records_of_the_new_one",
@@ -59,7 +59,7 @@ SINK: Final = (
     Protection(
         "stop at a gap",
         ("broker down",),
-        (Edit("sink/progress.py", "if not self._broken and stamp.sequence != self._sequence:", "if False:"),),
+        (Edit("sink/fold/progress.py", "if not self._broken and stamp.sequence != self._sequence:", "if False:"),),
         (
             PROGRESS + "a_gap_stops_the_generation_and_the_next_one_goes_on",
             RUN + "a_gap_is_not_applied_past_until_the_next_generation_brings_it",
@@ -75,7 +75,7 @@ SINK: Final = (
     Protection(
         "compare-and-set of the offset",
         ("zombie sink", "rebalance storm"),
-        (Edit("sink/account.py", "AND next_offset = %(known)s AND epoch", "AND %(known)s >= 0 AND epoch"),),
+        (Edit("sink/state/account.py", "AND next_offset = %(known)s AND epoch", "AND %(known)s >= 0 AND epoch"),),
         (
             PROGRESS + "the_loser_of_a_race_is_fenced",
             RUN + "a_sink_that_stood_still_since_its_assignment_cannot_take_anything_back",
@@ -84,13 +84,13 @@ SINK: Final = (
     Protection(
         "compare-and-set of the epoch",
         ("replay", "zombie sink"),
-        (Edit("sink/account.py", "AND epoch = %(epoch)s", "AND %(epoch)s >= 0"),),
+        (Edit("sink/state/account.py", "AND epoch = %(epoch)s", "AND %(epoch)s >= 0"),),
         (PROGRESS + "an_older_epoch_is_fenced",),
     ),
     Protection(
         "fenced by no row",
         ("zombie sink",),
-        (Edit("sink/account.py", "if moved != len(ordered):", "if False:"),),
+        (Edit("sink/state/account.py", "if moved != len(ordered):", "if False:"),),
         (PROGRESS + "the_loser_of_a_race_is_fenced",),
     ),
     Protection(
@@ -120,13 +120,13 @@ SINK: Final = (
     Protection(
         "tombstones under the chunk's lock",
         ("chunk meets stream",),
-        (Edit("sink/tombstones.py", "ORDER BY chunk FOR KEY SHARE", "ORDER BY chunk"),),
+        (Edit("sink/merge/tombstones.py", "ORDER BY chunk FOR KEY SHARE", "ORDER BY chunk"),),
         (TOMBSTONES + "a_tombstone_that_is_not_committed_holds_the_chunk_up",),
     ),
     Protection(
         "truncate halts",
         ("truncate",),
-        (Edit("sink/batch.py", 'self.mapping.on_truncate == "halt"', "False"),),
+        (Edit("sink/fold/batch.py", 'self.mapping.on_truncate == "halt"', "False"),),
         (RUN + "a_truncate_halts_and_nothing_past_it_is_applied",),
     ),
     Protection(
@@ -138,13 +138,13 @@ SINK: Final = (
     Protection(
         "truncate by position",
         ("truncate",),
-        (Edit("sink/merge.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <= %s::pg_lsn"),),
+        (Edit("sink/merge/merge.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <= %s::pg_lsn"),),
         (MERGE + "a_truncate_takes_the_rows_below_its_position",),
     ),
     Protection(
         "staging tables kept",
         ("catalog bloat",),
-        (Edit("sink/stage.py", "stage = self._by_shape.pop(self._fitting(shape), None)", "stage = None"),),
+        (Edit("sink/merge/stage.py", "stage = self._by_shape.pop(self._fitting(shape), None)", "stage = None"),),
         (MERGE + "no_temporary_table_is_made_or_dropped_once_there_is_one",),
     ),
     Protection(
@@ -152,7 +152,7 @@ SINK: Final = (
         ("column waits",),
         (
             Edit(
-                "sink/clears.py",
+                "sink/merge/clears.py",
                 "columns = columns_now(self._connection, self._mapping, rows.part)",
                 "columns = list(indexes)",
             ),
@@ -181,8 +181,8 @@ SINK: Final = (
         "rows by key",
         ("deadlock",),
         (
-            Edit("sink/berth.py", '" ORDER BY {key} ON CONFLICT', '" ON CONFLICT'),
-            Edit("sink/clears.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
+            Edit("sink/merge/staging_slot.py", '" ORDER BY {key} ON CONFLICT', '" ON CONFLICT'),
+            Edit("sink/merge/clears.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
         ),
         (
             MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[set]",
@@ -192,32 +192,36 @@ SINK: Final = (
     Protection(
         "few rows by key",
         ("deadlock",),
-        (Edit("sink/bound.py", "return [rows[number - 1] for (number,) in found]", "return rows"),),
+        (Edit("sink/merge/bound.py", "return [rows[number - 1] for (number,) in found]", "return rows"),),
         (MERGE + "rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in[bound]",),
     ),
     Protection(
         "few rows are sent at once",
         ("zombie sink",),
-        (Edit("sink/bound.py", "if any(len(line.encode()) > self._room for", "if any(False for"),),
+        (Edit("sink/merge/bound.py", "if any(len(line.encode()) > self._room for", "if any(False for"),),
         (MERGE + "a_row_is_only_bound_if_it_is_sent_at_once[wide]",),
     ),
     Protection(
         "a widened column is bound anew",
         ("column waits",),
-        (Edit("sink/bound.py", "sum(column.widened for column in self.columns)", "0"),),
+        (Edit("sink/merge/bound.py", "sum(column.widened for column in self.columns)", "0"),),
         (MERGE + "a_column_that_was_widened_is_bound_as_what_it_is_now",),
         r"assert |psycopg.errors.InvalidTextRepresentation",
     ),
     Protection(
         "tables by name",
         ("deadlock",),
-        (Edit("sink/rows.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
+        (Edit("sink/fold/rows.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
         (MERGE + "part_tables_come_in_the_order_of_their_names_whatever_order_entities_came_in",),
     ),
     Protection(
         "partitions by number",
         ("deadlock",),
-        (Edit("sink/account.py", "sorted(admissions, key=lambda each: each.known.partition)", "list(admissions)"),),
+        (
+            Edit(
+                "sink/state/account.py", "sorted(admissions, key=lambda each: each.known.partition)", "list(admissions)"
+            ),
+        ),
         (PROGRESS + "partitions_are_advanced_in_their_order_whatever_order_they_came_in",),
     ),
     Protection(
@@ -258,7 +262,7 @@ SINK: Final = (
         ("column waits",),
         (
             Edit(
-                "sink/turn.py",
+                "sink/wide/ddl_lock.py",
                 'connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))\n'
                 "    connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
                 "connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
@@ -270,38 +274,38 @@ SINK: Final = (
     Protection(
         "a lock that is in the way is waited for",
         ("column waits",),
-        (Edit("sink/turn.py", "retry=retry_if_exception_type(CLASH)", "retry=retry_if_exception_type(())"),),
+        (Edit("sink/wide/ddl_lock.py", "retry=retry_if_exception_type(CLASH)", "retry=retry_if_exception_type(())"),),
         (RETRY,),
         r"assert |AssertionError|error: failed on teardown",  # the thread that makes the column dies, too
     ),
     Protection(
         "tables looked for",
         ("target changed",),
-        (Edit("sink/registry.py", "        if gone is not None:\n", "        if False:\n"),),
+        (Edit("sink/wide/registry.py", "        if gone is not None:\n", "        if False:\n"),),
         (REGISTRY + "a_target_that_somebody_changed_halts_and_names_it",),
     ),
     Protection(
         "partitions known",
         ("partitions added",),
-        (Edit("sink/account.py", "    if missing:\n", "    if False:\n"),),
+        (Edit("sink/state/account.py", "    if missing:\n", "    if False:\n"),),
         (PROGRESS + "a_partition_without_a_row_is_named",),
     ),
     Protection(
         "topic by its id",
         ("topic recreated",),
-        (Edit("cdc/topic.py", "if state.topic_id != topic_id:", "if False:"),),
+        (Edit("cdc/log/topic.py", "if state.topic_id != topic_id:", "if False:"),),
         (KAFKA + "a_topic_made_anew_has_another_id",),
     ),
     Protection(
         "topic's partitions",
         ("partitions added",),
-        (Edit("cdc/topic.py", "if state.partitions != partitions:", "if False:"),),
+        (Edit("cdc/log/topic.py", "if state.partitions != partitions:", "if False:"),),
         (KAFKA + "a_topic_that_is_not_as_recorded_halts",),
     ),
     Protection(
         "no compaction",
         ("compaction",),
-        (Edit("cdc/topic.py", 'if "compact" in state.cleanup_policy:', "if False:"),),
+        (Edit("cdc/log/topic.py", 'if "compact" in state.cleanup_policy:', "if False:"),),
         (KAFKA + "a_topic_that_is_not_as_recorded_halts",),
     ),
     Protection(
@@ -322,7 +326,7 @@ SINK: Final = (
     Protection(
         "settings of the producer",
         ("broker down", "bad network"),
-        (Edit("cdc/kafka.py", "{**client, **PRODUCER, **chosen,", "{**PRODUCER, **client, **chosen,"),),
+        (Edit("cdc/log/kafka.py", "{**client, **PRODUCER, **chosen,", "{**PRODUCER, **client, **chosen,"),),
         (KAFKA + "no_setting_of_the_users_makes_a_delivery_less_certain",),
     ),
     Protection(
@@ -342,12 +346,12 @@ SINK: Final = (
         ("clock jump",),
         (
             Edit(
-                "sink/latency.py",
+                "sink/state/latency.py",
                 "min(bisect_left(BOUNDS, milliseconds), len(BOUNDS) - 1)",
                 "bisect_left(BOUNDS, milliseconds)",
             ),
         ),
-        ("tests/sink/test_latency.py::test_a_clock_that_is_behind_and_a_time_beyond_all_bounds_are_counted",),
+        ("tests/sink/state/test_latency.py::test_a_clock_that_is_behind_and_a_time_beyond_all_bounds_are_counted",),
         "IndexError",
     ),
 )

@@ -7,18 +7,18 @@ from typing import Final
 from tests.protections.protection import Edit, Protection
 
 CAPTURE: Final = "tests/cdc/test_capture.py::test_"
-ASSEMBLER: Final = "tests/cdc/test_assembler.py::test_"
-PGOUTPUT: Final = "tests/cdc/test_pgoutput.py::test_"
-ENVELOPE: Final = "tests/cdc/test_envelope.py::test_"
-PIVOT: Final = "tests/sink/test_pivot.py::test_"
-LAYOUT: Final = "tests/sink/test_layout.py::test_"
+ASSEMBLER: Final = "tests/cdc/record/test_assembler.py::test_"
+PGOUTPUT: Final = "tests/cdc/wire/test_pgoutput.py::test_"
+ENVELOPE: Final = "tests/cdc/record/test_envelope.py::test_"
+PIVOT: Final = "tests/sink/fold/test_pivot.py::test_"
+LAYOUT: Final = "tests/sink/mapping/test_layout.py::test_"
 LIFE: Final = "tests/sink/test_key_life.py::test_"
-MERGE: Final = "tests/sink/test_merge.py::test_"
+MERGE: Final = "tests/sink/merge/test_merge.py::test_"
 SINK: Final = "tests/sink/test_run.py::test_"
-REGISTRY: Final = "tests/sink/test_registry.py::test_"
+REGISTRY: Final = "tests/sink/wide/test_registry.py::test_"
 BACKFILL: Final = "tests/snapshot/test_run.py::test_"
-SESSION: Final = "cdc/session.py"
-PRINTS: Final = "tests/cdc/test_pinned.py::test_a_value_has_one_text_whatever_the_role_and_the_database_say"
+SESSION: Final = "cdc/source/session.py"
+PRINTS: Final = "tests/cdc/source/test_pinned.py::test_a_value_has_one_text_whatever_the_role_and_the_database_say"
 
 
 def _pin(name: str, value: str) -> Protection:
@@ -51,14 +51,14 @@ VALUES: Final = (
         "an error rather than fewer rows",
         ("bad server",),
         (Edit(SESSION, '    "row_security": "off",', ""),),
-        ("tests/cdc/test_pinned.py::test_rows_that_a_policy_hides_are_an_error_and_not_fewer_rows",),
+        ("tests/cdc/source/test_pinned.py::test_rows_that_a_policy_hides_are_an_error_and_not_fewer_rows",),
     ),
     Protection(
         "unknown messages",
         ("undecodable stream",),
         (
             Edit(
-                "cdc/pgoutput.py",
+                "cdc/wire/pgoutput.py",
                 "        if reader is None:\n",
                 '        if reader is None:\n            return Origin(Lsn(0), "")\n        if reader is None:\n',
             ),
@@ -69,15 +69,15 @@ VALUES: Final = (
         "rows of the relation's width",
         ("undecodable stream",),
         (
-            Edit("cdc/tuples.py", "if width != len(relation.columns):", "if False:"),
-            Edit("cdc/tuples.py", '"big") != width:', '"big") < 0:'),
+            Edit("cdc/wire/tuples.py", "if width != len(relation.columns):", "if False:"),
+            Edit("cdc/wire/tuples.py", '"big") != width:', '"big") < 0:'),
         ),
         (PGOUTPUT + "what_is_not_right_is_named_with_its_place",),
     ),
     Protection(
         "rows in a run end where they end",
         ("undecodable stream",),
-        (Edit("cdc/tuples.py", " or values[width::step].count(_END) != count:", ":"),),
+        (Edit("cdc/wire/tuples.py", " or values[width::step].count(_END) != count:", ":"),),
         (PGOUTPUT + "rows_of_another_width_in_a_run_are_not_taken_for_one_more_and_one_less",),
     ),
     Protection(
@@ -85,7 +85,7 @@ VALUES: Final = (
         ("undecodable stream",),
         (
             Edit(
-                "cdc/assembler.py",
+                "cdc/record/assembler.py",
                 "if relation.oid not in self._layouts:",
                 "if self._layouts.setdefault(relation.oid):",
             ),
@@ -97,7 +97,7 @@ VALUES: Final = (
         ("undecodable stream",),
         (
             Edit(
-                "cdc/assembler.py",
+                "cdc/record/assembler.py",
                 "if self._begin is None or self._begin.final_lsn != commit.commit_lsn:",
                 "if self._begin is None:",
             ),
@@ -109,7 +109,9 @@ VALUES: Final = (
         ("large transaction",),
         (
             Edit(
-                "cdc/assembler.py", "if self._rows >= self._most_rows or self._bytes >= self._most_bytes:", "if False:"
+                "cdc/record/assembler.py",
+                "if self._rows >= self._most_rows or self._bytes >= self._most_bytes:",
+                "if False:",
             ),
         ),
         (ASSEMBLER + "a_big_transaction_is_cut_and_memory_stays_flat",),
@@ -117,13 +119,13 @@ VALUES: Final = (
     Protection(
         "a truncate raises the position",
         ("truncate",),
-        (Edit("cdc/assembler.py", "self._position = Lsn(self._position + 1)", "pass"),),
+        (Edit("cdc/record/assembler.py", "self._position = Lsn(self._position + 1)", "pass"),),
         (ASSEMBLER + "a_truncate_stands_in_every_partition_and_raises_the_position",),
     ),
     Protection(
         "no eighth truncate",
         ("truncate",),
-        (Edit("cdc/assembler.py", "if self._position - begin.final_lsn > _TRUNCATES:", "if False:"),),
+        (Edit("cdc/record/assembler.py", "if self._position - begin.final_lsn > _TRUNCATES:", "if False:"),),
         (ASSEMBLER + "an_eighth_truncate_in_a_transaction_halts",),
     ),
     Protection(
@@ -131,7 +133,7 @@ VALUES: Final = (
         ("truncate",),
         (
             Edit(
-                "cdc/assembler.py",
+                "cdc/record/assembler.py",
                 "drafts = self._flush()\n        self._position",
                 "drafts = ()\n        self._position",
             ),
@@ -141,19 +143,19 @@ VALUES: Final = (
     Protection(
         "tables one after the other",
         ("twice in a batch",),
-        (Edit("cdc/assembler.py", "drafts = self._flush()\n        table =", "drafts = ()\n        table ="),),
+        (Edit("cdc/record/assembler.py", "drafts = self._flush()\n        table =", "drafts = ()\n        table ="),),
         (ASSEMBLER + "order_is_kept_between_two_tables",),
     ),
     Protection(
         "a move leaves its old place",
         ("unchanged TOAST",),
-        (Edit("cdc/change.py", "return [_removed(old, event.old_is_full, at, Op.MOVE), (", "return [("),),
+        (Edit("cdc/record/change.py", "return [_removed(old, event.old_is_full, at, Op.MOVE), (", "return [("),),
         (ASSEMBLER + "a_move_leaves_the_old_place_and_is_an_update_at_the_new_one",),
     ),
     Protection(
         "a move knows the value that stays",
         ("unchanged TOAST",),
-        (Edit("cdc/change.py", "carried = source.read(at.table, at.cell(new), xid) or carried", "pass"),),
+        (Edit("cdc/record/change.py", "carried = source.read(at.table, at.cell(new), xid) or carried", "pass"),),
         (
             ASSEMBLER + "a_move_without_a_full_old_row_asks_the_source_for_an_unchanged_value",
             CAPTURE + "a_move_reads_the_unchanged_toast_value_from_the_source",
@@ -162,14 +164,14 @@ VALUES: Final = (
     Protection(
         "unchanged is no NULL",
         ("unchanged TOAST",),
-        (Edit("sink/cells.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
+        (Edit("sink/fold/cells.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
         (PIVOT + "null_clears_and_unchanged_keeps",),
         r"assert |AssertionError|TypeError",
     ),
     Protection(
         "escaped where it may need it",
         ("odd texts",),
-        (Edit("sink/batch.py", r'return not value.startswith(b"{") or b"\\" in value', "return False"),),
+        (Edit("sink/fold/batch.py", r'return not value.startswith(b"{") or b"\\" in value', "return False"),),
         (SINK + "changes_become_wide_rows_and_the_log_is_told",),
         r"assert |AssertionError|psycopg",
     ),
@@ -178,7 +180,7 @@ VALUES: Final = (
         ("odd texts",),
         (
             Edit(
-                "sink/copytext.py",
+                "sink/fold/copytext.py",
                 "return value if _SPECIAL.search(value) is None else value.translate(_ESCAPES)",
                 "return value",
             ),
@@ -189,7 +191,7 @@ VALUES: Final = (
     Protection(
         "the last change of a cell",
         ("twice in a batch",),
-        (Edit("sink/rows.py", "if self.bare is not None:\n            self.bare.discard(key)", "pass"),),
+        (Edit("sink/fold/rows.py", "if self.bare is not None:\n            self.bare.discard(key)", "pass"),),
         (LIFE + "set_and_cleared_in_one_batch_the_last_one_counts",),
     ),
     Protection(
@@ -197,7 +199,7 @@ VALUES: Final = (
         ("twice in a batch",),
         (
             Edit(
-                "sink/clears.py",
+                "sink/merge/clears.py",
                 "DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}",
                 "SELECT FROM {wide} AS wide, {gone} AS gone WHERE {here} AND {empty}",
             ),
@@ -209,7 +211,7 @@ VALUES: Final = (
         ("too many keys",),
         (
             Edit(
-                "sink/layout.py",
+                "sink/mapping/layout.py",
                 "if len(name.encode()) <= limit and folded(name) not in taken:",
                 "if folded(name) not in taken:",
             ),
@@ -224,7 +226,7 @@ VALUES: Final = (
         ("too many keys",),
         (
             Edit(
-                "sink/layout.py",
+                "sink/mapping/layout.py",
                 'return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())',
                 "return name",
             ),
@@ -234,90 +236,98 @@ VALUES: Final = (
     Protection(
         "reserved names",
         ("too many keys",),
-        (Edit("sink/layout.py", "LSN_COLUMN, *SYSTEM_COLUMNS)}", ")}"),),
+        (Edit("sink/mapping/layout.py", "LSN_COLUMN, *SYSTEM_COLUMNS)}", ")}"),),
         (LAYOUT + "a_reserved_name_gets_a_suffix[_lsn]", LAYOUT + "a_reserved_name_gets_a_suffix[CTID]"),
     ),
     Protection(
         "rows fit a page",
         ("too many keys",),
-        (Edit("sink/width.py", "and self.row_bytes <= ROW_BYTES", ""),),
+        (Edit("sink/mapping/width.py", "and self.row_bytes <= ROW_BYTES", ""),),
         (REGISTRY + "a_full_row_of_each_part_can_be_inserted", LAYOUT + "1037_floats_make_two_parts"),
         r"assert |AssertionError|psycopg",
     ),
     Protection(
         "columns of a table",
         ("too many keys",),
-        (Edit("sink/width.py", "return self.columns <= MAX_COLUMNS - _SPARE_COLUMNS and", "return"),),
+        (Edit("sink/mapping/width.py", "return self.columns <= MAX_COLUMNS - _SPARE_COLUMNS and", "return"),),
         (LAYOUT + "a_row_of_booleans_is_limited_by_the_number_of_columns",),
     ),
     Protection(
         "cap of a table",
         ("too many keys",),
-        (Edit("sink/caps.py", "if sizes[name] >= mapping.columns_per_table:", "if False:"),),
+        (Edit("sink/wide/column_limits.py", "if sizes[name] >= mapping.columns_per_table:", "if False:"),),
         (LIFE + "no_more_columns_come_about_than_a_table_may_have",),
     ),
     Protection(
         "cap of an hour",
         ("too many keys",),
-        (Edit("sink/caps.py", "elif lately >= mapping.columns_per_hour:", "elif False:"),),
+        (Edit("sink/wide/column_limits.py", "elif lately >= mapping.columns_per_hour:", "elif False:"),),
         (LIFE + "no_more_columns_come_about_in_an_hour_than_are_allowed",),
     ),
     Protection(
         "a wider column fits the page",
         ("too many keys",),
-        (Edit("sink/widen.py", ', "pg_lsn", *types]).fits:', ', "pg_lsn", *types]).fits and False:'),),
+        (Edit("sink/wide/widen.py", ', "pg_lsn", *types]).fits:', ', "pg_lsn", *types]).fits and False:'),),
         (LIFE + "a_wider_column_that_would_not_fit_the_page_is_not_made",),
         r"ValueError: not enough values|assert |AssertionError|psycopg",
     ),
     Protection(
         "staged anew after a widening",
         ("unplaceable",),
-        (Edit("sink/registry.py", "if widened(connection, self.mapping.connector) != self.changes:", "if False:"),),
+        (
+            Edit(
+                "sink/wide/registry.py", "if widened(connection, self.mapping.connector) != self.changes:", "if False:"
+            ),
+        ),
         (LIFE + "a_process_that_has_not_heard_of_it_stages_the_new_type",),
         r"assert |AssertionError|psycopg",
     ),
     Protection(
         "keys that are no names",
         ("unplaceable",),
-        (Edit("sink/layout.py", "    if not key:\n", "    if False:\n"),),
+        (Edit("sink/mapping/layout.py", "    if not key:\n", "    if False:\n"),),
         (LAYOUT + "a_key_that_no_column_can_be_named_after_says_why",),
         r"assert |AssertionError",
     ),
     Protection(
         "another type is no cell",
         ("unplaceable",),
-        (Edit("sink/cells.py", "elif not fits:", "elif False:"),),
+        (Edit("sink/fold/cells.py", "elif not fits:", "elif False:"),),
         (PIVOT + "a_reading_of_another_type_is_quarantined_whole_and_its_cell_cleared",),
         r"ValueError: not enough values",
     ),
     Protection(
         "unknown discriminators",
         ("unplaceable",),
-        (Edit("sink/pivot.py", "if index is None and filled:", "if False:"),),
+        (Edit("sink/fold/pivot.py", "if index is None and filled:", "if False:"),),
         (PIVOT + "what_cannot_be_placed_is_quarantined_and_the_rest_goes_on",),
     ),
     Protection(
         "records of somebody else",
         ("bad record",),
-        (Edit("sink/batch.py", "if record.stamp.connector != self.mapping.connector:", "if False:"),),
+        (Edit("sink/fold/batch.py", "if record.stamp.connector != self.mapping.connector:", "if False:"),),
         (SINK + "what_is_no_record_of_ours_is_quarantined_once_and_the_rest_goes_on",),
     ),
     Protection(
         "oversize records",
         ("bad record",),
-        (Edit("cdc/envelope.py", "if len(value) > MAX_BYTES:", "if False:"),),
+        (Edit("cdc/record/envelope.py", "if len(value) > MAX_BYTES:", "if False:"),),
         (ENVELOPE + "a_record_that_is_longer_than_any_of_ours_is_not_looked_into",),
     ),
     Protection(
         "no NUL in a record",
         ("bad record",),
-        (Edit("cdc/envelope.py", r'suspect_nul = b"\\" in value and b"\\u0000" in value', "suspect_nul = False"),),
+        (
+            Edit(
+                "cdc/record/envelope.py", r'suspect_nul = b"\\" in value and b"\\u0000" in value', "suspect_nul = False"
+            ),
+        ),
         (ENVELOPE + "json_of_another_shape_is_refused_with_its_reason",),
     ),
     Protection(
         "rows of the record's width",
         ("bad record",),
-        (Edit("cdc/shape.py", "if set(map(len, rows)) != {width}:", "if False:"),),
+        (Edit("cdc/record/shape.py", "if set(map(len, rows)) != {width}:", "if False:"),),
         (ENVELOPE + "json_of_another_shape_is_refused_with_its_reason",),
     ),
     Protection(
@@ -329,7 +339,7 @@ VALUES: Final = (
     Protection(
         "types' names are read by the server",
         ("identifiers",),
-        (Edit("sink/extension.py", "            build.check_types(self._connection, self._mapping, new)\n", ""),),
+        (Edit("sink/wide/extension.py", "            build.check_types(self._connection, self._mapping, new)\n", ""),),
         (REGISTRY + "a_type_s_name_that_hides_a_statement_is_refused",),
     ),
 )

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.narrow import NarrowTable
-from cdc.session import connect
-from sink.mapping import Mapping
-from sink.rule import Rule
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
+from sink.mapping.mapping import Mapping
+from sink.mapping.rule import Rule
 
 TYPES = {
     "ship_id": "text",

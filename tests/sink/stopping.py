@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 
-from cdc.envelope import decode
-from cdc.transport import Received
-from sink import account
+from cdc.log.transport import Received
+from cdc.record.envelope import decode
 from sink.apply import Applier
-from sink.batch import Batch
-from sink.merge import Merger
-from sink.registry import Registry
+from sink.fold.batch import Batch
+from sink.merge.merge import Merger
+from sink.state import account
 from sink.target import open_target
+from sink.wide.registry import Registry
 from tests.sink.conftest import MAPPING
 
 FENCED = 7

@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
-from cdc.direct import MemoryLog
-from cdc.envelope import encode
+from cdc.log.direct import MemoryLog
 from cdc.lsn import Lsn
-from cdc.record import Changes, Stamp
-from sink.rule import DictionaryRule
+from cdc.record.envelope import encode
+from cdc.record.record import Changes, Stamp
+from sink.mapping.rule import DictionaryRule
 from sink.run import Sink, SinkSettings
 from tests.beside import beside
 from tests.footprint import assert_nothing_is_left, terminate

@@ -9,17 +9,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.envelope import decode, encode
+from cdc.log.transport import Received
 from cdc.lsn import Lsn
-from cdc.record import Changes, Stamp
-from cdc.session import connect
-from cdc.transport import Received
-from sink import account
+from cdc.record.envelope import decode, encode
+from cdc.record.record import Changes, Stamp
+from cdc.source.session import connect
 from sink.apply import Applier
-from sink.batch import Batch
-from sink.registry import Registry
+from sink.fold.batch import Batch
+from sink.mapping.wide import Need
+from sink.state import account
 from sink.target import open_target
-from sink.wide import Need
+from sink.wide.registry import Registry
 
 TABLE = "tenant.tbl_data_timeseries"
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]

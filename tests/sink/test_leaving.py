@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from cdc.topic import TopicPlan, create
+from cdc.log.topic import TopicPlan, create
 from sink.reader import KafkaReader
 from widebeam.lab.kafka import KafkaBroker
 

@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from cdc.halt import Cause, Halt
-from cdc.kafka import KafkaPublisher
-from cdc.topic import TopicPlan, create, delete
+from cdc.log.kafka import KafkaPublisher
+from cdc.log.topic import TopicPlan, create, delete
 from sink.reader import KafkaReader
 
 

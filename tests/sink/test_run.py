@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.direct import MemoryLog
-from cdc.envelope import encode
 from cdc.failpoint import Failpoint, armed, doing
 from cdc.halt import Cause, Halt
+from cdc.log.direct import MemoryLog
 from cdc.lsn import Lsn
-from cdc.record import Barrier, Changes, Stamp, Truncated
+from cdc.record.envelope import encode
+from cdc.record.record import Barrier, Changes, Stamp, Truncated
 from sink import apply
 from sink.run import Sink, SinkSettings
 

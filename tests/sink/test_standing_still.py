@@ -10,17 +10,17 @@ from typing import Any
 import psutil
 import psycopg
 
-from cdc.envelope import decode, encode
+from cdc.log.transport import Received
 from cdc.lsn import Lsn
-from cdc.record import Changes, Stamp
-from cdc.transport import Received
-from sink import account
+from cdc.record.envelope import decode, encode
+from cdc.record.record import Changes, Stamp
 from sink.apply import Applier
-from sink.batch import Batch
-from sink.mapping import Mapping
-from sink.registry import Registry
+from sink.fold.batch import Batch
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Need
+from sink.state import account
 from sink.target import open_target
-from sink.wide import Need
+from sink.wide.registry import Registry
 from tests.pipeline import until
 from tests.sink.stopping import FENCED
 

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 import sink
-from cdc.narrow import NarrowTable
-from cdc.session import connect
-from sink.mapping import Mapping
-from sink.rule import Rule
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
+from sink.mapping.mapping import Mapping
+from sink.mapping.rule import Rule
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

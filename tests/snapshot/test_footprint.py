@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from sink.mapping import Mapping
-from snapshot import ledger, run
-from snapshot.estimate import plan_chunks
+from sink.mapping.mapping import Mapping
+from snapshot import run
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
 from snapshot.run import Backfill, BackfillSettings
 from tests.footprint import assert_nothing_is_left, terminate
 from tests.pipeline import until

@@ -10,17 +10,18 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from cdc import publication
 from cdc.failpoint import Failpoint, Injected, armed
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
-from cdc.session import connect
-from sink import mapping as wide
-from sink import sources
-from sink.family import Source
-from sink.rule import Rule
-from snapshot import join, ledger
+from cdc.source import publication
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
+from sink.mapping import mapping as wide
+from sink.mapping.family import Source
+from sink.mapping.rule import Rule
+from sink.state import sources
+from snapshot import join
+from snapshot.chunks import ledger
 from snapshot.join import Joiner
 from snapshot.sessions import Sessions, sessions
 from snapshot.settings import BackfillSettings

@@ -14,19 +14,19 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from cdc.envelope import decode, encode
 from cdc.failpoint import Failpoint, doing
+from cdc.log.transport import Received
 from cdc.lsn import Lsn
-from cdc.record import Changes, Record, Stamp, Truncated
-from cdc.transport import Received
-from sink import account
+from cdc.record.envelope import decode, encode
+from cdc.record.record import Changes, Record, Stamp, Truncated
 from sink.apply import Applier
-from sink.batch import Batch
-from sink.mapping import Mapping
-from sink.registry import Registry
+from sink.fold.batch import Batch
+from sink.mapping.mapping import Mapping
+from sink.state import account
 from sink.target import open_target
-from snapshot import ledger
-from snapshot.estimate import plan_chunks
+from sink.wide.registry import Registry
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
 

@@ -18,16 +18,16 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from cdc.failpoint import Failpoint, Injected, armed, doing
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
-from cdc.session import connect
-from sink.mapping import Mapping
-from sink.registry import Registry
-from sink.route import Routes
-from snapshot import ledger
-from snapshot.estimate import plan_chunks
-from snapshot.fold import ChunkFold
-from snapshot.ledger import Counts
-from snapshot.merge import ChunkMerger
-from snapshot.reader import ChunkReader, Stopped
+from cdc.source.session import connect
+from sink.fold.column_route import Routes
+from sink.mapping.mapping import Mapping
+from sink.wide.registry import Registry
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
+from snapshot.chunks.ledger import Counts
+from snapshot.fill.fold import ChunkFold
+from snapshot.fill.merge import ChunkMerger
+from snapshot.fill.reader import ChunkReader, Stopped
 from snapshot.run import Backfill, BackfillSettings
 from snapshot.sessions import connect as worker_session
 

@@ -11,14 +11,15 @@ import psycopg
 import pytest
 
 from cdc.failpoint import Failpoint, doing
-from cdc.record import Changes, Record, Stamp
-from sink.group import Group
-from sink.mapping import Mapping
-from sink.registry import Registry
+from cdc.record.record import Changes, Record, Stamp
+from sink.mapping.group import Group
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Need
 from sink.target import open_target
-from sink.wide import Need
-from snapshot import ledger, merge
-from snapshot.estimate import plan_chunks
+from sink.wide.registry import Registry
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
+from snapshot.fill import merge
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
 from tests.snapshot.test_orders import COLUMNS, LOAD, LOCKED, TABLE, Side, apply, held_at

@@ -9,11 +9,11 @@ from threading import Event
 
 import pytest
 
-from cdc.session import connect
-from sink.mapping import Mapping
-from snapshot import ledger
-from snapshot.estimate import plan_chunks
-from snapshot.gate import await_gate, await_replay
+from cdc.source.session import connect
+from sink.mapping.mapping import Mapping
+from snapshot.chunks import ledger
+from snapshot.chunks.estimate import plan_chunks
+from snapshot.chunks.gate import await_gate, await_replay
 from snapshot.run import Backfill, BackfillSettings
 from widebeam.lab.account import new_directory
 from widebeam.lab.postgres import PostgresServer

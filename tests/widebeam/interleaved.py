@@ -19,29 +19,29 @@ from typing import Any, TypeAlias
 import duckdb
 import psycopg
 
-from cdc.assembler import Assembler
-from cdc.envelope import decode, encode
 from cdc.failpoint import Failpoint, Injected, doing
-from cdc.numbering import Numbering
-from cdc.pgoutput import Decoder
-from cdc.session import connect
-from cdc.transport import Received
-from sink import account
-from sink.account import Fenced
+from cdc.log.transport import Received
+from cdc.record.assembler import Assembler
+from cdc.record.envelope import decode, encode
+from cdc.record.numbering import Numbering
+from cdc.source.session import connect
+from cdc.wire.pgoutput import Decoder
 from sink.apply import Applier
-from sink.batch import Batch
+from sink.fold.batch import Batch
 from sink.lookup import Lookup
-from sink.registry import Registry
 from sink.reread import SourceCells
+from sink.state import account
+from sink.state.account import Fenced
 from sink.target import open_target
-from snapshot import ledger
+from sink.wide.registry import Registry
+from snapshot.chunks import ledger
 from snapshot.join import Joiner
 from snapshot.sessions import sessions
 from snapshot.settings import BackfillSettings
 from snapshot.worker import Worker
-from widebeam import config
-from widebeam.connector import Connector
-from widebeam.prepare import prepare
+from widebeam.config import config
+from widebeam.config.connector import Connector
+from widebeam.setup.prepare import prepare
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

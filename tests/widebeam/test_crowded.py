@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from snapshot.merge import ChunkMerger
-from snapshot.plan import Chunk
-from snapshot.reader import Reading
+from snapshot.chunks.plan import Chunk
+from snapshot.fill.merge import ChunkMerger
+from snapshot.fill.reader import Reading
 from tests.pipeline import until
 from tests.plant import Plant
 from tests.schemas.fixture import Fixture
-from widebeam import config
+from widebeam.config import config
 from widebeam.lab.kafka import KafkaBroker
 
 FILE = """

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from cdc.failpoint import Failpoint
-from sink import sources
+from sink.state import sources
 from snapshot import attached, join
 from tests.widebeam.interleaved import COMMITTING, READ, World
 

@@ -8,15 +8,15 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cdc import slot
 from cdc.halt import Cause, Halt
 from cdc.lsn import Lsn
-from cdc.session import connect
+from cdc.source import slot
+from cdc.source.session import connect
 from tests.readings import FILE, NARROW
-from widebeam.config import load
-from widebeam.connector import Connector
-from widebeam.failover import follow
-from widebeam.prepare import prepare
+from widebeam.config.config import load
+from widebeam.config.connector import Connector
+from widebeam.setup.failover import follow
+from widebeam.setup.prepare import prepare
 
 SWITCH = Lsn(1 << 60)
 """Beyond all that this server has written."""

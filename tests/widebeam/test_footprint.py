@@ -9,11 +9,11 @@ import psycopg
 
 from tests.footprint import assert_nothing_is_left, terminate
 from tests.readings import FILE, NARROW
-from widebeam.config import load
+from widebeam.config.config import load
 from widebeam.lab.kafka import KafkaBroker
-from widebeam.monitor import Monitor
-from widebeam.prepare import prepare
-from widebeam.progress import Lines
+from widebeam.run.monitor import Monitor
+from widebeam.setup.prepare import prepare
+from widebeam.status.progress import Lines
 
 KAFKA = """
 [kafka]

@@ -14,14 +14,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.session import connect
-from sink.group import group_of
+from cdc.source.session import connect
+from sink.mapping.group import group_of
 from tests.pipeline import FILE, Cells, Pipeline, until
-from widebeam.config import ConfigError, load
+from widebeam.config.config import ConfigError, load
 from widebeam.demo.history import History
 from widebeam.demo.history import load as load_history
-from widebeam.recorded import load as recorded
-from widebeam.recorded import refuse_changes
+from widebeam.state.recorded import load as recorded
+from widebeam.state.recorded import refuse_changes
 
 MORE = """
 [[target.groups]]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import widebeam.prepare
+import widebeam.setup.prepare
 from tests.plant import Plant
 
 FILE = """
@@ -107,7 +107,7 @@ class House(Plant):
 def test_no_reading_of_a_text_that_is_a_number_as_a_rule_is_lost(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, by: str
 ) -> None:
-    monkeypatch.setattr(widebeam.prepare, "make_ahead", lambda *_: None)  # the keys appear while it runs
+    monkeypatch.setattr(widebeam.setup.prepare, "make_ahead", lambda *_: None)  # the keys appear while it runs
     house = House(database, tmp_path / "house.toml", policy)
     history = {"backfill": FIRST + LATER, "late backfill": LATER, "both": FIRST}.get(by, [])
     house.write(history)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from cdc.failpoint import Failpoint, Injected, armed
-from cdc.session import connect
+from cdc.source.session import connect
 from sink.lookup import Lookup
 from tests.plant import Plant
-from widebeam import config
-from widebeam.proof import VerifyReport
-from widebeam.quarantine.case import Retried
+from widebeam.config import config
+from widebeam.quarantine.quarantined_row import Retried
 from widebeam.quarantine.retry import Retry
-from widebeam.quarantine.shelf import Choice
+from widebeam.quarantine.store import Choice
+from widebeam.verify.proof import VerifyReport
 
 FILE = """
 [source]

@@ -6,7 +6,7 @@ import pytest
 
 WORKS = """
 import sys
-from widebeam.cli.part import stop_on_signals
+from widebeam.cli.parts.part import stop_on_signals
 stop = stop_on_signals()
 print("ready", flush=True)
 while not stop.is_set():  # the event's own methods are where a handler would find its lock held

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from psycopg import sql
 
-from cdc.kafka import KafkaPublisher
+from cdc.log.kafka import KafkaPublisher
 from cdc.refusal import BrokerRefused, asking
 from sink.reader import KafkaReader
 from tests.pipeline import FILE, NARROW, ROWS, Pipeline, until

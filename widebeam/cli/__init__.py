@@ -10,25 +10,25 @@ from typing import Annotated
 
 import typer
 
-from widebeam.child import PARENT, die_with_parent
-from widebeam.cli.backfill import backfill
-from widebeam.cli.capture import capture
 from widebeam.cli.check import check
 from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
 from widebeam.cli.outcome import explained, is_away, wants_debug
+from widebeam.cli.parts.backfill import backfill
+from widebeam.cli.parts.capture import capture
+from widebeam.cli.parts.run import run
+from widebeam.cli.parts.sink import sink
+from widebeam.cli.parts.stream import stream
 from widebeam.cli.plan import plan
 from widebeam.cli.quarantine import quarantine
 from widebeam.cli.replay import replay
 from widebeam.cli.resume import resume
 from widebeam.cli.roles import roles
-from widebeam.cli.run import run
-from widebeam.cli.sink import sink
 from widebeam.cli.status import status
-from widebeam.cli.stream import stream
 from widebeam.cli.verify import verify
-from widebeam.restarts import AWAY
+from widebeam.process.child import PARENT, die_with_parent
+from widebeam.process.restarts import AWAY
 
 _EPILOG = (
     "CONNECTOR is the name of a file in connectors/ (or in the directory WIDEBEAM_CONNECTORS), or a path. "

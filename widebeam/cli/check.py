@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 
 def check(
@@ -20,8 +20,8 @@ def check(
 
     Example: widebeam check ships
     """
-    from widebeam.check import Preconditions, findings  # noqa: PLC0415
-    from widebeam.config import ConfigError, load  # noqa: PLC0415
+    from widebeam.check.check import Preconditions, findings  # noqa: PLC0415
+    from widebeam.config.config import ConfigError, load  # noqa: PLC0415
     from widebeam.finding import Finding  # noqa: PLC0415
 
     try:

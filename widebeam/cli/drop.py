@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 
 def drop(
@@ -21,8 +21,8 @@ def drop(
     Stop the connector first. If it is interrupted, run it again. With the last connector goes the schema widebeam
     with its audit log, unless it is kept. Example: widebeam drop ships
     """
-    from widebeam import drop as module  # noqa: PLC0415
-    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
+    from widebeam.setup import drop as module  # noqa: PLC0415
 
     loaded = load(connector)
     if not yes:

@@ -27,10 +27,10 @@ def init(
     """
     import os  # noqa: PLC0415
 
-    from cdc.session import connect  # noqa: PLC0415
-    from widebeam.config import ConfigError  # noqa: PLC0415
+    from cdc.source.session import connect  # noqa: PLC0415
+    from widebeam.config.config import ConfigError  # noqa: PLC0415
+    from widebeam.config.options.server import Server, has_secret  # noqa: PLC0415
     from widebeam.init.survey import survey  # noqa: PLC0415
-    from widebeam.options.server import Server, has_secret  # noqa: PLC0415
 
     try:
         secret = has_secret(dsn)

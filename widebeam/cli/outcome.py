@@ -13,21 +13,21 @@ from psycopg.pq import PGconn, Ping
 
 from cdc.halt import Halt
 from cdc.journal import Superseded
+from cdc.log.transport import DeliveryFailed
 from cdc.patience import LockHeld
 from cdc.refusal import BrokerRefused
 from cdc.standby import SlotInUse
-from cdc.transport import DeliveryFailed
-from snapshot.gate import GateClosed
-from widebeam.check import Preconditions
-from widebeam.config import ConfigError
-from widebeam.control import InUse
-from widebeam.drop import StillRunning
-from widebeam.lock import Busy
+from snapshot.chunks.gate import GateClosed
+from widebeam.check.check import Preconditions
+from widebeam.config.config import ConfigError
 from widebeam.log import struck_out
 from widebeam.replay.plan import ReplayRefused
 from widebeam.replay.point import BadPoint
 from widebeam.replay.replay import NothingApplied
-from widebeam.supervise import PartRefused
+from widebeam.run.supervise import PartRefused
+from widebeam.setup.drop import StillRunning
+from widebeam.state.control import InUse
+from widebeam.state.lock import Busy
 
 PROBLEM: Final = 1
 USAGE: Final = 2

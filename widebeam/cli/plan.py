@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 
 def plan(
@@ -21,10 +21,10 @@ def plan(
 
     Changes nothing without --apply. Shows the difference to what is made already. Example: widebeam plan ships
     """
-    from widebeam.config import load  # noqa: PLC0415
-    from widebeam.plan.apply import apply as make_tables  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.plan.make import make  # noqa: PLC0415
     from widebeam.plan.show import text  # noqa: PLC0415
+    from widebeam.setup.apply import apply as make_tables  # noqa: PLC0415
 
     loaded = load(connector)
     drawn, statements = make(loaded, full=full)

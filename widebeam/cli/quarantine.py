@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from widebeam.quarantine.case import Retried
     from widebeam.quarantine.entry import Entry
-    from widebeam.quarantine.shelf import Heap, Session
+    from widebeam.quarantine.quarantined_row import Retried
+    from widebeam.quarantine.store import Heap, Session
 
 quarantine = typer.Typer(
     name="quarantine",
@@ -43,11 +43,11 @@ def list_entries(
 
     Example: widebeam quarantine list ships --reason type_conflict
     """
-    from widebeam.quarantine import shelf  # noqa: PLC0415
+    from widebeam.quarantine import store  # noqa: PLC0415
 
     with _target(connector) as (name, session):
-        choice = shelf.Choice(name, (), reason or ())
-        heaps, found = shelf.heaps(session, choice), shelf.entries(session, choice, limit)
+        choice = store.Choice(name, (), reason or ())
+        heaps, found = store.heaps(session, choice), store.entries(session, choice, limit)
     if as_json:
         reasons = {heap.reason: heap.entries for heap in heaps}
         typer.echo(orjson.dumps({"reasons": reasons, "entries": [entry.as_dict() for entry in found]}))
@@ -65,10 +65,10 @@ def show(
 
     Exit code 1 if there is no such entry. Example: widebeam quarantine show ships 17
     """
-    from widebeam.quarantine import shelf  # noqa: PLC0415
+    from widebeam.quarantine import store  # noqa: PLC0415
 
     with _target(connector) as (name, session):
-        found = shelf.entries(session, shelf.Choice(name, [number]))
+        found = store.entries(session, store.Choice(name, [number]))
     if not found:
         typer.echo(f"There is no entry {number} in the quarantine of {name}.", err=True)
         raise typer.Exit(1)
@@ -93,13 +93,13 @@ def retry(
     Works beside a running connector, which has to be started again first if its file was changed. Exit code 1 if any
     entry stays in quarantine. Example: widebeam quarantine retry ships --reason unknown_discriminator
     """
-    from cdc.session import connect  # noqa: PLC0415
+    from cdc.source.session import connect  # noqa: PLC0415
     from sink.lookup import Lookup  # noqa: PLC0415
     from sink.target import open_target  # noqa: PLC0415
-    from widebeam.config import load  # noqa: PLC0415
-    from widebeam.prepared import prepared  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.quarantine.retry import Retry  # noqa: PLC0415
-    from widebeam.quarantine.shelf import Choice, must_have  # noqa: PLC0415
+    from widebeam.quarantine.store import Choice, must_have  # noqa: PLC0415
+    from widebeam.setup.prepared import prepared  # noqa: PLC0415
 
     loaded, label = load(connector), "widebeam-quarantine"
     ready, source_dsn = prepared(loaded), loaded.options.source.conninfo()
@@ -130,23 +130,23 @@ def discard(
 
     Example: widebeam quarantine discard ships 17 18
     """
-    from widebeam.quarantine import shelf  # noqa: PLC0415
+    from widebeam.quarantine import store  # noqa: PLC0415
 
     with _target(connector) as (name, session):
-        choice = shelf.as_of_now(session, shelf.Choice(name, ids or (), reason or ()))
-        shelf.must_have(session, choice)
-        count = sum(heap.entries for heap in shelf.heaps(session, choice))
+        choice = store.as_of_now(session, store.Choice(name, ids or (), reason or ()))
+        store.must_have(session, choice)
+        count = sum(heap.entries for heap in store.heaps(session, choice))
         if count and not yes:
             typer.confirm(f"Discard {count:,} entries of {name}?", abort=True)
-        typer.echo(f"Discarded {shelf.discard(session, choice):,} entries of {name}.")
+        typer.echo(f"Discarded {store.discard(session, choice):,} entries of {name}.")
 
 
 def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
     """The connector's name and a session in its target."""
     from contextlib import contextmanager  # noqa: PLC0415
 
-    from cdc.session import connect  # noqa: PLC0415
-    from widebeam.config import load  # noqa: PLC0415
+    from cdc.source.session import connect  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
 
     @contextmanager
     def opened() -> Iterator[tuple[str, Session]]:

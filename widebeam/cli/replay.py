@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 if TYPE_CHECKING:
-    from widebeam.connector import Connector
+    from widebeam.config.connector import Connector
     from widebeam.replay.replay import Plan
 
 
@@ -40,7 +40,7 @@ def replay(
     point is not touched: `widebeam verify` names what still differs. Example: widebeam replay ships --from-time
     2026-01-31T12:00:00Z --dry-run
     """
-    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.replay import point  # noqa: PLC0415
     from widebeam.replay.replay import plan, rewind  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ import typer
 
 from cdc.halt import Halt
 from widebeam.cli.outcome import wants_debug
-from widebeam.cli.part import ConnectorName, record_halt
+from widebeam.cli.parts.part import ConnectorName, record_halt
 
 
 def resume(
@@ -23,10 +23,10 @@ def resume(
     run compares every range and sets what differs. Stop the connector first. If it is interrupted, run it again.
     Example: widebeam resume ships --backfill-gap
     """
-    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.gap.cross import cross  # noqa: PLC0415
     from widebeam.log import set_up  # noqa: PLC0415
-    from widebeam.resume import resume as forget  # noqa: PLC0415
+    from widebeam.setup.resume import resume as forget  # noqa: PLC0415
 
     set_up("resume", debug=wants_debug())
     loaded = load(connector)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 
 def roles(
@@ -20,8 +20,8 @@ def roles(
 
     For whoever may make roles. Example: widebeam roles ships --for source | psql "$SOURCE"
     """
-    from widebeam.config import load  # noqa: PLC0415
-    from widebeam.roles import BadPrefix, script  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
+    from widebeam.setup.roles import BadPrefix, script  # noqa: PLC0415
 
     loaded = load(connector)
     try:

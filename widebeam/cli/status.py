@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from widebeam.cli.part import ConnectorName
-from widebeam.status import Status
+from widebeam.cli.parts.part import ConnectorName
+from widebeam.status.status import Status
 
 
 def status(
@@ -24,8 +24,8 @@ def status(
 
     Exit code 0 if it is well, 1 if it is not set up or out of reach, 3 if it halted. Example: widebeam status ships -w
     """
-    from widebeam.config import load  # noqa: PLC0415
-    from widebeam.viewer import Viewer  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
+    from widebeam.status.viewer import Viewer  # noqa: PLC0415
 
     viewer = Viewer(load(connector))
     show: _Show = _Json() if as_json else _Page(live=watch)
@@ -76,7 +76,7 @@ class _Page:
             self._live.start()
 
     def show(self, seen: Status) -> None:
-        from widebeam.view import page  # noqa: PLC0415
+        from widebeam.status.view import page  # noqa: PLC0415
 
         if self._live is None:
             self._console.print(page(seen))

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from widebeam.cli.outcome import wants_debug
-from widebeam.cli.part import ConnectorName
+from widebeam.cli.parts.part import ConnectorName
 
 if TYPE_CHECKING:
-    from widebeam.connector import Connector
-    from widebeam.proof import VerifyReport
+    from widebeam.config.connector import Connector
+    from widebeam.verify.proof import VerifyReport
 
 
 def verify(
@@ -27,7 +27,7 @@ def verify(
 
     Runs beside a live writer. Exit code 1 if any cell differs. Example: widebeam verify ships
     """
-    from widebeam.config import load  # noqa: PLC0415
+    from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.log import set_up  # noqa: PLC0415
 
     set_up("verify", debug=wants_debug())
@@ -42,10 +42,10 @@ def verify(
 def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) -> VerifyReport:
     from rich.progress import Progress  # noqa: PLC0415
 
-    from widebeam.prepared import prepared  # noqa: PLC0415
-    from widebeam.proof import VerifySettings  # noqa: PLC0415
-    from widebeam.verify import verify as compare  # noqa: PLC0415
-    from widebeam.viewer import Viewer  # noqa: PLC0415
+    from widebeam.setup.prepared import prepared  # noqa: PLC0415
+    from widebeam.status.viewer import Viewer  # noqa: PLC0415
+    from widebeam.verify.proof import VerifySettings  # noqa: PLC0415
+    from widebeam.verify.verify import verify as compare  # noqa: PLC0415
 
     ready, viewer = prepared(connector), Viewer(connector)
     slot = viewer.read().slot

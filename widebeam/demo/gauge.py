@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from sink.latency import added, percentile
+from sink.state.latency import added, percentile
 from widebeam.demo.stage import CONNECTOR
 
 
@@ -93,7 +93,7 @@ class Gauge:
         return float(self._one(_BACKFILL, CONNECTOR))
 
     def latencies(self) -> list[int]:
-        """The histogram of commit-to-visible latencies so far, over all partitions, as sink.latency counts them."""
+        """The histogram of commit-to-visible latencies so far, over all partitions, as the sinks count them."""
         rows = self._connection.execute("SELECT latency FROM widebeam.progress WHERE connector = %s", [CONNECTOR])
         return reduce(added, (row[0] for row in rows), [])
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from widebeam.child import PARENT
+from widebeam.process.child import PARENT
 
 
 class PipelineFailed(ChildProcessError):

@@ -19,26 +19,28 @@ import psycopg
 from psycopg import sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from cdc import publication, slot
-from cdc.described import describe
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
-from cdc.narrow import NarrowTable
 from cdc.patience import SECONDS, bounded
-from cdc.session import connect
-from sink import sources, tables
-from sink.layout import LSN_COLUMN
-from sink.registry import Registry
-from snapshot import ledger
-from snapshot.repair import EVERY_TABLE
-from widebeam import halts, recorded, survey
-from widebeam.config import ConfigError
-from widebeam.connector import Connector
-from widebeam.drop import StillRunning
+from cdc.source import publication, slot
+from cdc.source.described import describe
+from cdc.source.narrow import NarrowTable
+from cdc.source.session import connect
+from sink.mapping.layout import LSN_COLUMN
+from sink.state import sources
+from sink.wide import tables
+from sink.wide.registry import Registry
+from snapshot.chunks import ledger
+from snapshot.chunks.repair import EVERY_TABLE
+from widebeam.config.config import ConfigError
+from widebeam.config.connector import Connector
 from widebeam.gap import fence
-from widebeam.lock import alone
-from widebeam.range_reader import PIECE_ROWS, ranges
-from widebeam.recorded import Recorded
+from widebeam.setup import survey
+from widebeam.setup.drop import StillRunning
+from widebeam.state import halts, recorded
+from widebeam.state.lock import alone
+from widebeam.state.recorded import Recorded
+from widebeam.verify.range_reader import PIECE_ROWS, ranges
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -11,13 +11,13 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg.types.json import Jsonb
 
-from cdc import topic
-from sink import account
-from snapshot.repair import EVERY_TABLE
-from widebeam import recorded
-from widebeam.connector import Connector
-from widebeam.recorded import Recorded
+from cdc.log import topic
+from sink.state import account
+from snapshot.chunks.repair import EVERY_TABLE
+from widebeam.config.connector import Connector
 from widebeam.replay.log import LogWindow
+from widebeam.state import recorded
+from widebeam.state.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -18,27 +18,27 @@ import psycopg
 from cdc.event import Value
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
-from cdc.record import Changes, Op, Stamp
-from cdc.writers import await_writers
-from sink import account, quarantine
-from sink.interpret import Reading, Unplaced
-from sink.mapping import Mapping
-from sink.merge import Merger
-from sink.misfit import Misfit, misfit
-from sink.partitions import days_in, for_all_parts
-from sink.pivot import Fold
-from sink.registry import Registry, Retyped
-from sink.route import Routes
-from sink.rows import spread_all, whole
-from sink.several import SourceRow
-from sink.wide import Refused
-from snapshot import ledger
-from snapshot.plan import Chunk
-from widebeam.cells import Narrow, Wide
+from cdc.record.record import Changes, Op, Stamp
+from cdc.source.writers import await_writers
+from sink.fold.column_route import Routes
+from sink.fold.pivot import Fold
+from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry
+from sink.fold.rows import spread_all, whole
+from sink.mapping.interpret import Reading, Unplaced
+from sink.mapping.mapping import Mapping
+from sink.mapping.several import SourceRow
+from sink.mapping.wide import Refused
+from sink.merge.merge import Merger
+from sink.state import account, quarantine
+from sink.wide.partitions import days_in, for_all_parts
+from sink.wide.registry import Registry, Retyped
+from snapshot.chunks import ledger
+from snapshot.chunks.plan import Chunk
 from widebeam.quarantine import truth
-from widebeam.quarantined import Shelved
-from widebeam.range_reader import PIECE_ROWS, Found, RangeReader, lighter
-from widebeam.staged import Differing, Staged
+from widebeam.verify.cells import Narrow, Wide
+from widebeam.verify.quarantined import Shelved
+from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter
+from widebeam.verify.staged import Differing, Staged
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -123,7 +123,7 @@ class RangeRepair:
         await_writers(self._source, self._names, _PATIENCE)
         self._registry.refresh(self._target)
         look = self._look(chunk)
-        fold, misfits = self._fold(chunk, look, position, refused)
+        fold, quarantine_entries = self._fold(chunk, look, position, refused)
         if fold.needs or not fold.tables.keys() <= staged:
             raise _Again
         if not ledger.lock(self._target, self._mapping.connector, chunk.number):
@@ -131,7 +131,7 @@ class RangeRepair:
         for part_rows in spread_all(self._registry.entities, fold.tables):
             self._merger.stage(part_rows)
             self._merger.upsert(part_rows)
-        quarantine.write(self._target, self._mapping.connector, misfits)
+        quarantine.write(self._target, self._mapping.connector, quarantine_entries)
         hit(Failpoint.REPAIR_MERGED)
         return look.found.rows, len(look.differing)
 
@@ -152,7 +152,7 @@ class RangeRepair:
         self._staged.take_should(found.cells.items())
         return _Look(found, self._staged.compare(outlives=self._outlives))
 
-    def _fold(self, chunk: Chunk, look: _Look, position: Lsn, refused: Refused) -> tuple[Fold, list[Misfit]]:
+    def _fold(self, chunk: Chunk, look: _Look, position: Lsn, refused: Refused) -> tuple[Fold, list[QuarantineEntry]]:
         """The cells that differ, set or cleared; and the rows without a place that are not in quarantine yet."""
         fold = Fold(
             self._mapping, Routes(self._mapping, self._registry.entities, first=1), refused, self._reader.interpreters
@@ -167,13 +167,13 @@ class RangeRepair:
         strange = [(row, why) for row, why in unplaced if row not in known]
         return fold, [self._misfit(chunk, n, position, *each) for n, each in enumerate(strange)]
 
-    def _misfit(self, chunk: Chunk, n: int, position: Lsn, row: SourceRow, why: Unplaced) -> Misfit:
+    def _misfit(self, chunk: Chunk, n: int, position: Lsn, row: SourceRow, why: Unplaced) -> QuarantineEntry:
         table = self._mapping.table
         stamp = Stamp(self._mapping.connector, 0, 0, position, 0, 0)
         wide = dict(zip(table.wide, row.head, strict=True))
         values: list[Value] = [Op.UPDATE.value, *row.row]
         changes = Changes(stamp, row.table, wide, list(table.carried), [values])
-        return misfit(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
+        return quarantine_entry(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
 
 
 _POSITION: Final = (

@@ -8,16 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from widebeam.init.facts import Column, Sample, Table
-from widebeam.init.words import (
-    AUDIT,
-    QUALITY,
-    SENTINELS,
-    SOFT_DELETE,
-    about,
-    names_a_value,
-    qualifies_a_value,
-    tokens,
-)
+from widebeam.init.words import AUDIT, QUALITY, SENTINELS, SOFT_DELETE, about, names_a_value, qualifies_a_value, tokens
 
 _MOST_KINDS: Final = 12  # different values of a discriminator
 _OF_A_KIND: Final = ("id", "type", "format", "kind", "datatype")

@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from sink.interpret import Interpreter
-from sink.mapping import Mapping
-from sink.registry import Registry
+from sink.mapping.interpret import Interpreter
+from sink.mapping.mapping import Mapping
+from sink.wide.registry import Registry
 from widebeam.init import look as database
-from widebeam.locks import lack
 from widebeam.plan.evidence import Evidence
 from widebeam.plan.keys import Reach, look
+from widebeam.plan.locks import lack
 from widebeam.plan.make import entries
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import sql
 
-from sink import tables
-from sink.mapping import Mapping
-from sink.planned import Planned
+from sink.mapping.mapping import Mapping
+from sink.wide import tables
+from sink.wide.planned import Planned
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sink.group import group_of
-from sink.kinds import holds
-from sink.mapping import Mapping as Connector
-from sink.wide import ALL, OVERFLOW, Column, Entity, Need, identity
+from sink.mapping.group import group_of
+from sink.mapping.kinds import holds
+from sink.mapping.mapping import Mapping as Connector
+from sink.mapping.wide import ALL, OVERFLOW, Column, Entity, Need, identity
 
 _EXAMPLES = 5
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
 
-from sink.interpret import Interpreter, Unplaced
-from sink.kinds import TEXT, holds, joined
-from sink.wide import Need
+from sink.mapping.interpret import Interpreter, Unplaced
+from sink.mapping.kinds import TEXT, holds, joined
+from sink.mapping.wide import Need
 
 
 class Kind(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import errors, sql
 
-from cdc.narrow import NarrowTable
+from cdc.source.narrow import NarrowTable
 from widebeam.init.facts import Index, Table
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

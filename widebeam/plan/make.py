@@ -6,23 +6,24 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from cdc.session import connect
+from cdc.source.session import connect
 from sink import lookup
-from sink.dictionary import Dictionary
-from sink.interpret import Interpreter
-from sink.mapping import Mapping
-from sink.registry import Registry
-from sink.rule import Rule
-from sink.wide import Entity
-from snapshot.estimate import plan_chunks
-from widebeam import catalog, recorded
-from widebeam.connector import Connector
+from sink.mapping.dictionary import Dictionary
+from sink.mapping.interpret import Interpreter
+from sink.mapping.mapping import Mapping
+from sink.mapping.rule import Rule
+from sink.mapping.wide import Entity
+from sink.wide.registry import Registry
+from snapshot.chunks.estimate import plan_chunks
+from widebeam.config import catalog
+from widebeam.config.connector import Connector
 from widebeam.init import look as database
 from widebeam.init.facts import Catalog
 from widebeam.plan.ddl import statements
 from widebeam.plan.evidence import Evidence
 from widebeam.plan.keys import look
 from widebeam.plan.plan import Drawn, Source, draw
+from widebeam.state import recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from sink import caps
-from sink.layout import NAME_BYTES, folded, reserved
-from sink.mapping import Mapping as Connector
-from sink.planned import Planned, plan
-from sink.wide import ALL, OVERFLOW, Column, Entity, Need, identity
-from sink.width import ROW_BYTES, width
+from sink.mapping.layout import NAME_BYTES, folded, reserved
+from sink.mapping.mapping import Mapping as Connector
+from sink.mapping.wide import ALL, OVERFLOW, Column, Entity, Need, identity
+from sink.mapping.width import ROW_BYTES, width
+from sink.wide import column_limits
+from sink.wide.planned import Planned, plan
 from widebeam.plan.difference import Difference, difference
 from widebeam.plan.evidence import Evidence, Pair
 
@@ -163,7 +163,7 @@ def draw(
     widen = mapping.type_conflict == "widen"
     needs, refused = evidence.needs(widen=widen), dict[str, list[str]]()
     missing = [need for need in needs if need.key not in _columns(there, mapping, need)]
-    missing, beyond = caps.within(replace(mapping, columns_per_hour=len(missing)), there, missing, 0)
+    missing, beyond = column_limits.within(replace(mapping, columns_per_hour=len(missing)), there, missing, 0)
     for (_, key), (reason, _) in beyond.items():
         refused.setdefault(reason, []).append(key)
     planned = plan(mapping, there, missing, taken)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sink.caps import TOO_MANY
-from sink.width import ROW_BYTES
+from sink.mapping.width import ROW_BYTES
+from sink.wide.column_limits import TOO_MANY
 from widebeam.plan.plan import Plan
 
 _SHOWN = 20

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from cdc.envelope import Undecodable, decode
 from cdc.event import UNCHANGED, Value
-from cdc.record import Changes
-from sink.mapping import Mapping
+from cdc.record.envelope import Undecodable, decode
+from cdc.record.record import Changes
+from sink.mapping.mapping import Mapping
 
 
 class Entry(NamedTuple):

@@ -8,22 +8,22 @@ from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
-from cdc.envelope import encode_key
 from cdc.event import Value
 from cdc.lsn import Lsn
-from cdc.partition import partition
-from cdc.record import Changes, Op, Stamp
-from sink.interpret import Interpreters
-from sink.pivot import Fold
-from sink.registry import Registry
+from cdc.record.envelope import encode_key
+from cdc.record.partition import partition
+from cdc.record.record import Changes, Op, Stamp
+from sink.fold.column_route import Routes
+from sink.fold.pivot import Fold
+from sink.mapping.interpret import Interpreters
+from sink.mapping.several import Cell as WideCell
+from sink.mapping.wide import Refused
 from sink.reread import CROWDED, settle
-from sink.route import Routes
-from sink.several import Cell as WideCell
-from sink.sharing import Sharing
-from sink.wide import Refused
+from sink.state.sharing import Sharing
+from sink.wide.registry import Registry
 from widebeam.quarantine import truth
-from widebeam.quarantine.case import Cases
 from widebeam.quarantine.entry import Cell
+from widebeam.quarantine.quarantined_row import QuarantinedRows
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -62,39 +62,39 @@ class Finder:
         """A transaction was undone, and the origins of columns that were written down in it."""
         self._sharing = Sharing(self._target, self._mapping)
 
-    def find(self, cases: Cases, refused: Refused) -> Found:
+    def find(self, cases: QuarantinedRows, refused: Refused) -> Found:
         """What there is of these cases. `refused` are keys that cannot have a column, as for a fold."""
         rows = self._read(cases)
         return Found(rows, self._fold(cases, rows, refused))
 
-    def unfit(self, cases: Cases, found: Found) -> dict[int, tuple[str, str]]:
+    def unfit(self, cases: QuarantinedRows, found: Found) -> dict[int, tuple[str, str]]:
         """Reason and detail of each case, by its number, whose row still has no place."""
         rows, fold = found
         unfit = {
-            int(misfit.origin.split(":")[0]): (misfit.reason, misfit.detail)
-            for misfit in fold.misfits
-            if misfit.reason != CROWDED
+            int(quarantine_entry.origin.split(":")[0]): (quarantine_entry.reason, quarantine_entry.detail)
+            for quarantine_entry in fold.quarantine_entries
+            if quarantine_entry.reason != CROWDED
         }
         for number, cell in enumerate(cases):
             if cell in rows and (met := self._crowded(cell, rows[cell], fold)) is not None:
                 unfit.setdefault(number, (CROWDED, met))
         return unfit
 
-    def _read(self, cases: Cases) -> truth.Rows:
+    def _read(self, cases: QuarantinedRows) -> truth.Rows:
         found: truth.Rows = {}
         for rule in self._mapping.rules:
             mine = [cell for cell in cases if cell.table == rule.table.qualified]
             found |= truth.rows_of(self._source, rule, mine)
         return found
 
-    def _fold(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
+    def _fold(self, cases: QuarantinedRows, rows: truth.Rows, refused: Refused) -> Fold:
         taken = partial(self._taken, cases, rows, refused)
         fold = self._sharing.settled(taken(), taken)
         if fold.touched:
             settle(self._source, fold, self._mapping, self._interpreters)
         return fold
 
-    def _taken(self, cases: Cases, rows: truth.Rows, refused: Refused) -> Fold:
+    def _taken(self, cases: QuarantinedRows, rows: truth.Rows, refused: Refused) -> Fold:
         fold = Fold(self._mapping, self._routes, refused, self._interpreters, origins=self._sharing.origins)
         for number, (cell, case) in enumerate(cases.items()):
             there: Sequence[tuple[Value, ...]] = rows.get(cell, ())

@@ -28,21 +28,22 @@ import psycopg
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.patience import SECONDS, bounded
-from sink import account, tombstones
-from sink.interpret import Interpreters
+from sink.fold.pivot import Fold
+from sink.fold.rows import PartRows, spread_all
 from sink.lookup import Lookup
-from sink.mapping import Mapping
-from sink.merge import Merger
-from sink.partitions import days_in, for_all_parts
-from sink.pivot import Fold
-from sink.registry import Registry, Retyped
-from sink.rows import PartRows, spread_all
-from sink.wide import Refused
-from widebeam.quarantine import shelf, truth
-from widebeam.quarantine.case import Case, Cases, Retried, gathered
+from sink.mapping.interpret import Interpreters
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Refused
+from sink.merge import tombstones
+from sink.merge.merge import Merger
+from sink.state import account
+from sink.wide.partitions import days_in, for_all_parts
+from sink.wide.registry import Registry, Retyped
+from widebeam.quarantine import store, truth
 from widebeam.quarantine.entry import Entry
 from widebeam.quarantine.found import Finder, Found, mark
-from widebeam.quarantine.shelf import Choice
+from widebeam.quarantine.quarantined_row import QuarantinedRow, QuarantinedRows, Retried, gathered
+from widebeam.quarantine.store import Choice
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -90,7 +91,7 @@ class Retry:
         if self._lookup is not None:
             self._lookup.refresh(self._target, registry=self._registry)
         doing = f"retrying the quarantine of {choice.connector}"
-        for some in shelf.batches(self._target, choice):
+        for some in store.batches(self._target, choice):
             cases, unread = gathered(some, self._mapping)
             self.done.add(unread)
             if cases:
@@ -98,7 +99,7 @@ class Retry:
                     self._settle(cases)
         return self.done
 
-    def _settle(self, cases: Cases) -> None:
+    def _settle(self, cases: QuarantinedRows) -> None:
         """All of them in one transaction; where the target refuses a value, they are halved until it is alone."""
         try:
             self._attempts(cases)
@@ -114,7 +115,7 @@ class Retry:
             else:
                 _unfit(self.done, items[0][1], "bad_value", str(error).splitlines()[0])
 
-    def _attempts(self, cases: Cases) -> None:
+    def _attempts(self, cases: QuarantinedRows) -> None:
         refused: Refused = {}
         for _ in range(_ATTEMPTS):
             self._finder.follow()
@@ -138,7 +139,7 @@ class Retry:
             return
         raise _Unsteady
 
-    def _place(self, cases: Cases, parts: list[PartRows], refused: Refused) -> Retried:
+    def _place(self, cases: QuarantinedRows, parts: list[PartRows], refused: Refused) -> Retried:
         """In the open transaction: stage, lock, read again, write, and take out what is settled."""
         self._merger.stage(*parts)
         if parts:
@@ -173,7 +174,7 @@ class Retry:
         rows = self._target.execute(_POSITIONS, [self._mapping.connector])
         return {number: Lsn.parse(text) for number, text in rows}
 
-    def _close(self, cases: Cases, found: Found) -> Retried:
+    def _close(self, cases: QuarantinedRows, found: Found) -> Retried:
         """Take out what is settled; what becomes of each, once that is committed."""
         unfit, done = self._finder.unfit(cases, found), Retried()
         settled: list[Entry] = []
@@ -188,11 +189,11 @@ class Retry:
             else:
                 done.gone += case.ids
                 settled += case.entries
-        shelf.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
+        store.take_out(self._target, self._mapping.connector, "quarantine retry", settled, {})
         return done
 
 
-def _unfit(done: Retried, case: Case, reason: str, detail: str) -> None:
+def _unfit(done: Retried, case: QuarantinedRow, reason: str, detail: str) -> None:
     done.unfit |= dict.fromkeys(case.ids, (reason, detail))
 
 

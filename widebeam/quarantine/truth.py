@@ -9,11 +9,11 @@ import psycopg
 from psycopg import sql
 
 from cdc.event import Value
-from cdc.narrow import NarrowTable
-from cdc.writers import StillWriting, await_writers
-from sink import tables
-from sink.copytext import unescaped
-from sink.rule import Rule
+from cdc.source.narrow import NarrowTable
+from cdc.source.writers import StillWriting, await_writers
+from sink.fold.copytext import unescaped
+from sink.mapping.rule import Rule
+from sink.wide import tables
 from widebeam.quarantine.entry import Cell
 
 __all__ = ["StillWriting", "await_writers", "quoted_name", "rows_of"]

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from cdc import topic
-from cdc.envelope import Undecodable, decode
-from cdc.record import Stamp
-from sink.rewind import Place, Stretch
+from cdc.log import topic
+from cdc.record.envelope import Undecodable, decode
+from cdc.record.record import Stamp
+from sink.fold.rewind import Place, Stretch
 
 _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from cdc.lsn import Lsn
-from sink.progress import Landmark, Progress
-from sink.rewind import Place, Stretch, rewound, stretches
+from sink.fold.progress import Landmark, Progress
+from sink.fold.rewind import Place, Stretch, rewound, stretches
 from widebeam.replay.log import LogWindow
 from widebeam.replay.point import FromLsn, FromTime, Offsets, Point
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cdc.lsn import Lsn
-from cdc.record import Stamp
+from cdc.record.record import Stamp
 
 _OFFSETS: Final = 1 << 63
 _DISORDER: Final = timedelta(seconds=1)

@@ -15,21 +15,21 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.types.json import Jsonb
 
-from cdc import topic
 from cdc.failpoint import Failpoint, hit
 from cdc.halt import Halt
+from cdc.log import topic
 from cdc.lsn import Lsn
 from cdc.patience import bounded
-from cdc.session import connect
-from sink import account, sources
-from sink.progress import Landmark
-from widebeam import halts, recorded
-from widebeam.config import ConfigError
-from widebeam.connector import Connector
-from widebeam.recorded import Recorded
+from cdc.source.session import connect
+from sink.fold.progress import Landmark
+from sink.state import account, sources
+from widebeam.config.config import ConfigError
+from widebeam.config.connector import Connector
 from widebeam.replay.log import LogWindow
 from widebeam.replay.plan import Known, Origin, ReplayRefused, Step, steps
 from widebeam.replay.point import Point
+from widebeam.state import halts, recorded
+from widebeam.state.recorded import Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 

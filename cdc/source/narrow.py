@@ -1,0 +1,63 @@
+"""The narrow table as capture and sink see it: which of its columns say whose reading it is, when, of what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdc.source.time_encoding import TimeRule, Untimely
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowTable:
+    """A source table and the part each carried column plays. All are real columns; what is made of them comes later.
+
+    `entity`, `time` and `key` are column names (any of them may be empty); together they name one cell. `values` are
+    the columns that can hold the reading; `extra` what else the mapping needs (discriminator, filters, order).
+    `place` is there where rows of different raw times can meet in one wide row: they go into one partition.
+    """
+
+    schema: str
+    name: str
+    entity: tuple[str, ...]
+    time: tuple[str, ...]
+    key: tuple[str, ...]
+    values: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+    place: TimeRule | None = None
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`, as records and messages name the table."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """The columns in a change record's head: entity, then time. Mostly they are the wide key."""
+        return self.entity + self.time
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """The columns that name one cell: entity, time, key."""
+        return self.entity + self.time + self.key
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns of a change record's rows: key, values, extra. The wide key stands in the record's head."""
+        return self.key + self.values + self.extra
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that capture and backfill read, in the order in which a chunk reads them."""
+        return self.wide + self.carried
+
+    def placed(self, wide: Sequence[str | None]) -> tuple[str | None, ...]:
+        """What of a head decides about its partition: the head itself, or the entity and the rounded time."""
+        values = tuple(wide)
+        entity, time = values[: len(self.entity)], values[len(self.entity) :]
+        if self.place is None or None in time:
+            return values
+        try:
+            return entity + self.place.wide(time)  # type: ignore[arg-type]
+        except Untimely:
+            return values  # it goes into quarantine, wherever

@@ -1,0 +1,190 @@
+"""The publication: made for the narrow tables, and looked at, so that `check` can say what is amiss."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
+from cdc.source.identity import GENERATED, identities
+from cdc.source.narrow import NarrowTable
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_COLUMN_LISTS: Final = 150_000
+"""The server version that brought column lists and row filters."""
+_LOCK_TIMEOUT: Final = "500ms"
+"""Writers queue behind us for so long at most."""
+# As JSON, since servers before 15 have no prattrs; it is NULL, too, where all columns are published.
+_LISTED: Final = """
+SELECT (SELECT array_agg(a.attname::text) FROM pg_attribute a
+         WHERE a.attrelid = r.prrelid AND to_jsonb(r) -> 'prattrs' @> to_jsonb(a.attnum))
+  FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+  JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.pubname = %s AND n.nspname = %s AND c.relname = %s
+"""
+_OPS: Final = ("insert", "update", "delete", "truncate")
+
+
+class Published(NamedTuple):
+    """What a publication brings of one table.
+
+    `covers` tells whether the table is in it at all (under its own name, not only its partitions' names);
+    `lacks_columns` and `lacks_ops` what of ours is not published; `row_filter` is its WHERE, None without one;
+    `stored` whether stored generated columns are published.
+    """
+
+    covers: bool
+    lacks_columns: tuple[str, ...]
+    lacks_ops: tuple[str, ...]
+    row_filter: str | None
+    via_root: bool
+    stored: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Everything that the connector needs is published."""
+        return self.covers and not self.lacks_columns and not self.lacks_ops and self.row_filter is None
+
+
+def create(connection: Connection, publication: str, *tables: NarrowTable) -> None:
+    """Publish `tables`: all four operations, partitions under the root's name, only our columns where that is possible.
+
+    A column list has to hold the columns of the replica identity of the table and of each partition, and none of
+    them may be FULL: else the server refuses the application's own UPDATE and DELETE.
+    """
+    entries = sql.SQL(", ").join(entry(connection, table) for table in tables)
+    connection.execute(
+        sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true{})").format(
+            sql.Identifier(publication), entries, sql.Literal(", ".join(_OPS)), stored(connection)
+        )
+    )
+
+
+def stored(connection: Connection) -> sql.SQL:
+    """The option by which stored generated columns are published, where the server has it: FULL needs them there."""
+    return sql.SQL(", publish_generated_columns = stored" if connection.info.server_version >= GENERATED else "")
+
+
+def add(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Publish one more table, in a transaction of its own; psycopg.errors.LockNotAvailable while it is written to.
+
+    The lock waits for all who write to the table and holds others off until this is committed: so what was written
+    before is seen by every later snapshot, and what is written after is in the stream. Nothing is in neither.
+    """
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        name = sql.Identifier(table.schema, table.name)
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+        connection.execute(
+            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
+        )
+
+
+def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
+    """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
+    family = identities(connection, table)
+    version = connection.info.server_version
+    barren = [identity.table for identity in family if not identity.usable]
+    virtual = [identity.table for identity in family if identity.refuses(version, stored=True)]
+    if virtual:
+        raise Halt(
+            Cause.REPLICA_IDENTITY,
+            f"{', '.join(virtual)} has REPLICA IDENTITY FULL and virtual generated columns, which cannot be published: "
+            "UPDATE and DELETE would fail",
+            f"Give it REPLICA IDENTITY USING INDEX a unique index that has {', '.join(table.cell)}.",
+        )
+    if barren:
+        raise Halt(
+            Cause.REPLICA_IDENTITY,
+            f"{', '.join(barren)} has no replica identity, so that publishing it would make UPDATE and DELETE fail",
+            f"Give it a primary key over {', '.join(table.cell)}, or REPLICA IDENTITY FULL.",
+        )
+    columns: sql.Composable = sql.SQL("")
+    if connection.info.server_version >= _COLUMN_LISTS and not any(identity.full for identity in family):
+        names = dict.fromkeys([*table.columns, *(name for identity in family for name in identity.columns)])
+        columns = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+    return sql.SQL("{}{}").format(sql.Identifier(table.schema, table.name), columns)
+
+
+def drop(connection: Connection, publication: str) -> None:
+    """Drop the publication if it is there."""
+    connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(publication)))
+
+
+def inspect(connection: Connection, publication: str, table: NarrowTable) -> Published | None:
+    """What the publication brings of `table`; None if there is no such publication."""
+    row = connection.execute("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [publication]).fetchone()
+    if row is None:
+        return None
+    settings: dict[str, Any] = row[0]  # as JSON, since each version of the server has other columns
+    lacks_ops = tuple(op for op in _OPS if not settings[f"pub{op}"])
+    listed = connection.execute(
+        "SELECT to_jsonb(t) FROM pg_publication_tables t WHERE pubname = %s AND schemaname = %s AND tablename = %s",
+        [publication, table.schema, table.name],
+    ).fetchone()
+    if listed is None:
+        return Published(False, table.columns, lacks_ops, None, settings["pubviaroot"], _stored(settings))
+    published: dict[str, Any] = listed[0]
+    attributes = published.get("attnames")
+    lacks_columns = () if attributes is None else tuple(name for name in table.columns if name not in attributes)
+    filtered, via_root = published.get("rowfilter"), settings["pubviaroot"]
+    return Published(True, lacks_columns, lacks_ops, filtered, via_root, _stored(settings))
+
+
+def _stored(settings: dict[str, Any]) -> bool:
+    return settings.get("pubgencols") == "s"
+
+
+def check_covers(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Updates and deletes say which cell they mean, and publishing them makes none of the application's own fail.
+
+    The server refuses an UPDATE or DELETE of a table without a usable replica identity, or with one of which the
+    publication's column list lacks a column. A Halt says how that is mended.
+    """
+    row = connection.execute(_LISTED, [publication, table.schema, table.name]).fetchone()
+    listed: list[str] | None = None if row is None else row[0]
+    made = connection.execute("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [publication]).fetchone()
+    generated = made is not None and _stored(made[0])
+    for identity in identities(connection, table):
+        refused = (
+            not identity.usable
+            or identity.refuses(connection.info.server_version, stored=generated)
+            or (listed is not None and (identity.full or not set(identity.columns) <= set(listed)))
+        )
+        if refused or not identity.holds(table):
+            shown = "full" if identity.full else f"({', '.join(identity.columns)})"
+            amiss = "makes the application's own UPDATE and DELETE fail" if refused else "does not say which cell it is"
+            remedy = f"USING INDEX a unique index over {', '.join(table.cell)}" + ("" if listed else ", or FULL")
+            if not identity.refuses(connection.info.server_version, stored=True) and "s" in identity.generated:
+                name = sql.Identifier(publication).as_string(connection)
+                remedy += f", with ALTER PUBLICATION {name} SET (publish_generated_columns = stored)"
+            raise Halt(
+                Cause.REPLICA_IDENTITY,
+                f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",
+                f"ALTER TABLE {identity.table} REPLICA IDENTITY DEFAULT, as it was, or {remedy};"
+                f" then `widebeam run {CONNECTOR}`.",
+            )
+
+
+def check(publication: str, found: Published | None, table: NarrowTable) -> None:
+    """The publication brings what the connector needs; else a Halt that names what is missing."""
+    if found is not None and found.whole:
+        return
+    if found is None:
+        what = f"publication {publication} is gone"
+    elif not found.covers:
+        what = f"{table.qualified} is not in publication {publication}"
+    elif found.row_filter is not None:
+        what = f"publication {publication} has a row filter on {table.qualified}: {found.row_filter}"
+    else:
+        what = (
+            f"publication {publication} lacks {', '.join(found.lacks_columns + found.lacks_ops)} of {table.qualified}"
+        )
+    raise Halt(
+        Cause.NOT_PUBLISHED,
+        what,
+        f"Changes made meanwhile were not published: {OVER_THE_GAP}",
+    )

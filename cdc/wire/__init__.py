@@ -1,0 +1,1 @@
+"""Bytes of replication: the connection, pgoutput's messages, acknowledgement. May import words and source."""

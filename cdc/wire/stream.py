@@ -1,0 +1,191 @@
+"""The replication connection: frames in, status updates out. Nothing here knows what is in a frame.
+
+Source: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, primary keepalive, standby status update).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from struct import Struct
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import pq, sql
+
+from cdc.lsn import Lsn
+from cdc.source.session import answered, connect
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_XLOGDATA: Final = ord("w")
+_KEEPALIVE: Final = ord("k")
+_PAYLOAD: Final = 25
+"""Bytes of an XLogData message before its payload: kind, WAL start, WAL end, the server's clock."""
+_KEEPALIVE_LAYOUT: Final = Struct(">cQqB")
+_STATUS: Final = Struct(">cQQQqB")
+_STATUS_SECONDS: Final = 5.0
+_PATIENCE: Final = 60.0
+"""Seconds that we wait for a server that would wait for us for ever."""
+_GATHER: Final = 0.001
+"""Seconds from the first byte of something new to its reading, in which more of it comes."""
+_NEAR_MICROSECONDS: Final = 1_000
+"""A round trip that is no longer than this needs no large window."""
+_WINDOW: Final = 128 * 1024
+"""Bytes that a near server may send ahead of our reading: at a round trip of a millisecond 128 MB a second."""
+_TCP_INFO_RTT: Final = Struct("@68xI")
+"""Where Linux's struct tcp_info has the smoothed round trip time, in microseconds."""
+_PG_EPOCH: Final = 946_684_800
+"""2000-01-01 in seconds since 1970-01-01."""
+
+
+class StreamEnded(psycopg.OperationalError):
+    """The server ended the stream (it shuts down, or somebody terminated the walsender)."""
+
+
+class Stream:
+    """Changes from `start` on. `received` is how far the WAL was read; `passed` the last keepalive's WAL end.
+    A report is due every `status_seconds`, or the server takes us for dead; and a report asks for an answer when
+    nothing came since the last one, so that we take a server for dead that is silent for `patience` seconds.
+
+    libpq takes 16 KB from its socket at a time, so `read` collects what there is without any pause. The server sends
+    each row by itself, which costs it two to three times more when the row goes out at once and wakes its reader than
+    when it joins others that wait for a window: so the window is small where that costs no throughput, and a reader
+    that was woken lets more rows gather before it reads.
+    """
+
+    def __init__(self, connection: Connection, received: Lsn, patience: float) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._heard = True
+        self._asked: float | None = None
+        self._patience = patience
+        self.received = received
+        self.status_seconds = min(_STATUS_SECONDS, patience / 3)
+        self.passed = Lsn(0)
+        self.reply_requested = False
+
+    @classmethod
+    def start(cls, dsn: str, slot: str, publication: str, start: Lsn) -> Stream:
+        """Stream from the slot; psycopg.errors.ObjectInUse while somebody else does.
+
+        A `start` below the slot's confirmed_flush is silently moved up to it by the server: compare them first.
+        """
+        connection = connect(dsn, autocommit=True, replication="database", application_name="widebeam-capture")
+        try:
+            with answered(connection):
+                patience = _patience(connection)
+            with answered(connection, patience):
+                _start_replication(connection, slot, publication, start)
+        except BaseException:
+            connection.close()
+            raise
+        connection.pgconn.nonblocking = 1
+        _narrow_window(connection.pgconn.socket)
+        return cls(connection, start, patience)
+
+    def read(self, most: int, timeout: float) -> list[bytes]:
+        """Up to `most` pgoutput frames in order, waiting up to `timeout` seconds for the first one.
+
+        Keepalives are taken out of the stream: afterwards `passed` and `reply_requested` say what the last one said.
+        """
+        frames: list[bytes] = []
+        get, fresh = self._pgconn.get_copy_data, False
+        data = None
+        while len(frames) < most:
+            size, message = get(1)
+            if size > 0:
+                self._heard, self._asked = True, None
+                if message[0] == _XLOGDATA:
+                    data = message
+                    frames.append(message[_PAYLOAD:].tobytes())
+                else:
+                    self._heed(message.tobytes())
+            elif size < 0:
+                raise self._ended()
+            elif not fresh:
+                self._pgconn.consume_input()
+                fresh = True
+                continue
+            elif frames or not self._wait(timeout):
+                self._check_silence()
+                break
+            fresh = False
+        if data is not None:
+            self._received(int.from_bytes(data[9:17], "big"))
+        return frames
+
+    def report(self, acknowledged: Lsn) -> None:
+        """Tell the server what was received (write) and what it may forget (flush, apply)."""
+        now = int((time.time() - _PG_EPOCH) * 1_000_000)
+        received = max(self.received, acknowledged)
+        ask, self._heard = not self._heard, False
+        if ask and self._asked is None:
+            self._asked = time.monotonic()
+        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, acknowledged, acknowledged, now, ask))
+        self._pgconn.flush()  # what does not go out now goes with the next report
+        self.reply_requested = False
+
+    def close(self) -> None:
+        """End the connection, and with it the use of the slot."""
+        self._connection.close()
+
+    def _wait(self, timeout: float) -> bool:
+        ready, _, _ = select.select([self._pgconn.socket], [], [], timeout)
+        if ready:
+            time.sleep(_GATHER)
+        return bool(ready)
+
+    def _check_silence(self) -> None:
+        """There is nothing to read: that is an idle source, unless it was asked and has not answered for long."""
+        if self._asked is not None and time.monotonic() - self._asked > self._patience:
+            raise StreamEnded(f"the server has not answered for {self._patience:.0f} s on the replication stream")
+
+    def _ended(self) -> psycopg.Error:
+        """Why the stream is over: the server's error, if it gave one."""
+        result = self._pgconn.get_result()
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+            return psycopg.errors.error_from_result(result, self._connection.info.encoding)
+        return StreamEnded("the server ended the replication stream")
+
+    def _heed(self, message: bytes) -> None:
+        if len(message) != _KEEPALIVE_LAYOUT.size or message[0] != _KEEPALIVE:
+            raise StreamEnded(f"neither data nor a keepalive in the replication stream: {message[:40]!r}")
+        _, wal_end, _, reply = _KEEPALIVE_LAYOUT.unpack(message)
+        self._received(wal_end)
+        self.passed = max(self.passed, Lsn(wal_end))
+        self.reply_requested = self.reply_requested or reply == 1
+
+    def _received(self, wal_end: int) -> None:
+        self.received = max(self.received, Lsn(wal_end))
+
+
+def _patience(connection: Connection) -> float:
+    """As long as the server waits for us (wal_sender_timeout), we wait for it."""
+    row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'").fetchone()
+    return (int(row[0]) if row else 0) / 1000 or _PATIENCE
+
+
+def _narrow_window(descriptor: int) -> None:
+    """Bound what a near server can send ahead; a far one, or one on a Unix socket, keeps the kernel's own bound."""
+    with socket.socket(fileno=os.dup(descriptor)) as link:
+        if link.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+            return
+        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size)
+        if len(info) == _TCP_INFO_RTT.size and _TCP_INFO_RTT.unpack(info)[0] <= _NEAR_MICROSECONDS:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+
+
+def _start_replication(connection: Connection, slot: str, publication: str, start: Lsn) -> None:
+    command = sql.SQL(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')"
+    ).format(
+        sql.Identifier(slot),
+        sql.SQL(str(start)),  # an Lsn prints as hexadecimal digits and a slash
+        sql.Literal(sql.Identifier(publication).as_string(connection)),  # a list of identifiers within a literal
+    )
+    result = connection.pgconn.exec_(command.as_bytes(connection))
+    if result.status != pq.ExecStatus.COPY_BOTH:
+        raise psycopg.errors.error_from_result(result, connection.info.encoding)

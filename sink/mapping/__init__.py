@@ -1,0 +1,1 @@
+"""How a narrow row becomes a cell: rules, dictionaries, names, layout. May import cdc."""

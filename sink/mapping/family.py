@@ -1,0 +1,47 @@
+"""The family of a connector's narrow tables: which are in it, and which join while it runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping as Dict
+from typing import NamedTuple, Protocol
+
+from cdc.lsn import Lsn
+from cdc.source.narrow import NarrowTable
+from sink.mapping.rule import Rule
+
+
+class Family(Protocol):
+    """Knows by its name whether a table belongs, and how it is read."""
+
+    def narrow(self, schema: str, name: str) -> NarrowTable | None:
+        """The narrow table of that name; None if it does not belong."""
+
+    def rule(self, table: NarrowTable, types: Dict[str, str]) -> Rule:
+        """How it is read, with its columns' types as format_type writes them."""
+
+
+class Source(NamedTuple):
+    """A narrow table as widebeam.sources has it. `gate` is None until it is published, Lsn(0) for one of the first."""
+
+    schema: str
+    name: str
+    oid: int
+    types: dict[str, str]
+    gate: Lsn | None
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`."""
+        return f"{self.schema}.{self.name}"
+
+
+def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:
+    """The rules of these tables, without those that do not belong any more."""
+    tables = ((family.narrow(each.schema, each.name), each.types) for each in sources)
+    return tuple(family.rule(table, types) for table, types in tables if table is not None)
+
+
+def joining(sources: Iterable[Source]) -> frozenset[str]:
+    """Which of these tables are not published yet."""
+    return frozenset(each.qualified for each in sources if each.gate is None)

@@ -1,0 +1,125 @@
+"""Where in the narrow tables the rows of a cell can lie, told from one of them. Pure.
+
+The answer may be too wide (the rows are interpreted anyway), but never too narrow.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from cdc.event import UNCHANGED
+from cdc.source.time_encoding import Untimely, parsed, printed
+from sink.mapping.interpret import Interpreter
+from sink.mapping.rule import Rule
+from sink.mapping.several import SourceRow
+
+_UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+_SECOND: Final = 1_000_000
+_HOUR: Final = 3_600 * _SECOND
+
+
+class Test(NamedTuple):
+    """A column's test; the values of a place stand in the order of the tests, two for a range."""
+
+    column: str
+    ranged: bool
+
+
+class SourceRange:
+    """The tests by which rows of one cell are found in any table of an interpreter's rule, and their values."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        rule = self._rule = interpreter.rule
+        self._interpreter = interpreter
+        self._id = _looked_up(rule)
+        self._ids = _by_name(interpreter) if self._id is not None else {}
+        key = rule.key[0] if len(rule.key) == 1 and rule.key[0] not in rule.virtual else None
+        self._key = key if key is not None and key not in rule.table.wide else None
+        merged = rule.table.time[:1] if rule.time.merges else ()
+        exact = rule.table.entity if merged else rule.table.wide
+        last = [each for each in (self._key, self._id) if each is not None and each not in exact]
+        self._exact = (*exact, *last)
+        self.tests = [
+            *(Test(name, ranged=True) for name in merged),
+            *(Test(name, ranged=False) for name in self._exact),
+        ]
+
+    def places(self, row: SourceRow) -> list[tuple[str, ...]]:
+        """Values for the tests; several where several ids have the row's name."""
+        found = self._values(row, None)
+        if self._id is None or self._id not in self._exact:
+            return [] if found is None else [found]
+        every = (self._values(row, each) for each in self.ids(row))
+        return [each for each in every if each is not None]
+
+    def ids(self, row: SourceRow) -> tuple[str, ...]:
+        """All ids that mean what the row's means."""
+        mine = self._real(self._id or "", row)
+        names = None if mine is None else self._interpreter.dictionary.get(mine)
+        return () if names is None else self._ids.get(_used(self._rule, names), ())
+
+    def axes(self, row: SourceRow) -> list[str]:
+        """Where on the axis of the chunks rows of the cell can lie: at one place in each chunk, at least."""
+        if self._id is not None and self._rule.axis == self._id:
+            return list(self.ids(row))
+        return [self._interpreter.axis(row.head, row.row)]
+
+    def _values(self, row: SourceRow, identifier: str | None) -> tuple[str, ...] | None:
+        exact = [
+            identifier if name == self._id and identifier is not None else self._real(name, row) for name in self._exact
+        ]
+        if None in exact:
+            return None
+        ranged = _span(self._rule, row) if self._rule.time.merges and self._rule.table.time else ()
+        return (*ranged, *(each for each in exact if each is not None))
+
+    def _real(self, name: str, row: SourceRow) -> str | None:
+        value = self._interpreter.real(name, row.head, row.row)
+        return None if value is UNCHANGED else value
+
+
+def _looked_up(rule: Rule) -> str | None:
+    """The real column that the dictionary looks up, if all of entity and key that it brings is known by the id."""
+    if rule.dictionary is None or rule.dictionary.column in (rule.table_value and "table", *rule.fields):
+        return None
+    return rule.dictionary.column if rule.dictionary.column in rule.table.columns else None
+
+
+def _used(rule: Rule, names: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    """Of an entry's names those that decide about a cell."""
+    if rule.dictionary is None:
+        return ()
+    return tuple(
+        name for column, name in zip(rule.dictionary.names, names, strict=True) if column in (*rule.entity, *rule.key)
+    )
+
+
+def _by_name(interpreter: Interpreter) -> dict[tuple[str | None, ...], tuple[str, ...]]:
+    found: dict[tuple[str | None, ...], list[str]] = {}
+    for identifier, names in interpreter.dictionary.entries.items():
+        found.setdefault(_used(interpreter.rule, names), []).append(identifier)
+    return {names: tuple(ids) for names, ids in found.items()}
+
+
+def _span(rule: Rule, row: SourceRow) -> tuple[str, str]:
+    """A closed range of the first raw time column that holds all times that are rounded to the same."""
+    width = len(rule.table.entity)
+    raw = tuple(each or "" for each in row.head[width:])
+    try:
+        moment = rule.time.moment(raw)
+    except Untimely:
+        moment = None
+    if moment is None:
+        return raw[0], raw[0]
+    lower, upper = rule.time.borders(moment)
+    match rule.time.form:
+        case "native":
+            offset = parsed(raw[0]) - moment  # of a local time; an hour more, for when clocks are changed meanwhile
+            spare = 1 if rule.time.zone is None else _HOUR
+            zoned = rule.time.zoned
+            return printed(lower + offset - spare, zoned=zoned), printed(upper + offset + spare, zoned=zoned)
+        case "epoch_float":
+            return str(Decimal(lower - 1) / _SECOND), str(Decimal(upper + 1) / _SECOND)
+        case form:
+            return str(lower // _UNIT[form] - 1), str(upper // _UNIT[form] + 1)

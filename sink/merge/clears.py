@@ -1,0 +1,78 @@
+"""Clearing cells of wide tables: rows that end without a cell go, the others keep what was not cleared."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from sink.fold.rows import PartRows
+from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Part
+from sink.merge.stage import Connection, Shape, Stage
+from sink.wide import tables
+
+_SHAPE: Final[Shape] = ("bit varying",)
+"""A bit for each column that a batch clears somewhere in the wide table: 1 where it is to be cleared."""
+
+
+class Clears:
+    """The staging table for clears of a session, for all wide tables."""
+
+    def __init__(self, connection: Connection, mapping: Mapping) -> None:
+        self._connection, self._mapping = connection, mapping
+        self.stage = Stage(connection, mapping, _SHAPE)
+        self._bits = self.stage.slot(0, "gone")
+
+    def merge(self, number: int, rows: PartRows) -> None:
+        """Delete the rows that end without a cell; clear the cells of the others."""
+        parts: dict[str, sql.Composable] = {
+            "wide": tables.relation(rows.part),
+            "gone": self.stage.table,
+            "here": self.stage.here(number, "gone"),
+            "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
+            "lsn": sql.Identifier(LSN_COLUMN),
+        }
+        # The lock keeps new columns out, so that a row is not taken for empty that has a cell in one.
+        lock = (
+            "SELECT count(*) FROM ("
+            "SELECT FROM {wide} AS wide JOIN {gone} AS gone ON {here} ORDER BY {key} FOR UPDATE OF wide) AS locked"
+        )
+        self._connection.execute(sql.SQL(lock).format(**parts))
+        indexes = {column.name: index for index, column in enumerate(rows.clears)}
+        columns = columns_now(self._connection, self._mapping, rows.part)
+        empty = sql.SQL(" AND ").join(self._is_gone(column, indexes.get(column)) for column in columns)
+        self._connection.execute(
+            sql.SQL("DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}").format(
+                empty=empty, **parts
+            )
+        )
+        changes = sql.SQL(", ").join(
+            sql.SQL("{0} = CASE WHEN {1} THEN NULL ELSE wide.{0} END").format(
+                sql.Identifier(column), self._marked(index)
+            )
+            for column, index in indexes.items()
+        )
+        self._connection.execute(
+            sql.SQL("UPDATE {wide} AS wide SET {lsn} = gone.{lsn}, {changes} FROM {gone} AS gone WHERE {here}").format(
+                changes=changes, **parts
+            )
+        )
+
+    def _marked(self, index: int) -> sql.Composed:
+        return sql.SQL("get_bit({}, {}) = 1").format(self._bits, sql.Literal(index))
+
+    def _is_gone(self, column: str, index: int | None) -> sql.Composed:
+        """A cell that is NULL, or will be."""
+        is_null = sql.SQL("wide.{} IS NULL").format(sql.Identifier(column))
+        return is_null if index is None else sql.SQL("({} OR {})").format(is_null, self._marked(index))
+
+
+def columns_now(connection: Connection, mapping: Mapping, part: Part) -> list[str]:
+    """The part's columns as they are now: another process may have added some since ours were read."""
+    found = connection.execute(
+        "SELECT column_name FROM widebeam.columns WHERE (connector, entity, part) = (%s, %s, %s)",
+        [mapping.connector, part.entity, part.number],
+    )
+    return [name for (name,) in found]

@@ -1,0 +1,83 @@
+"""The overflow: one jsonb column of a wide table, whose members are the cells of keys without a column of their own.
+
+A member's value is the text that the source prints, as a JSON string: no digit is lost. What holds for a column holds
+for a member: the stream wins, a chunk only fills, and a row without any cell is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Column, Part
+from sink.merge.stage import Connection, Shape, Stage
+from sink.wide import tables
+
+SHAPE: Final[Shape] = ("jsonb", "jsonb")
+"""What a staging table for overflows has: an object of what is set, and an array of keys that go."""
+
+
+class Overflow:
+    """One wide table's rows, by their `number`, in the staging table for overflows.
+
+    `column` is the wide table's jsonb column.
+    """
+
+    def __init__(
+        self, connection: Connection, mapping: Mapping, part: Part, column: Column, stage: Stage, number: int
+    ) -> None:
+        self._connection = connection
+        key = list(mapping.key_columns)
+        self._names: dict[str, sql.Composable] = {
+            "wide": tables.relation(part),
+            "stage": stage.table,
+            "over": sql.Identifier(column.name),
+            "lsn": sql.Identifier(LSN_COLUMN),
+            "key": tables.names(key),
+            "order": sql.SQL(", ").join(sql.Identifier("wide", each) for each in key),
+            "here": stage.here(number, "stage"),
+            "mine": stage.mine(number),
+            "set": stage.slot(0),
+            "gone": stage.slot(1),
+        }
+
+    def set(self) -> None:
+        """The stream's members go over what is there."""
+        self._run(
+            "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
+            " ON CONFLICT ({key}) DO UPDATE"
+            " SET {lsn} = EXCLUDED.{lsn}, {over} = coalesce(wide.{over}, '{{}}') || EXCLUDED.{over}"
+        )
+
+    def fill(self) -> None:
+        """A chunk's members go below what is there, and the `_lsn` of a row that exists stays."""
+        self._run(
+            "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
+            " ON CONFLICT ({key}) DO UPDATE SET {over} = EXCLUDED.{over} || coalesce(wide.{over}, '{{}}')"
+        )
+
+    def clear(self, columns: Iterable[str]) -> None:
+        """Take members out; rows that end without a cell go. `columns` are all of the wide table's cells."""
+        self._run(
+            "SELECT count(*) FROM (SELECT FROM {wide} AS wide JOIN {stage} AS stage ON {here}"
+            " WHERE stage.{gone} IS NOT NULL ORDER BY {order} FOR UPDATE OF wide) AS locked"
+        )
+        self._run(
+            "UPDATE {wide} AS wide SET {lsn} = stage.{lsn}, {over} = nullif(wide.{over}"
+            " - ARRAY(SELECT jsonb_array_elements_text(stage.{gone})), '{{}}')"
+            " FROM {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL"
+        )
+        empty = sql.SQL(" AND ").join(sql.SQL("wide.{} IS NULL").format(sql.Identifier(each)) for each in columns)
+        self._run(
+            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL AND {empty}",
+            empty=empty,
+        )
+
+    def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
+        self._connection.execute(sql.SQL(statement).format(**self._names, **more))

@@ -1,0 +1,189 @@
+"""The staging tables of a session, which wide tables of one shape share.
+
+A server empties every one of them at each commit, whether it was used or not, and holds locks on it for that: with one
+for each wide table, a fleet of thousands would pay for all of them in each batch. So there are few. A row in one says
+by a number which wide table it is for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.mapping import Mapping
+from sink.mapping.width import VIEW_COLUMNS
+from sink.wide import tables
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+Shape: TypeAlias = "tuple[str, ...]"
+"""The types of a table's columns, sorted."""
+
+Range: TypeAlias = "tuple[str, str]"
+"""The places (ctid) of the first and the last row of some."""
+
+EVERYWHERE: Final[Range] = ("(0,0)", "(4294967295,65535)")
+
+_INLINE: Final = 8160
+"""Bytes of a staged row from which its long values are compressed and moved out: as late as the server allows."""
+
+_MOST: Final = 16
+"""Staging tables for as many shapes. Beyond them shapes share one that has room for all."""
+
+_COPIES: Final = 64
+"""Statements of a staging table that are kept."""
+
+_numbers: Final = count(1)
+
+
+class Stage:
+    """One staging table: which wide table a row is for, the key, `_lsn`, and a slot for each type of the shape."""
+
+    def __init__(self, connection: Connection, mapping: Mapping, shape: Shape) -> None:
+        self._connection, self._mapping = connection, mapping
+        self.shape, self.number = shape, next(_numbers)
+        self.dropped = False
+        # Names that no key column has.
+        self._mark = "_" * (1 + max(len(name) - len(name.lstrip("_")) for name in mapping.key_columns))
+        self.table = sql.Identifier("pg_temp", f"widebeam_stage_{self.number}")
+        self.part = f"{self._mark}part"
+        self._copies: dict[tuple[int, ...], bytes] = {}
+        self._create()
+
+    def slot(self, index: int, *alias: str) -> sql.Identifier:
+        """The name of a slot."""
+        return sql.Identifier(*alias, f"{self._mark}{index}")
+
+    @cached_property
+    def head(self) -> sql.Composed:
+        """The key's columns and `_lsn`."""
+        return tables.names([*self._mapping.key_columns, LSN_COLUMN])
+
+    def places(self, shape: Iterable[str]) -> list[int]:
+        """The slots for columns of these types, which are sorted. They fit."""
+        free: dict[str, list[int]] = {}
+        for index in reversed(range(len(self.shape))):
+            free.setdefault(self.shape[index], []).append(index)
+        return [free[each].pop() for each in shape]
+
+    def copy(self, slots: Sequence[int]) -> bytes:
+        """COPY of lines of the part's number, the key, `_lsn` and these slots."""
+        wanted = tuple(slots)
+        found = self._copies.get(wanted)
+        if found is None:
+            if len(self._copies) >= _COPIES:
+                self._copies.clear()
+            found = self._copies[wanted] = self._copy(wanted).as_bytes(self._connection)
+        return found
+
+    @property
+    def copy_all(self) -> bytes:
+        """COPY of lines with all slots."""
+        return self.copy(range(len(self.shape)))
+
+    def _copy(self, slots: tuple[int, ...]) -> sql.Composed:
+        # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
+        if slots == tuple(range(len(self.shape))):
+            return sql.SQL("COPY {} FROM STDIN").format(self.table)
+        names = sql.SQL(", ").join([sql.Identifier(self.part), self.head, *map(self.slot, slots)])
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self.table, names)
+
+    def mine(self, number: int, *alias: str) -> sql.Composed:
+        """The test for the rows of the wide table with this number."""
+        return sql.SQL("{} = {}").format(sql.Identifier(*alias, self.part), sql.Literal(number))
+
+    def here(self, number: int, alias: str) -> sql.Composed:
+        """The rows of a wide table, which is called `wide`, that its rows in here are for. These are called `alias`.
+
+        In a partitioned one between the first and the last of their times: the planner expects few rows of such a
+        range, goes to them by the index, and does not read every partition for a handful of rows.
+        """
+        same = [
+            sql.SQL("{} = {}").format(sql.Identifier("wide", column), sql.Identifier(alias, column))
+            for column in self._mapping.key_columns
+        ]
+        if self._mapping.partition_by is not None:
+            time = next(iter(self._mapping.rule.time_types))
+            ends = "{wide} BETWEEN (SELECT min({time}) FROM {rows}) AND (SELECT max({time}) FROM {rows})"
+            rows = sql.SQL("{} WHERE {}").format(self.table, self.mine(number))
+            names = {"wide": sql.Identifier("wide", time), "time": sql.Identifier(time)}
+            same.append(sql.SQL(ends).format(rows=rows, **names))
+        return sql.SQL(" AND ").join([self.mine(number, alias), *same])
+
+    def ranges(self) -> dict[int, Range]:
+        """Where the rows of each wide table lie: about together, since they came together.
+
+        (An index would cost more: it is made anew at each commit, and with it the plans of all statements.)
+        """
+        query = "SELECT {part}, min(ctid)::text, max(ctid)::text FROM {table} GROUP BY 1"
+        found = self._connection.execute(sql.SQL(query).format(part=sql.Identifier(self.part), table=self.table))
+        return {number: (first, last) for number, first, last in found}
+
+    def empty(self, number: int) -> None:
+        """Take a wide table's rows out, in the transaction in which they came."""
+        self._connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(self.table, self.mine(number)))
+
+    def drop(self) -> None:
+        """Outside a transaction: there is nothing in it."""
+        self._connection.execute(sql.SQL("DROP TABLE {}").format(self.table))
+        self.dropped = True
+
+    def _create(self) -> None:
+        fields = [
+            sql.SQL("{} integer NOT NULL").format(sql.Identifier(self.part)),
+            *(tables.definition(*each) for each in self._mapping.key_types.items()),
+            tables.definition(LSN_COLUMN, "pg_lsn"),
+            *(
+                sql.SQL("{} {}").format(self.slot(index), tables.type_name(type_text))
+                for index, type_text in enumerate(self.shape)
+            ),
+        ]
+        create = "CREATE TEMPORARY TABLE {} ({}) WITH (toast_tuple_target = {}) ON COMMIT DELETE ROWS"
+        self._connection.execute(sql.SQL(create).format(self.table, sql.SQL(", ").join(fields), sql.Literal(_INLINE)))
+
+
+class Stages:
+    """The staging tables that there are in a session, by their shapes. They are kept: their number has a bound."""
+
+    def __init__(self, connection: Connection, mapping: Mapping) -> None:
+        self._connection, self._mapping = connection, mapping
+        self._by_shape: dict[Shape, Stage] = {}  # the one that was used last stands last
+        self._in_use: set[Shape] = set()
+
+    def begin(self) -> None:
+        """A transaction is over: none of them is in use."""
+        self._in_use.clear()
+
+    def of(self, shape: Shape) -> Stage:
+        """One for rows of this shape. Outside a transaction: it may have to be made, and another one dropped."""
+        stage = self._by_shape.pop(self._fitting(shape), None)
+        if stage is None:
+            stage = Stage(self._connection, self._mapping, self._with_room(shape))
+        self._by_shape[stage.shape] = stage
+        self._in_use.add(stage.shape)
+        return stage
+
+    def _fitting(self, shape: Shape) -> Shape:
+        """The shape of the one to take, if it is there: its own; where there are many, any that has room."""
+        if shape in self._by_shape or len(self._by_shape) < _MOST:
+            return shape
+        wanted = Counter(shape)
+        return next((each for each in self._by_shape if wanted <= Counter(each)), shape)
+
+    def _with_room(self, shape: Shape) -> Shape:
+        """What a new one is to look like. Where there are many, it has room for all, and those not in use go."""
+        if len(self._by_shape) < _MOST:
+            return shape
+        room = Counter(shape)
+        for each in self._by_shape:
+            room |= Counter(each)
+        for each in [each for each in self._by_shape if each not in self._in_use]:
+            self._by_shape.pop(each).drop()
+        return tuple(sorted(room.elements())) if room.total() < VIEW_COLUMNS else shape

@@ -1,0 +1,126 @@
+"""Changing types and names of columns in place. A view that shows them is made anew, with the rights that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Column, Part
+from sink.wide import tables
+from sink.wide.widen import Widening
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+def retype(connection: Connection, mapping: Mapping, widenings: Sequence[Widening]) -> None:
+    """Widen these columns, in the open transaction, tables in the order in which they are locked.
+
+    The tables are rewritten and locked meanwhile. Entities get their new columns here too.
+    """
+    with _without_views(connection, mapping, widenings):
+        for part, columns in _by_part(widenings):
+            connection.execute(_alter(part, [after for _, after in columns]))
+    rows = [
+        (after.type, after.widened, mapping.connector, entity.identity, after.key) for entity, _, after in widenings
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_WIDENED, rows)
+
+
+def rename(connection: Connection, mapping: Mapping, renamings: Sequence[Widening]) -> None:
+    """Give columns other keys, and names, in the open transaction. Two may exchange theirs.
+
+    Entities get their new columns here too.
+    """
+    with _without_views(connection, mapping, renamings):
+        for part, columns in _by_part(renamings):
+            moved = [(before.name, after.name) for before, after in columns if before.name != after.name]
+            ways = [(old, f"\x01{n}", new) for n, (old, new) in enumerate(moved)]  # nobody has such a name
+            for step in [way[:2] for way in ways] + [way[1:] for way in ways]:
+                connection.execute(_rename(part, *step))
+    record_renamed(connection, mapping, renamings)
+
+
+def record_renamed(connection: Connection, mapping: Mapping, renamings: Sequence[Widening]) -> None:
+    """Write new keys and names down, in the open transaction. The entities get them, too."""
+    places = [(mapping.connector, each.entity.identity, each.after.ordinal) for each in renamings]
+    names = [(each.after.key, each.after.name, each.after.widened) for each in renamings]
+    with connection.cursor() as cursor:
+        cursor.executemany(_UNNAMED, places)
+        cursor.executemany(_RENAMED, [(*name, *place) for name, place in zip(names, places, strict=True)])
+    for each in renamings:
+        each.entity.add(each.after)
+
+
+@contextmanager
+def _without_views(connection: Connection, mapping: Mapping, changes: Sequence[Widening]) -> Iterator[None]:
+    """The views that show these columns are away meanwhile."""
+    parts = {each.entity.parts[each.after.part]: each.entity for each in changes}
+    views = {(part.schema, view): entity for part, entity in parts.items() for view in part.views}
+    rights = {view: connection.execute(_RIGHTS, view).fetchall() for view in views}
+    for view in views:
+        connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(*view)))
+    yield
+    for each in changes:
+        each.entity.add(each.after)
+    for view, entity in views.items():
+        connection.execute(tables.create_view(mapping, entity, view[1]))
+        for right in rights[view]:
+            connection.execute(_grant(view, *right))
+
+
+def _by_part(changes: Iterable[Widening]) -> list[tuple[Part, list[tuple[Column, Column]]]]:
+    """Before and after of each part's columns, in the order in which tables are locked."""
+    found: dict[Part, list[tuple[Column, Column]]] = {}
+    for entity, before, after in changes:
+        found.setdefault(entity.parts[after.part], []).append((before, after))
+    return sorted(found.items(), key=lambda item: item[0].table)
+
+
+def _rename(part: Part, old: str, new: str) -> sql.Composed:
+    names = tables.relation(part), sql.Identifier(old), sql.Identifier(new)
+    return sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(*names)
+
+
+def _alter(part: Part, columns: Iterable[Column]) -> sql.Composed:
+    """To text by the type's output function, as the source prints it: a cast makes `true` of `t`, and cuts blanks."""
+    changes = []
+    for column in columns:
+        name = sql.Identifier(column.name)
+        value = "CASE WHEN {0} IS NOT NULL THEN concat({0}) END" if column.type == "text" else "{0}::{1}"
+        changes.append(
+            sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(
+                name, tables.type_name(column.type), sql.SQL(value).format(name, tables.type_name(column.type))
+            )
+        )
+    return sql.SQL("ALTER TABLE {} {}").format(tables.relation(part), sql.SQL(", ").join(changes))
+
+
+def _grant(view: tuple[str, str], right: str, role: str | None, grantable: bool) -> sql.Composed:
+    form = "GRANT {} ON {} TO {} WITH GRANT OPTION" if grantable else "GRANT {} ON {} TO {}"
+    grantee = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
+    return sql.SQL(form).format(sql.SQL(right), sql.Identifier(*view), grantee)
+
+
+_RIGHTS: Final = """
+SELECT held.privilege_type, role.rolname, held.is_grantable
+FROM pg_class AS view, aclexplode(view.relacl) AS held LEFT JOIN pg_roles AS role ON role.oid = held.grantee
+WHERE view.relnamespace = to_regnamespace(quote_ident(%s)) AND view.relname = %s AND held.grantee <> view.relowner
+"""
+_WIDENED: Final = (
+    "UPDATE widebeam.columns SET column_type = %s, widened = %s WHERE (connector, entity, key) = (%s, %s, %s)"
+)
+# A control character stands in no key, so nobody has the passing name.
+_UNNAMED: Final = (
+    "UPDATE widebeam.columns SET key = chr(1) || ordinal, column_name = chr(1) || ordinal"
+    " WHERE (connector, entity, ordinal) = (%s, %s, %s)"
+)
+_RENAMED: Final = (
+    "UPDATE widebeam.columns SET key = %s, column_name = %s, widened = %s"
+    " WHERE (connector, entity, ordinal) = (%s, %s, %s)"
+)

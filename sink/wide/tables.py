@@ -1,0 +1,102 @@
+"""The statements that make wide tables, their columns and their views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.mapping import Mapping
+from sink.mapping.wide import Column, Entity, Part
+
+FILLFACTOR = 50
+"""Rows are filled cell by cell: half a page free keeps an update on its page (1.6 MB of heap instead of 40 to 102)."""
+
+STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
+"""What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""
+STREAM_POSITION: Final = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
+"""And what `_lsn` becomes: the change's."""
+
+
+def relation(part: Part) -> sql.Identifier:
+    """A part table's name."""
+    return sql.Identifier(part.schema, part.table)
+
+
+def names(columns: Iterable[str]) -> sql.Composed:
+    """A list of column names."""
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def type_name(text: str) -> sql.SQL:
+    """A type as SQL. `text` is format_type's own output, which the registry has let the target's parser check."""
+    return sql.SQL(text)
+
+
+def definition(name: str, type_text: str) -> sql.Composed:
+    """A column's name and type."""
+    return sql.SQL("{} {}").format(sql.Identifier(name), type_name(type_text))
+
+
+def create_part(mapping: Mapping, part: Part, columns: Sequence[Column]) -> sql.Composed:
+    """Make a part table with its first columns."""
+    fields = [
+        *(definition(name, type_text) for name, type_text in mapping.key_types.items()),
+        sql.SQL("{} pg_lsn NOT NULL").format(sql.Identifier(LSN_COLUMN)),
+        *(definition(column.name, column.type) for column in columns),
+        sql.SQL("PRIMARY KEY ({})").format(names(mapping.key_columns)),
+    ]
+    if mapping.partition_by is None:
+        how = sql.SQL("WITH (fillfactor = {})").format(sql.Literal(FILLFACTOR))
+    else:  # the partitions have the rows, and the fillfactor
+        how = sql.SQL("PARTITION BY RANGE ({})").format(sql.Identifier(next(iter(mapping.rule.time_types))))
+    return sql.SQL("CREATE TABLE {} ({}) {}").format(relation(part), sql.SQL(", ").join(fields), how)
+
+
+def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
+    """Add columns to a part table, all in one statement: the table is locked once."""
+    additions = [sql.SQL("ADD COLUMN {}").format(definition(column.name, column.type)) for column in columns]
+    return sql.SQL("ALTER TABLE {} {}").format(relation(part), sql.SQL(", ").join(additions))
+
+
+def create_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed:
+    """Make a view that joins parts, or bring it up to date: columns are only ever added at its end.
+
+    Not a FULL JOIN, though it means the same: the planner cannot push a range of time below one, and would read
+    both tables whole for an hour of them.
+    """
+    parts, shown = entity.shown(view)
+    key = names(mapping.key_columns)
+    lsn = sql.SQL(", ").join(sql.Identifier(_alias(part), LSN_COLUMN) for part in parts)
+    columns = [sql.Identifier(_alias(entity.parts[column.part]), column.name) for column in shown]
+    lsn_column = sql.SQL("GREATEST({}) AS {}").format(lsn, sql.Identifier(LSN_COLUMN))
+    return sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(
+        sql.Identifier(parts[0].schema, view),
+        sql.SQL(", ").join([key, lsn_column, *columns]),
+        _joined(parts, key),
+    )
+
+
+def open_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed | None:
+    """Let the readers read a view; None if there are none. The part tables stay closed: a view reads as its owner."""
+    if not mapping.readers:
+        return None
+    parts, _ = entity.shown(view)
+    return sql.SQL("GRANT SELECT ON {} TO {}").format(
+        sql.Identifier(parts[0].schema, view), names(dict.fromkeys(mapping.readers))
+    )
+
+
+def _joined(parts: Sequence[Part], key: sql.Composed) -> sql.Composable:
+    tables = [sql.SQL("{} AS {}").format(relation(part), sql.Identifier(_alias(part))) for part in parts]
+    if len(parts) == 1:
+        return tables[0]
+    keys = sql.SQL(" UNION ").join(sql.SQL("SELECT {} FROM {}").format(key, relation(part)) for part in parts)
+    joins = [sql.SQL(" LEFT JOIN {} USING ({})").format(table, key) for table in tables]
+    return sql.SQL("({}) AS keys{}").format(keys, sql.SQL("").join(joins))
+
+
+def _alias(part: Part) -> str:
+    return f"part{part.number}"

@@ -1,0 +1,147 @@
+"""The axis of a narrow table: its first column of time, or another one, as whole numbers; chunks are ranges of it.
+
+Where raw times are rounded to wide ones, bounds lie on the borders of what is rounded together: all readings that meet
+in a cell are in one chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from math import inf, nextafter
+from typing import Final, Protocol
+
+from cdc.source.time_encoding import TimeRule
+from sink.mapping.rule import Rule
+from snapshot.chunks.scale import MICROSECONDS_PER_HOUR, TimeScale
+
+_UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+_LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+_HALF: Final = Decimal("0.5")
+_SECOND: Final = 1_000_000
+
+
+class Scale(Protocol):
+    """How the values of a column lie on an axis of whole numbers."""
+
+    @property
+    def step(self) -> int:
+        """The smallest distance between two bounds."""
+
+    @property
+    def endless(self) -> bool:
+        """Has the type values that are infinite?"""
+
+    def position(self, text: str) -> int:
+        """Where a finite value lies, given as the server prints it."""
+
+    def text(self, position: int) -> str:
+        """The first value at or above a position, as the server reads it."""
+
+    def span(self, hours: float) -> int:
+        """The length of so many hours."""
+
+
+def scale(rule: Rule) -> Scale | None:
+    """The scale of a table's axis; None where ranges of it cannot be made."""
+    kind = rule.axis_type
+    if kind is None:
+        return None
+    if rule.axis not in rule.table.time:
+        return WholeScale(1, _LIMITS[kind], TimeRule(), timely=False) if kind in _LIMITS else None
+    if rule.time.form == "native":
+        return Bordered(TimeScale.of(kind), rule.time) if rule.time.bucket else TimeScale.of(kind)
+    if rule.time.form == "epoch_float":
+        return FloatScale(rule.time, exact=kind.startswith("numeric"))
+    return WholeScale(_UNIT[rule.time.form], _LIMITS[kind], rule.time) if kind in _LIMITS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bordered:
+    """A native time in buckets."""
+
+    inner: TimeScale
+    rule: TimeRule
+    endless: bool = True
+
+    @property
+    def step(self) -> int:
+        """A bucket."""
+        return max(self.inner.step, self.rule.bucket)
+
+    def position(self, text: str) -> int:
+        """Microseconds."""
+        return self.inner.position(text)
+
+    def text(self, position: int) -> str:
+        """The border of the bucket."""
+        return self.inner.text(self.rule.borders(position)[0])
+
+    def span(self, hours: float) -> int:
+        """Microseconds."""
+        return self.inner.span(hours)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeScale:
+    """An integer of `unit` microseconds (or, where it is not `timely`, one that counts nothing that is known)."""
+
+    unit: int
+    limit: int
+    rule: TimeRule
+    timely: bool = True
+    endless: bool = False
+
+    @property
+    def step(self) -> int:
+        """A unit, or a bucket."""
+        return max(self.unit, self.rule.bucket)
+
+    def position(self, text: str) -> int:
+        """Microseconds, or the number itself."""
+        return int(text) * self.unit
+
+    def text(self, position: int) -> str:
+        """The first number at or above the border."""
+        border = self.rule.borders(position)[0] if self.rule.bucket else position
+        return str(min(max(-(-border // self.unit), -self.limit), self.limit - 1))
+
+    def span(self, hours: float) -> int:
+        """Microseconds; as long as can be where the number is no time."""
+        return int(hours * MICROSECONDS_PER_HOUR) if self.timely else 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class FloatScale:
+    """Seconds with a fraction, in a double precision or, `exact`, in a numeric."""
+
+    rule: TimeRule
+    exact: bool
+
+    @property
+    def endless(self) -> bool:
+        """A double precision has infinities; a numeric cannot be asked for its own before PostgreSQL 14."""
+        return not self.exact
+
+    @property
+    def step(self) -> int:
+        """A second, or a bucket."""
+        return max(_SECOND, self.rule.bucket)
+
+    def position(self, text: str) -> int:
+        """Microseconds."""
+        return self.rule.moment((text,)) or 0
+
+    def text(self, position: int) -> str:
+        """The first value that is rounded to the border or above."""
+        border = (Decimal(self.rule.borders(position)[0]) - _HALF) / _SECOND
+        if self.exact:
+            return str(border)
+        value = float(border)
+        while Decimal(repr(value)) < border:
+            value = nextafter(value, inf)
+        return repr(value)
+
+    def span(self, hours: float) -> int:
+        """Microseconds."""
+        return int(hours * MICROSECONDS_PER_HOUR)

@@ -1,0 +1,118 @@
+"""What the source's planner and statistics say about the narrow table, asked without reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.source.narrow import NarrowTable
+from sink.mapping.rule import Rule
+from snapshot.chunks.chunk_key import Scale, scale
+from snapshot.chunks.plan import Chunk, Stretch, plan
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_FANOUT: Final = 8  # how many parts a range is divided into to look closer
+_AT_ONCE: Final = 500  # questions sent before the first answer is read
+_FINEST: Final = 20_000  # ranges in all; beyond about 55 years of days the finest range becomes longer
+
+
+def plan_chunks(source: Connection, rule: Rule, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
+    """Plan the backfill of a narrow table as it is now, from number 1 on.
+
+    Reads only the ends of the axis's index, and asks the planner for the rest. A table without an axis that can be cut
+    gets one chunk, which is open at both ends.
+    """
+    axis, name, total = scale(rule), rule.table.qualified, _total(source, rule.table)
+    if axis is None:
+        return [Chunk(1, None, None, total, name)]
+    span = max(axis.step, axis.span(chunk_hours))
+    found = ends(source, rule, axis)
+    stretches = [] if found is None else estimates(source, rule, axis, found, span)
+    chunks = plan(_shrunk(stretches, total), axis, chunk_rows, span)
+    return [chunk._replace(source=name) for chunk in chunks]
+
+
+def numbered(plans: Iterable[list[Chunk]], first: int = 1) -> list[Chunk]:
+    """The chunks of several tables, numbered one after the other."""
+    every = (chunk for chunks in plans for chunk in chunks)
+    return [chunk._replace(number=number) for number, chunk in enumerate(every, first)]
+
+
+def _shrunk(stretches: list[Stretch], total: int) -> list[Stretch]:
+    """Without statistics the planner expects 1/200 of the table in any range at all: never more than all together."""
+    expected = sum(each.rows for each in stretches)
+    if expected <= total:
+        return stretches
+    return [Stretch(each.lower, each.upper, max(1, each.rows * total // expected)) for each in stretches]
+
+
+def _total(source: Connection, table: NarrowTable) -> int:
+    whole = sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {}")
+    return _expected(source.execute(whole.format(sql.Identifier(table.schema, table.name))))
+
+
+def estimates(source: Connection, rule: Rule, scale: Scale, ends: tuple[int, int], span: int) -> list[Stretch]:
+    """Estimated rows of ranges that lie end to end between `ends` (positions on the axis).
+
+    Ranges are at most `span` long where there seem to be rows; a range that seems to be empty is not looked at closer.
+    """
+    finest = max(span, (ends[1] - ends[0]) // _FINEST)
+    open_ranges, done = [ends], list[Stretch]()
+    while open_ranges:
+        looked_at = _rows(source, rule, scale, open_ranges)
+        done += [each for each in looked_at if each.empty or each.upper - each.lower <= finest]
+        closer = (each for each in looked_at if not each.empty and each.upper - each.lower > finest)
+        open_ranges = [part for each in closer for part in _parts(each.lower, each.upper, finest)]
+    return sorted(done)
+
+
+def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
+    """Divide a range into at most 8 ranges of whole finest ones."""
+    size = -(-(upper - lower) // (finest * _FANOUT)) * finest
+    for start in range(lower, upper, size):
+        yield start, min(start + size, upper)
+
+
+def ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
+    """The range that holds all finite values of the axis; None when there are none."""
+    finite = sql.SQL("WHERE {0} > '-infinity' AND {0} < 'infinity'" if scale.endless else "")
+    query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")
+    axis, table = sql.Identifier(rule.axis or ""), sql.Identifier(rule.table.schema, rule.table.name)
+    row = source.execute(query.format(axis, table, finite.format(axis))).fetchone()
+    if row is None or row[0] is None:
+        return None
+    return scale.position(row[0]), scale.position(row[1]) + scale.step
+
+
+def _rows(source: Connection, rule: Rule, scale: Scale, ranges: Sequence[tuple[int, int]]) -> list[Stretch]:
+    """Ask the planner how many rows each range holds; many questions are on the way at once."""
+    time = sql.Identifier(rule.axis or "")
+    found, left = list[Stretch](), iter(ranges)
+    while some := list(islice(left, _AT_ONCE)):
+        with source.pipeline():
+            asked = [
+                source.execute(
+                    sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {} WHERE {} >= {} AND {} < {}").format(
+                        sql.Identifier(rule.table.schema, rule.table.name),
+                        time,
+                        sql.Literal(scale.text(lower)),
+                        time,
+                        sql.Literal(scale.text(upper)),
+                    )
+                )
+                for lower, upper in some
+            ]
+        found += [Stretch(*bounds, _expected(cursor)) for bounds, cursor in zip(some, asked, strict=True)]
+    return found
+
+
+def _expected(cursor: psycopg.Cursor[tuple[Any, ...]]) -> int:
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("EXPLAIN gave no plan")
+    return int(row[0][0]["Plan"]["Plan Rows"])

@@ -1,0 +1,1 @@
+"""One chunk: read by COPY, folded, and merged by rule M. May import chunks, sink and cdc."""

@@ -1,0 +1,227 @@
+"""Tables, columns and views as they come about, on a real server."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from psycopg import sql
+
+from cdc.halt import Cause, Halt
+from cdc.source.session import connect
+from sink.mapping.wide import Need
+from sink.wide import ddl_lock, extension
+from sink.wide.registry import Registry
+
+TYPES = {"double_v": "double precision", "long_v": "bigint", "str_v": "text", "bool_v": "boolean"}
+
+
+def needs(*keys, source="double_v", entity="ship-1"):
+    return [Need((entity,), key, source, TYPES[source]) for key in keys]
+
+
+def columns_of(target, name):
+    with target.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM wide.{} LIMIT 0").format(sql.Identifier(name)))
+        return [column.name for column in cursor.description or ()]
+
+
+def test_a_new_key_becomes_a_column_of_table_and_view(target, mapping):
+    registry = Registry(mapping)
+    assert registry.ensure(target, needs("b", "a")) == {}
+    registry.ensure(target, needs("c", source="str_v"))
+    assert columns_of(target, "ship-1") == ["created_time", "_lsn", "b", "a", "c"]
+    assert columns_of(target, "ship-1__1") == ["created_time", "_lsn", "b", "a", "c"]
+    assert [column.type for column in registry.entities['["ship-1"]'].columns.values()] == [
+        "double precision",
+        "double precision",
+        "text",
+    ]
+
+
+def test_what_another_process_added_is_found_and_not_made_again(target, mapping):
+    mine, theirs = Registry(mapping), Registry(mapping)
+    theirs.ensure(target, needs("a"))
+    mine.ensure(target, needs("a", "b"))
+    assert columns_of(target, "ship-1") == ["created_time", "_lsn", "a", "b"]
+
+
+def test_many_at_once_make_each_column_once(target, database, mapping):
+    def make(offset):
+        with connect(database, autocommit=True) as connection:
+            Registry(mapping).ensure(connection, needs(*(f"k{n % 40}" for n in range(offset, offset + 40))))
+
+    threads = [threading.Thread(target=make, args=[10 * n]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(columns_of(target, "ship-1")[2:]) == sorted(f"k{n}" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "count", "parts"),
+    [("double_v", "-1.7976931348623157e+308", 1037, 2), ("str_v", "'" + "x" * 40 + "'", 650, 2),
+     ("str_v", "'" + "x" * 23 + "'", 650, 2), ("str_v", "repeat(md5('x'), 1000)", 700, 3)],
+)  # fmt: skip
+def test_a_full_row_of_each_part_can_be_inserted(target, mapping, source, value, count, parts):
+    registry = Registry(mapping)
+    registry.ensure(target, needs(*(f"k{n}" for n in range(count)), source=source))
+    entity = registry.entities['["ship-1"]']
+    assert len(entity.parts) == parts
+    for number, part in entity.parts.items():
+        values = ", ".join([value] * len(entity.of_part(number)))
+        statement = f"INSERT INTO wide.{{}} VALUES ('2024-01-01', '0/1', {values})"
+        target.execute(sql.SQL(statement).format(sql.Identifier(part.table)))
+    assert target.execute('SELECT count(k0), count(*) FROM wide."ship-1"').fetchone() == (1, 1)
+
+
+def test_the_view_joins_rows_that_only_one_part_has(target, mapping):
+    Registry(mapping).ensure(target, needs(*(f"k{n}" for n in range(1037))))
+    target.execute("INSERT INTO wide.\"ship-1__1\" (created_time, _lsn, k0) VALUES ('2024-01-01', '0/1', 1)")
+    target.execute("INSERT INTO wide.\"ship-1__2\" (created_time, _lsn, k1036) VALUES ('2024-01-02', '0/2', 2)")
+    target.execute("INSERT INTO wide.\"ship-1__1\" (created_time, _lsn, k0) VALUES ('2024-01-03', '0/3', 3)")
+    target.execute("INSERT INTO wide.\"ship-1__2\" (created_time, _lsn, k1036) VALUES ('2024-01-03', '0/4', 4)")
+    assert target.execute('SELECT _lsn, k0, k1036 FROM wide."ship-1" ORDER BY created_time').fetchall() == [
+        ("0/1", 1, None),
+        ("0/2", None, 2),
+        ("0/4", 3, 4),
+    ]
+
+
+def test_the_view_of_two_parts_is_read_by_index_for_a_range_of_time(target, mapping):
+    Registry(mapping).ensure(target, needs(*(f"k{n}" for n in range(1037))))
+    for part, column in (("ship-1__1", "k0"), ("ship-1__2", "k1036")):
+        target.execute(
+            sql.SQL(
+                "INSERT INTO wide.{} (created_time, _lsn, {})"
+                " SELECT timestamp '2024-01-01' + n * interval '1 min', '0/1', n FROM generate_series(1, 100000) n"
+            ).format(sql.Identifier(part), sql.Identifier(column))
+        )
+    target.execute("ANALYZE")
+    query = (
+        "EXPLAIN SELECT * FROM wide.\"ship-1\" WHERE created_time >= '2024-01-02' AND created_time < '2024-01-02 01:00'"
+    )
+    assert "Seq Scan" not in "\n".join(line for (line,) in target.execute(query))
+
+
+def test_a_reader_in_the_way_is_waited_for_in_short_attempts(target, database, mapping):
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a"))
+    with connect(database) as reader:
+        reader.execute('SELECT * FROM wide."ship-1"')
+        maker = threading.Thread(target=registry.ensure, args=[target, needs("b")])
+        maker.start()
+        try:
+            with connect(database, autocommit=True) as watcher:
+                watcher.execute("SET statement_timeout = '60s'")
+                # Others can read meanwhile: nobody queues for long behind the attempt to lock.
+                for _ in range(20):
+                    watcher.execute('SELECT count(*) FROM wide."ship-1"')
+            assert maker.is_alive()
+        finally:
+            reader.rollback()
+            maker.join()
+    assert columns_of(target, "ship-1")[2:] == ["a", "b"]
+
+
+def test_a_lock_that_stays_halts_with_a_name(target, database, mapping, monkeypatch):
+    monkeypatch.setattr(ddl_lock, "GIVE_UP_AFTER", 0.5)
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a"))
+    with connect(database) as reader:
+        reader.execute('SELECT * FROM wide."ship-1"')
+        with pytest.raises(Halt, match="repeated_failure"):
+            registry.ensure(target, needs("b"))
+
+
+def test_reject_makes_nothing(target, mapping):
+    registry = Registry(replace(mapping, unknown_key="reject"))
+    assert registry.ensure(target, needs("a")) == {('["ship-1"]', "a"): ("unknown_key", "no column for it")}
+    assert target.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'ship%'").fetchone() == (0,)
+
+
+def test_reject_takes_what_was_made_by_hand(target, mapping):
+    Registry(mapping).ensure(target, needs("a"))
+    registry = Registry(replace(mapping, unknown_key="reject"))
+    assert registry.ensure(target, needs("a")) == {}
+    assert "a" in registry.entities['["ship-1"]'].columns
+
+
+def test_one_table_for_all_has_the_entity_in_its_key(target, single):
+    registry = Registry(single)
+    registry.ensure(target, [*needs("a", entity="ship-1"), *needs("b", entity="ship-2")])
+    assert columns_of(target, "ships") == ["ship_id", "created_time", "_lsn", "a", "b"]
+    assert list(registry.entities) == ["[]"]
+
+
+def test_somebody_else_s_table_is_left_alone(target, mapping):
+    target.execute('CREATE SCHEMA wide; CREATE TABLE wide."ship-1" (x int)')
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a"))
+    assert registry.entities['["ship-1"]'].view != "ship-1"
+    assert columns_of(target, "ship-1") == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ('DROP TABLE wide."ship-1__1" CASCADE', 'table "wide"."ship-1__1" is gone'),
+        ('ALTER TABLE wide."ship-1__1" DROP COLUMN b CASCADE', 'column "b" of "wide"."ship-1__1" is gone'),
+        ('DROP VIEW wide."ship-1"; ALTER TABLE wide."ship-1__1" ALTER b TYPE text', "is now text"),
+        ('ALTER TABLE wide."ship-1__1" RENAME b TO c', 'column "b"'),
+    ],
+)
+def test_a_target_that_somebody_changed_halts_and_names_it(target, mapping, statement, named):
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a", "b"))
+    registry.check(target)
+    target.execute(statement)
+    with pytest.raises(Halt) as halted:
+        registry.check(target)
+    assert halted.value.cause is Cause.TARGET_CHANGED
+    assert named in halted.value.what
+
+
+def test_a_type_s_name_that_hides_a_statement_is_refused(target, mapping):
+    evil = "float8); DROP SCHEMA widebeam CASCADE; --"
+    with pytest.raises(Exception, match=r"syntax error|invalid type name"):
+        Registry(mapping).ensure(target, [each._replace(type=evil) for each in needs("a")])
+    assert target.execute("SELECT count(*) FROM widebeam.connectors").fetchone() == (1,)
+
+
+def test_many_entities_are_made_in_portions_each_in_a_transaction_of_its_own(target, mapping, monkeypatch):
+    """A table that is made stays locked to the end of its transaction, and there is room for so many locks only."""
+    monkeypatch.setattr(extension, "AT_ONCE", 3)
+    registry = Registry(replace(mapping, columns_per_hour=12))
+    wanted = [need for n in range(7) for need in needs("a", "b", entity=f"ship-{n}")]
+    refused = registry.ensure(target, wanted[::2] + wanted[1::2])
+    assert {place for place, (reason, _) in refused.items()} == {('["ship-6"]', "a"), ('["ship-6"]', "b")}
+    assert [columns_of(target, f"ship-{n}")[2:] for n in range(6)] == [["a", "b"]] * 6
+    made = "SELECT count(DISTINCT xmin::text) FROM widebeam.tables"
+    assert target.execute(made).fetchone() == (2,)
+
+
+def test_what_is_there_of_other_entities_is_not_read_for_one(target, mapping):
+    """With thousands of entities that would take longer than to make a column."""
+    Registry(mapping).ensure(target, [*needs("a", entity="ship-1"), *needs("a", entity="ship-2")])
+    registry = Registry(mapping)
+    registry.ensure(target, needs("b", entity="ship-1"))
+    assert list(registry.entities) == ['["ship-1"]']
+    registry.refresh(target)
+    assert sorted(registry.entities) == ['["ship-1"]', '["ship-2"]']
+
+
+def test_a_lock_that_is_in_the_way_of_one_portion_undoes_none_of_those_before(target, database, mapping, monkeypatch):
+    monkeypatch.setattr(extension, "AT_ONCE", 1)
+    monkeypatch.setattr(ddl_lock, "GIVE_UP_AFTER", 0.5)
+    registry = Registry(mapping)
+    registry.ensure(target, needs("a", entity="ship-2"))
+    with connect(database) as reader:
+        reader.execute('SELECT * FROM wide."ship-2"')
+        with pytest.raises(Halt, match="repeated_failure"):
+            registry.ensure(target, [*needs("a", entity="ship-1"), *needs("b", entity="ship-2")])
+    assert columns_of(target, "ship-1")[2:] == ["a"]
+    registry.ensure(target, needs("b", entity="ship-2"))
+    assert columns_of(target, "ship-2")[2:] == ["a", "b"]

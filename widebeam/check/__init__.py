@@ -1,0 +1,1 @@
+"""Every precondition of a run, each with what mends it. May import config, init, state, health and plan."""

@@ -1,0 +1,125 @@
+"""Preconditions of the changes: that one cell is one row, and that updates and deletes say which cell they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from cdc.source.identity import identities
+from widebeam.check.table import Found, find, leaves, pair
+from widebeam.config.connector import Connector
+from widebeam.finding import Finding, names, statement
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+
+def unique_cell(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A unique index on exactly (entity, time, key), so that one cell is one row; or `several` says what holds else."""
+    table = find(session, connector)
+    if connector.options.source.several != "refuse" or table is None or not _has_cell(session, connector, table):
+        return
+    if not _unique_indexes(session, connector, table):
+        online = "" if table.partitioned else "CONCURRENTLY "
+        remedy = statement(
+            session, f"CREATE UNIQUE INDEX {online}ON {{}} ({{}});", pair(connector), names(connector.table.cell)
+        )
+        yield Finding(
+            f"no unique index on exactly ({', '.join(connector.table.cell)}) of {connector.table.qualified}: "
+            f'two rows could be one cell (if they may: several = "last" in [source] of {connector.file})',
+            "",
+            remedy,
+        )
+
+
+def identity(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A replica identity that carries entity, time and key, so that updates and deletes name their cell."""
+    table = find(session, connector)
+    if table is None or not _has_cell(session, connector, table):
+        return
+    known = {each.table: each for each in identities(session, connector.table)}
+    family = [(table.oid, *pair(connector)), *(leaf[:3] for leaf in leaves(session, table) if leaf[0] != table.oid)]
+    for oid, schema, name in family:
+        carried = known[f"{schema}.{name}"]
+        version = session.info.server_version
+        if carried.refuses(version, stored=True):
+            yield Finding(
+                f"the replica identity of {schema}.{name} is FULL, and it has virtual generated columns, which nothing "
+                "publishes: the application's own UPDATE and DELETE would fail",
+                "",
+                _by_index(session, connector, oid, (schema, name)),
+            )
+        if carried.holds(connector.table):
+            continue
+        virtual = carried._replace(kind="f").refuses(version, stored=True)
+        remedy = (
+            _by_index(session, connector, oid, (schema, name))
+            if virtual or _usable_index(session, connector, oid)
+            else statement(session, "ALTER TABLE {} REPLICA IDENTITY FULL;", (schema, name))
+        )
+        shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
+        yield Finding(
+            f"the replica identity of {schema}.{name} carries {shown}: updates and deletes would not say which cell",
+            "",
+            remedy,
+        )
+
+
+def _by_index(session: Session, connector: Connector, oid: int, table: tuple[str, str]) -> str:
+    """The statements by which a unique index says which cell it is: one that is there, or one with the primary key."""
+    found = _usable_index(session, connector, oid)
+    if found:
+        return statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, found)
+    rows = session.execute(
+        "SELECT attname::text, attnotnull, attnum = ANY(coalesce((SELECT indkey::int2[] FROM pg_index "
+        "WHERE indrelid = attrelid AND indisprimary), '{}')) FROM pg_attribute "
+        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [oid],
+    ).fetchall()
+    cell = connector.table.cell
+    columns = [*cell, *(name for name, _, primary in rows if primary and name not in cell)]
+    nullable = [name for name, not_null, _ in rows if name in columns and not not_null]
+    index = f"{table[1].encode()[:50].decode(errors='ignore')}_widebeam"
+    return " ".join(
+        [
+            *(statement(session, "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;", table, name) for name in nullable),
+            statement(session, "CREATE UNIQUE INDEX {} ON {} ({});", index, table, names(columns)),
+            statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, index),
+        ]
+    )
+
+
+def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:
+    """Valid, complete, immediate unique indexes on exactly the cell's columns, in any order."""
+    rows = session.execute(_UNIQUE, {"t": table.oid, "c": sorted(connector.table.cell)}).fetchall()
+    return [row[0] for row in rows]
+
+
+def _usable_index(session: Session, connector: Connector, oid: int) -> str | None:
+    """A unique index that can be the replica identity: on exactly the cell's columns, all of them NOT NULL."""
+    rows = session.execute(_UNIQUE, {"t": oid, "c": sorted(connector.table.cell)}).fetchall()
+    return next((name for name, not_null in rows if not_null), None)
+
+
+_UNIQUE: Final = """
+    SELECT c.relname::text, bool_and(a.attnotnull)
+    FROM pg_index i JOIN pg_class c ON c.oid = indexrelid
+    JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = ANY((indkey::int2[])[0:indnkeyatts - 1])
+    WHERE indrelid = %(t)s AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+    GROUP BY c.relname, indisprimary, indnkeyatts
+    HAVING array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C") = %(c)s::text[]
+    ORDER BY indisprimary DESC, 1
+"""
+
+
+def _has_cell(session: Session, connector: Connector, table: Found) -> bool:
+    """Whether the cell's columns exist; if not, `columns_exist` has said so."""
+    row = session.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = %s AND attname = ANY(%s) AND NOT attisdropped",
+        [table.oid, list(connector.table.cell)],
+    ).fetchone()
+    return row is not None and row[0] == len(connector.table.cell)
+
+
+CHECKS: Final = (unique_cell, identity)

@@ -1,0 +1,85 @@
+"""Preconditions of Kafka: that it answers, and that the topic keeps every record until it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._metadata import ClusterMetadata
+from confluent_kafka.admin._resource import ResourceType
+
+from cdc.refusal import BrokerRefused, asking
+from widebeam.config.connector import Connector
+from widebeam.config.options.parts import Kafka
+from widebeam.finding import Finding
+
+_SECONDS: Final = 10
+_SHORTEST_RETENTION_MS: Final = 3_600_000
+
+
+def broker_findings(connector: Connector) -> Iterator[Finding]:
+    """All about Kafka; nothing on the direct transport."""
+    kafka, topic = connector.options.kafka, connector.topic
+    if kafka is None or topic is None:
+        return
+    where = f"Kafka ({kafka.bootstrap_servers})"
+    try:
+        with asking(connector.kafka_client()) as admin:
+            cluster = admin.list_topics(timeout=_SECONDS)
+            found = list(_cluster(admin, cluster, kafka, topic))
+        yield from (finding._replace(where=where) for finding in found)
+    except (KafkaException, BrokerRefused, ValueError) as error:
+        yield Finding(
+            f"cannot be reached: {error.args[0] if error.args else error}",
+            where,
+            "start the broker, or set `bootstrap_servers` and `client` of [kafka]; secrets come from "
+            "WIDEBEAM_KAFKA__CLIENT",
+        )
+
+
+def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, topic: str) -> Iterator[Finding]:
+    there = cluster.topics.get(topic)
+    if there is not None and there.error is None:
+        yield from _topic(admin, topic)
+        if len(there.partitions) != kafka.partitions:
+            yield Finding(
+                f"the topic {topic} has {len(there.partitions)} partitions, not {kafka.partitions}",
+                "",
+                f"set `partitions = {len(there.partitions)}` in [kafka]",
+            )
+    elif len(cluster.brokers) < kafka.replication_factor:
+        yield Finding(
+            f"replication_factor is {kafka.replication_factor}, but there are only {len(cluster.brokers)} brokers",
+            "",
+            f"set `replication_factor = {len(cluster.brokers)}` in [kafka], or start more brokers",
+        )
+
+
+def _topic(admin: AdminClient, topic: str) -> Iterator[Finding]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    future = admin.describe_configs([resource], request_timeout=_SECONDS)[resource]
+    settings = {name: entry.value for name, entry in future.result(timeout=_SECONDS).items()}
+    alter = f"kafka-configs.sh --bootstrap-server ... --alter --topic {topic} --add-config"
+    if settings.get("cleanup.policy") != "delete":
+        yield Finding(
+            f"the topic {topic} is compacted: records of one wide key would replace each other",
+            "",
+            f"{alter} cleanup.policy=delete",
+        )
+    retention = int(settings.get("retention.ms") or -1)
+    if 0 <= retention < _SHORTEST_RETENTION_MS:
+        yield Finding(
+            f"the topic {topic} keeps records for {retention / 60_000:.1f} minutes only",
+            "",
+            f"{alter} retention.ms=604800000",
+        )
+    size = int(settings.get("retention.bytes") or -1)
+    if size >= 0:
+        yield Finding(
+            f"the topic {topic} drops records beyond {size} bytes, whether they are applied or not",
+            "",
+            f"{alter} retention.bytes=-1",
+        )

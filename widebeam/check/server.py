@@ -1,0 +1,120 @@
+"""Preconditions of the source's server: what logical replication needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from widebeam.config.connector import Connector
+from widebeam.finding import Finding, statement
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+OLDEST: Final = 140000
+"""pgoutput carries logical messages (our barriers) from PostgreSQL 14 on."""
+
+
+def version(session: Session, _: Connector) -> Iterator[Finding]:
+    """A server that has all that the protocols need."""
+    if session.info.server_version < OLDEST:
+        yield Finding(
+            f"PostgreSQL {session.info.parameter_status('server_version')} is too old",
+            "",
+            "upgrade the server to PostgreSQL 14 or newer",
+        )
+
+
+def primary(session: Session, _: Connector) -> Iterator[Finding]:
+    """The primary itself: the publication is made there, and gate G asks it."""
+    if _scalar(session, "SELECT pg_is_in_recovery()"):
+        yield Finding("is a standby", "", "set `dsn` to the primary; history can be read from `standby_dsn`")
+
+
+def wal_level(session: Session, _: Connector) -> Iterator[Finding]:
+    """WAL that holds what logical decoding needs."""
+    level = _scalar(session, "SHOW wal_level")
+    if level != "logical":
+        yield Finding(f"wal_level is {level}", "", "ALTER SYSTEM SET wal_level = 'logical'; and restart the server")
+
+
+def slots(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A free replication slot, or ours."""
+    names = [row[0] for row in session.execute("SELECT slot_name FROM pg_replication_slots")]
+    limit = int(_scalar(session, "SHOW max_replication_slots"))
+    if connector.slot not in names and len(names) >= limit:
+        yield Finding(
+            f"all {limit} replication slots are taken: {', '.join(names) or 'none is allowed'}",
+            "",
+            f"ALTER SYSTEM SET max_replication_slots = {max(limit + 1, 10)}; and restart the server "
+            "(or drop a slot that nobody needs)",
+        )
+
+
+def senders(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A free walsender, unless our slot has one."""
+    ours = _scalar(session, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s AND active", connector.slot)
+    taken = int(_scalar(session, "SELECT count(*) FROM pg_stat_replication"))
+    limit = int(_scalar(session, "SHOW max_wal_senders"))
+    if not ours and taken >= limit:
+        yield Finding(
+            f"all {limit} walsenders are taken",
+            "",
+            f"ALTER SYSTEM SET max_wal_senders = {max(limit + 1, 10)}; and restart the server",
+        )
+
+
+def own_slot(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A slot of our name that is really ours: of this database and of pgoutput."""
+    row = session.execute(
+        "SELECT plugin, database, slot_type, database IS NOT DISTINCT FROM current_database(), temporary "
+        "FROM pg_replication_slots WHERE slot_name = %s",
+        [connector.slot],
+    ).fetchone()
+    if row is None:
+        return
+    plugin, database, kind, here, temporary = row
+    if (plugin, here, kind, temporary) != ("pgoutput", True, "logical", False):
+        yield Finding(
+            f"the slot {connector.slot} is somebody else's (plugin {plugin}, database {database})",
+            "",
+            f'set `slot = "{_free(session, connector.slot)}"` in [source] of {connector.file}',
+        )
+
+
+def _free(session: Session, name: str) -> str:
+    """A name like this one, that no slot has."""
+    taken = {row[0] for row in session.execute("SELECT slot_name::text FROM pg_replication_slots")}
+    return next(other for number in count(2) if (other := f"{name[:60]}_{number}") not in taken)
+
+
+def replication_right(session: Session, _: Connector) -> Iterator[Finding]:
+    """The right to replicate: the role's attribute, or the role that managed services grant in its place."""
+    role, may = session.execute(
+        "SELECT current_user::text, rolreplication OR rolsuper OR EXISTS (SELECT FROM pg_roles r "
+        "WHERE r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'USAGE')) "
+        "FROM pg_roles WHERE rolname = current_user"
+    ).fetchone() or ("?", False)
+    if not may:
+        yield Finding(f"the role {role} may not replicate", "", statement(session, "ALTER ROLE {} REPLICATION;", role))
+
+
+def encoding(session: Session, _: Connector) -> Iterator[Finding]:
+    """UTF8: text in another encoding has no one form on the way."""
+    found = _scalar(session, "SHOW server_encoding")
+    if found != "UTF8":
+        yield Finding(
+            f"the database's encoding is {found}",
+            "",
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0; and move the data by pg_dump",
+        )
+
+
+def _scalar(session: Session, query: str, *parameters: object) -> Any:
+    row = session.execute(query, parameters or None).fetchone()
+    return None if row is None else row[0]
+
+
+CHECKS: Final = (version, primary, wal_level, slots, senders, own_slot, replication_right, encoding)

@@ -1,0 +1,68 @@
+"""The precondition that the target knows the types of the readings: enums, domains and those of extensions are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from cdc.halt import Halt
+from cdc.source.session import connect
+from widebeam.config import catalog
+from widebeam.config.connector import Connector
+from widebeam.finding import Finding
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_SECONDS: Final = 10
+
+
+def types(session: Session, connector: Connector) -> Iterator[Finding]:
+    """The types of value columns, and of what becomes a wide table's key, are there in the target."""
+    try:
+        with connect(connector.options.source.conninfo(), autocommit=True, connect_timeout=_SECONDS) as source:
+            source.execute("SET default_transaction_read_only = on")
+            for name, column in _wanted(source, connector).items():
+                if session.execute("SELECT to_regtype(%s) IS NULL", [name]).fetchone() == (True,):
+                    yield Finding(
+                        f"the type {name} of {column} in the source is not in this database", "", _made(source, name)
+                    )
+    except (Halt, psycopg.Error):  # other checks say what cannot be read in the source
+        return
+
+
+def _wanted(source: Session, connector: Connector) -> dict[str, str]:
+    """The names of the types that wide tables need, and a column of each."""
+    found = dict[str, str]()
+    mapping = connector.mapping(catalog.sources(source, connector))
+    for rule in mapping.rules:
+        for name in rule.table.values:
+            found.setdefault(rule.types[name], f"{rule.table.qualified}.{name}")
+    for name, kind in mapping.key_types.items():
+        found.setdefault(kind, f"{mapping.table.qualified}.{name}")
+    return found
+
+
+def _made(source: Session, name: str) -> str:
+    """How a type is made as it is in the source."""
+    row = source.execute(
+        "SELECT typtype::text, format_type(typbasetype, typtypmod), "
+        "ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder), "
+        "(SELECT extname::text FROM pg_depend JOIN pg_extension x ON x.oid = refobjid WHERE objid = t.oid "
+        "AND classid = 'pg_type'::regclass AND deptype = 'e') FROM pg_type t WHERE t.oid = to_regtype(%s)",
+        [name],
+    ).fetchone()
+    kind, base, labels, extension = row or ("", "", [], None)
+    if extension is not None:
+        return sql.SQL("CREATE EXTENSION {};").format(sql.Identifier(extension)).as_string(source)
+    if kind == "e":
+        listed = sql.SQL(", ").join(map(sql.Literal, labels)).as_string(source)
+        return f"CREATE TYPE {name} AS ENUM ({listed});"
+    if kind == "d":
+        return f"CREATE DOMAIN {name} AS {base};"
+    return f"make the type {name} there as it is in the source (pg_dump --schema-only shows how)"
+
+
+CHECKS: Final = (types,)

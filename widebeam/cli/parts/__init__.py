@@ -1,0 +1,1 @@
+"""The verbs that go on until they are stopped: run, and its parts one by one."""

@@ -1,0 +1,12 @@
+"""`widebeam stream`: capture and sinks in one process, for the direct transport. Started by `run`."""
+
+from __future__ import annotations
+
+from widebeam.cli.parts.part import ConnectorName, run_part
+
+
+def stream(connector: ConnectorName) -> None:
+    """Capture and apply in one process, without Kafka."""
+    from widebeam.run.parts import run_stream  # noqa: PLC0415
+
+    run_part("stream", connector, run_stream)

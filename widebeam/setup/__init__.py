@@ -1,0 +1,1 @@
+"""A connector made, resumed, followed over a failover, and dropped. May import state, plan, replay and verify."""

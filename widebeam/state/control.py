@@ -1,0 +1,82 @@
+"""The control schema: made, brought up to date, and refused where a newer Widebeam has made it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib import resources
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import errors
+
+from cdc.patience import bounded
+from widebeam.config.config import ConfigError
+
+Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+VERSION: Final = 2
+"""Raised with each change of sink/control.sql after which an older program must not work with the schema.
+
+A change that an older program does not notice (a table, a column with a default) needs no new version: the script runs
+again wherever it is another one than the one that ran last.
+"""
+
+_CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS widebeam;"
+_WAIT: Final = "10s"
+
+
+class InUse(Exception):
+    """Processes of an older version are at work, so that the control schema cannot be brought up to date."""
+
+
+class Made(NamedTuple):
+    """Which script made the schema last: its version and its fingerprint."""
+
+    version: int
+    script: str
+
+
+def install(session: Session) -> None:
+    """Make the control schema or bring it up to date. One at a time, whatever the connector.
+
+    Raises ConfigError where it is newer than this program, InUse, and LockHeld.
+    """
+    with bounded("bringing the schema widebeam up to date", session), session.transaction():
+        session.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
+        script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
+        ours, found = Made(VERSION, sha256(script.encode()).hexdigest()), made(session)
+        refuse_newer(found)
+        if found == ours:
+            return
+        there = session.execute("SELECT to_regnamespace('widebeam')").fetchone() != (None,)
+        session.execute("SELECT set_config('lock_timeout', %s, true)", [_WAIT])
+        try:
+            # Even with IF NOT EXISTS it takes CREATE on the database, which a role need not have for a schema made for
+            # it.
+            session.execute((script.replace(_CREATE_SCHEMA, "") if there else script).encode())
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            raise InUse(
+                "the tables of the schema widebeam are in use, and are to be brought up to date: stop the processes of "
+                f"an older version, and run this again ({error.diag.message_primary})"
+            ) from error
+        session.execute("DELETE FROM widebeam.version")
+        session.execute("INSERT INTO widebeam.version (version, script) VALUES (%s, %s)", ours)
+
+
+def made(session: Session) -> Made | None:
+    """What made the schema last; None where there is none, or one from before versions."""
+    if session.execute("SELECT to_regclass('widebeam.version')").fetchone() == (None,):
+        return None
+    row = session.execute("SELECT version, script FROM widebeam.version").fetchone()
+    return None if row is None else Made(*row)
+
+
+def refuse_newer(found: Made | None) -> None:
+    """ConfigError where a newer Widebeam has made the schema: this one would not know what else to keep right in it."""
+    if found is not None and found.version > VERSION:
+        raise ConfigError(
+            [
+                f"the target's schema widebeam is of version {found.version}, and this Widebeam knows version {VERSION}"
+                " at most: install the Widebeam that made it, or a newer one"
+            ]
+        )

@@ -1,0 +1,75 @@
+"""What verify found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from sink.mapping.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySettings:
+    """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name."""
+
+    mapping: Mapping
+    source_dsn: str = field(repr=False)
+    target_dsn: str = field(repr=False)
+    chunk_rows: int = 200_000
+    chunk_hours: float = 24.0
+    patience: float = 60.0
+    named: int = 100
+
+
+class Place(NamedTuple):
+    """Where a cell is: entity, time and key, as texts."""
+
+    entity: tuple[str | None, ...]
+    time: tuple[str | None, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A cell that is not the same on both sides; None where there is none."""
+
+    entity: tuple[str | None, ...]
+    time: tuple[str | None, ...]
+    key: str
+    narrow: str | None
+    wide: str | None
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """The outcome of a comparison of all that the narrow table holds with the wide tables.
+
+    `rows` are narrow rows, `cells` those of them with a reading. `differences` counts cells that differ, of which
+    `differing` names some. `quarantined` cells are in the narrow table and in quarantine, so not in a wide table;
+    `nulled` cells are NULL there because the connector wants that of readings that do not fit their column.
+    `in_motion` were changing each time that they were looked at. `fenced` is False when a barrier did not come
+    through the pipeline in time, so that a difference may be a change that is still on its way. `notices` say what
+    became of the source without an event: rows that stay in the wide tables, say, and differ.
+    """
+
+    connector: str
+    ranges: int = 0
+    rows: int = 0
+    cells: int = 0
+    differences: int = 0
+    quarantined: int = 0
+    nulled: int = 0
+    in_motion: int = 0
+    fenced: bool = True
+    seconds: float = 0.0
+    differing: list[Difference] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def right(self) -> bool:
+        """Wide equals pivoted narrow, cell by cell."""
+        return self.differences == 0 and self.in_motion == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
