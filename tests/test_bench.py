@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -79,6 +80,18 @@ def test_the_page_says_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     page.write()
     assert page.PAGE.read_text() == written
     assert {each.file.name: each.file.read_bytes() for each in plot.PLOTS if each.file.exists()} == drawn
+
+
+def test_a_plot_of_the_same_figures_is_the_same_on_any_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(date):
+        @classmethod
+        def today(cls) -> Later:
+            return cls(2031, 7, 9)
+
+    curves = {"sink": {1_000: 2e5, 10_000: 1e5}}
+    drawn = plot.drawn(plot.PLOTS[0], curves)
+    monkeypatch.setattr("pygal.svg.date", Later)
+    assert plot.drawn(plot.PLOTS[0], curves) == drawn
 
 
 def test_each_way_that_was_not_taken_stands_beside_ours(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cdc.record.record import Changes
 from cdc.run import Capture
 from cdc.source import slot
 from cdc.standby import SlotInUse
-from cdc.wire.stream import Stream, StreamEnded
+from cdc.wire.stream import Stream, StreamEnded, _narrow_window
 from tests.faults.proxy import Proxy
 from widebeam.lab.kafka import KafkaBroker
 
@@ -404,12 +405,45 @@ def test_a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_st
             proxy.close()
 
 
-def test_a_near_server_cannot_send_far_ahead_of_our_reading(connector: Any) -> None:
+SLOWEST = 2**32
+"""Microseconds of a round trip that no server is farther away than."""
+
+
+def receive_window(link: socket.socket) -> int:
+    """Bytes, with Linux's own bookkeeping counted in."""
+    return link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+@pytest.fixture
+def link() -> Iterator[socket.socket]:
+    """A connection over loopback TCP that is not used."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as link:
+        yield link
+
+
+def test_a_near_server_cannot_send_far_ahead_of_our_reading(
+    connector: Any, monkeypatch: pytest.MonkeyPatch, link: socket.socket
+) -> None:
     """Rows that wait in a full window cost the walsender half of what rows cost that go out one by one."""
+    monkeypatch.setattr("cdc.wire.stream._NEAR_MICROSECONDS", SLOWEST)  # how busy the machine is, is not asked
     stream = Stream.start(connector.dsn, connector.name, connector.name, connector.cutoff.lsn)
     try:
-        with socket.socket(fileno=os.dup(stream._pgconn.socket)) as link:
-            doubled = link.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # Linux counts its own bookkeeping in
-        assert doubled == 2 * 128 * 1024
+        with socket.socket(fileno=os.dup(stream._pgconn.socket)) as open_link:
+            found = receive_window(open_link)
     finally:
         stream.close()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
+    assert found == receive_window(link)  # what this kernel makes of it
+
+
+@pytest.mark.parametrize(("near", "narrows"), [(-1, False), (SLOWEST, True)])
+def test_only_a_server_that_is_near_gets_a_small_window(
+    near: int, narrows: bool, monkeypatch: pytest.MonkeyPatch, link: socket.socket
+) -> None:
+    monkeypatch.setattr("cdc.wire.stream._NEAR_MICROSECONDS", near)
+    before = receive_window(link)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    small = receive_window(link)
+    assert small < before
+    _narrow_window(link.fileno())
+    assert (receive_window(link) > small) is narrows
