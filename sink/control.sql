@@ -60,6 +60,13 @@ CREATE TABLE IF NOT EXISTS widebeam.sources (
 );
 -- What the source's catalog said of it (cdc/source/facts.py): whose change makes no event, so that somebody has to look.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS facts jsonb;
+-- The one text that stands for both parts of the name (cdc/source/table_name.py), as the other tables have it.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS name text GENERATED ALWAYS AS (
+    CASE WHEN strpos(schema_name, '.') > 0 OR left(schema_name, 1) = '"'
+        THEN '"' || replace(schema_name, '"', '""') || '"' ELSE schema_name END
+    || '.' ||
+    CASE WHEN left(table_name, 1) = '"' THEN '"' || replace(table_name, '"', '""') || '"' ELSE table_name END
+) STORED;
 
 -- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
 -- partition that is gone, a table whose rows were written anew.
@@ -183,7 +190,7 @@ CREATE TABLE IF NOT EXISTS widebeam.chunks (
 ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS reads text NOT NULL DEFAULT '';
 -- Version 1 had a single narrow table.
 ALTER TABLE widebeam.chunks ADD COLUMN IF NOT EXISTS source text;
-UPDATE widebeam.chunks c SET source = s.schema_name || '.' || s.table_name
+UPDATE widebeam.chunks c SET source = s.name
 FROM widebeam.sources s WHERE s.connector = c.connector AND c.source IS NULL;
 ALTER TABLE widebeam.chunks ALTER COLUMN source SET NOT NULL;
 CREATE INDEX IF NOT EXISTS chunks_open ON widebeam.chunks (connector, chunk) WHERE state IN ('planned', 'failed');

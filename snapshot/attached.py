@@ -29,6 +29,7 @@ from psycopg import errors, sql
 
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
+from cdc.source.table_name import TableName
 from cdc.source.writers import await_writers
 from sink.mapping.rule import Rule
 from sink.state import account, barrier, sources
@@ -101,7 +102,7 @@ def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, ch
     Where rows of several partitions can meet in a cell, or where the partition may only be read through its table,
     the whole table is read again.
     """
-    table, (schema, _, name) = rule.table.qualified, leaf.partition(".")
+    table, (schema, name) = rule.table.qualified, TableName.of(leaf)
     alone = replace(rule, table=replace(rule.table, schema=schema, name=name))
     try:
         if rule.several == "refuse":
@@ -119,8 +120,7 @@ def place(
 
     Raises StillWriting, Early; nothing is done then.
     """
-    schema, _, name = chunk.source.partition(".")
-    names = [sql.Identifier(schema, name).as_string(primary)]
+    names = [sql.Identifier(*TableName.of(chunk.source)).as_string(primary)]
 
     def held(target: Connection) -> AbstractContextManager[Reading]:
         account.stop_all(target, merger.connector)

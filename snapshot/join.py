@@ -127,7 +127,7 @@ class Joiner:
                 return Halt(
                     Cause.REPLICA_IDENTITY,
                     f"the new table {each.table} has no replica identity over {', '.join(table.cell)}",
-                    f"ALTER TABLE {each.table} REPLICA IDENTITY FULL, or USING INDEX a unique index;"
+                    f"ALTER TABLE {each.table.quoted} REPLICA IDENTITY FULL, or USING INDEX a unique index;"
                     f" then `widebeam run {CONNECTOR}`.",
                 )
         rule, first = self._family.rule(table, types), self._settings.mapping.rule

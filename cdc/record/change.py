@@ -60,6 +60,6 @@ def _filled(new: Row, event: Update, at: Layout) -> Row:
         raise Halt(
             Cause.REPLICA_IDENTITY,
             f"an update of {at.table.qualified} does not say {', '.join(at.table.cell)}, which are stored out of line",
-            f"ALTER TABLE {at.table.qualified} REPLICA IDENTITY FULL, then `widebeam run {CONNECTOR}`.",
+            f"ALTER TABLE {at.table.quoted} REPLICA IDENTITY FULL, then `widebeam run {CONNECTOR}`.",
         )
     return filled

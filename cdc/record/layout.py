@@ -53,7 +53,7 @@ def _check_identity(table: NarrowTable, relation: Relation, places: dict[str, in
             Cause.REPLICA_IDENTITY,
             f"the replica identity of {table.qualified} ({relation.replica_identity}) lacks {', '.join(lacking)}, "
             "so that an update or delete does not say which cell it means",
-            f"ALTER TABLE {table.qualified} REPLICA IDENTITY USING INDEX a unique index over "
+            f"ALTER TABLE {table.quoted} REPLICA IDENTITY USING INDEX a unique index over "
             f"{', '.join(table.cell)}, or FULL; then `widebeam run {CONNECTOR}`.",
         )
 

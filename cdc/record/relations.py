@@ -9,6 +9,7 @@ from cdc.event import Relation
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.record.layout import Layout, layout
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 
 Family: TypeAlias = "Callable[[str, str], NarrowTable | None]"
 """The narrow table of this schema and name, if a table of that name is one of ours."""
@@ -52,10 +53,11 @@ class Relations:
         """One of ours, by its OID, that has another name now."""
         known = self.layouts.get(relation.oid)
         name = self._names.get(relation.oid) if known is None else known.table.qualified
-        if name is not None and name != f"{relation.schema}.{relation.name}":
+        now = TableName(relation.schema, relation.name).text
+        if name is not None and name != now:
             raise Halt(
                 Cause.RELATION_CHANGED,
-                f"{name} (OID {relation.oid}) is named {relation.schema}.{relation.name}, and was written to",
+                f"{name} (OID {relation.oid}) is named {now}, and was written to",
                 f"Rename it back, and `widebeam run {CONNECTOR}` goes on; or name it so in [source]: {ANEW}",
             )
 

@@ -13,6 +13,7 @@ import psycopg
 
 from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -32,10 +33,10 @@ WITH RECURSIVE tree (oid) AS (
     SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
      WHERE coalesce((to_jsonb(i) ->> 'inhdetachpending')::boolean, false) = false
 )
-SELECT c.oid, n.nspname || '.' || c.relname, coalesce(pg_relation_filenode(c.oid), 0), c.relkind::text,
+SELECT c.oid, n.nspname::text, c.relname::text, coalesce(pg_relation_filenode(c.oid), 0), c.relkind::text,
        c.relpersistence::text, c.relispartition
   FROM tree JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind NOT IN ('p', 'I', 'i') ORDER BY 2
+ WHERE c.relkind NOT IN ('p', 'I', 'i') ORDER BY 2, 3
 """
 # A publication, or a table's place in it, that is altered, or taken out and put back, gets another oid or xmin.
 _ENTRY: Final = """
@@ -114,27 +115,28 @@ def look(connection: Connection, publication: str, table: NarrowTable) -> Facts:
         kind == "p",
         "" if entry is None else str(entry[0]),
         {name: Attribute(int(number), type_, generated) for name, number, type_, generated in attributes},
-        {leaf[0]: Leaf(leaf[1], leaf[2]) for leaf in leaves},
+        {leaf[0]: Leaf(TableName(leaf[1], leaf[2]).text, leaf[3]) for leaf in leaves},
     )
 
 
 def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) -> None:
-    for _, name, _, leaf_kind, persistence, is_partition in leaves:
+    for _, schema, bare, _, leaf_kind, persistence, is_partition in leaves:
+        name = TableName(schema, bare)
         if leaf_kind != "r":
             raise _changed(
                 f"{name}, which is no plain table, is a partition of {table.qualified}: its changes are not in the WAL",
-                f"ALTER TABLE {table.qualified} DETACH PARTITION {name}; then `widebeam run {CONNECTOR}`.",
+                f"ALTER TABLE {table.quoted} DETACH PARTITION {name.quoted}; then `widebeam run {CONNECTOR}`.",
             )
         if persistence != "p":
             raise _changed(
                 f"{name} is not logged: its changes are not in the WAL",
-                f"ALTER TABLE {name} SET LOGGED; then, for what was changed meanwhile: {OVER_THE_GAP}",
+                f"ALTER TABLE {name.quoted} SET LOGGED; then, for what was changed meanwhile: {OVER_THE_GAP}",
             )
-        if kind == "r" and not is_partition and name != table.qualified:
+        if kind == "r" and not is_partition and name != table.table_name:
             raise _changed(
                 f"{name} inherits from {table.qualified}: its rows are read with those of {table.qualified}, and its "
                 "changes are not published under that name",
-                f"ALTER TABLE {name} NO INHERIT {table.qualified}; then `widebeam run {CONNECTOR}`.",
+                f"ALTER TABLE {name.quoted} NO INHERIT {table.quoted}; then `widebeam run {CONNECTOR}`.",
             )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -16,7 +17,7 @@ WITH RECURSIVE family(oid) AS (
     UNION ALL
     SELECT i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
 )
-SELECT n.nspname || '.' || c.relname, c.relreplident::text, ARRAY(
+SELECT n.nspname::text, c.relname::text, c.relreplident::text, ARRAY(
          SELECT a.attname::text
            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
           WHERE i.indrelid = c.oid
@@ -38,7 +39,7 @@ class Identity(NamedTuple):
     `generated` says how columns of the table are generated: s (stored), v (virtual), or not at all.
     """
 
-    table: str
+    table: TableName
     kind: str
     columns: tuple[str, ...]
     generated: tuple[str, ...] = ()
@@ -69,4 +70,6 @@ class Identity(NamedTuple):
 def identities(connection: Connection, table: NarrowTable) -> list[Identity]:
     """The table's replica identity, and those of its partitions; empty if there is no such table."""
     rows = connection.execute(_QUERY, [table.schema, table.name]).fetchall()
-    return [Identity(name, kind, tuple(columns), tuple(generated)) for name, kind, columns, generated in rows]
+    return [
+        Identity(TableName(*name), kind, tuple(columns), tuple(generated)) for *name, kind, columns, generated in rows
+    ]

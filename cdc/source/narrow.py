@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeRule, Untimely
 
 
@@ -27,9 +28,19 @@ class NarrowTable:
     place: TimeRule | None = None
 
     @property
+    def table_name(self) -> TableName:
+        """What the catalog calls it."""
+        return TableName(self.schema, self.name)
+
+    @property
     def qualified(self) -> str:
-        """`schema.name`, as records and messages name the table."""
-        return f"{self.schema}.{self.name}"
+        """The text that stands for it in records, in the control tables and in messages."""
+        return self.table_name.text
+
+    @property
+    def quoted(self) -> str:
+        """The name as it stands in a statement that a person is to run."""
+        return self.table_name.quoted
 
     @property
     def wide(self) -> tuple[str, ...]:

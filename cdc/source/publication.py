@@ -87,8 +87,8 @@ def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
     """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
     family = identities(connection, table)
     version = connection.info.server_version
-    barren = [identity.table for identity in family if not identity.usable]
-    virtual = [identity.table for identity in family if identity.refuses(version, stored=True)]
+    barren = [identity.table.text for identity in family if not identity.usable]
+    virtual = [identity.table.text for identity in family if identity.refuses(version, stored=True)]
     if virtual:
         raise Halt(
             Cause.REPLICA_IDENTITY,
@@ -164,7 +164,7 @@ def check_covers(connection: Connection, publication: str, table: NarrowTable) -
             raise Halt(
                 Cause.REPLICA_IDENTITY,
                 f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",
-                f"ALTER TABLE {identity.table} REPLICA IDENTITY DEFAULT, as it was, or {remedy};"
+                f"ALTER TABLE {identity.table.quoted} REPLICA IDENTITY DEFAULT, as it was, or {remedy};"
                 f" then `widebeam run {CONNECTOR}`.",
             )
 

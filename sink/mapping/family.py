@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from cdc.lsn import Lsn
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 from sink.mapping.rule import Rule
 
 
@@ -32,8 +33,8 @@ class Source(NamedTuple):
 
     @property
     def qualified(self) -> str:
-        """`schema.name`."""
-        return f"{self.schema}.{self.name}"
+        """The text that stands for its name."""
+        return TableName(self.schema, self.name).text
 
 
 def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 from sink.mapping.family import Family
 from sink.mapping.group import Group
 from sink.mapping.period import Unit
@@ -93,8 +94,12 @@ class Mapping:
 
     def owns(self, table: str) -> bool:
         """Is a table, by its qualified name, one of the narrow ones, or one that may have joined them?"""
-        schema, _, name = table.partition(".")
-        return table in self.tables or (self.family is not None and self.family.narrow(schema, name) is not None)
+        if table in self.tables or self.family is None:
+            return table in self.tables
+        try:
+            return self.family.narrow(*TableName.of(table)) is not None
+        except ValueError:
+            return False
 
     def rule_of(self, table: str) -> Rule | None:
         """The rule of a narrow table, by its qualified name."""

@@ -90,10 +90,10 @@ _ATTACH_AGAIN: Final = """
 UPDATE widebeam.sources AS s SET facts = jsonb_set(facts, '{leaves}', (
     SELECT coalesce(jsonb_object_agg(leaf.key, leaf.value), '{}') FROM jsonb_each(facts -> 'leaves') AS leaf
     WHERE NOT EXISTS (SELECT FROM widebeam.chunks AS c WHERE c.connector = s.connector
-                      AND c.source = s.schema_name || '.' || s.table_name AND c.reads IN (leaf.value ->> 0, c.source))))
+                      AND c.source = s.name AND c.reads IN (leaf.value ->> 0, c.source))))
 WHERE connector = %s AND EXISTS (
     SELECT FROM widebeam.chunks AS c
-    WHERE c.connector = s.connector AND c.source = s.schema_name || '.' || s.table_name AND c.reads <> '')
+    WHERE c.connector = s.connector AND c.source = s.name AND c.reads <> '')
 """
 
 

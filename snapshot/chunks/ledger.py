@@ -20,7 +20,7 @@ SELECT chunk, lower_bound, upper_bound, estimated, source, reads FROM widebeam.c
 WHERE connector = %(connector)s AND chunk >= %(first)s AND chunk <= %(last)s
 AND (state = 'planned' OR state = 'failed' AND retry_at <= now())
 AND NOT EXISTS (SELECT FROM widebeam.sources AS s WHERE s.connector = c.connector AND gate_lsn IS NULL
-                AND s.schema_name || '.' || s.table_name = c.source)
+                AND s.name = c.source)
 AND (reads = '' OR NOT EXISTS (
     SELECT FROM widebeam.chunks AS fills WHERE fills.connector = c.connector AND fills.reads = ''
     AND (fills.source = c.source OR c.reads = c.source)

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
+from cdc.source.table_name import TableName
 from sink.fold.column_route import Routes
 from sink.mapping.dictionary import Dictionary
 from sink.mapping.interpret import Interpreters
@@ -203,8 +204,7 @@ def select(rule: Rule, chunk: Chunk) -> sql.Composed:
 
 def narrow(rule: Rule, chunk: Chunk) -> sql.Identifier:
     """The table that a chunk is read from."""
-    schema, _, name = (chunk.reads or rule.table.qualified).partition(".")
-    return sql.Identifier(schema, name)
+    return sql.Identifier(*(TableName.of(chunk.reads) if chunk.reads else rule.table.table_name))
 
 
 def within(rule: Rule, chunk: Chunk) -> sql.Composable:

@@ -43,7 +43,7 @@ CATALOG: Final = (
         (
             Edit(
                 "cdc/record/relations.py",
-                'if name is not None and name != f"{relation.schema}.{relation.name}":',
+                "if name is not None and name != now:",
                 "if False:",
             ),
         ),
@@ -76,7 +76,11 @@ CATALOG: Final = (
     Protection(
         "children looked for",
         ("inheritance",),
-        (Edit("cdc/source/facts.py", 'if kind == "r" and not is_partition and name != table.qualified:', "if False:"),),
+        (
+            Edit(
+                "cdc/source/facts.py", 'if kind == "r" and not is_partition and name != table.table_name:', "if False:"
+            ),
+        ),
         (UNDONE,),
     ),
     Protection(

@@ -97,7 +97,7 @@ def entities_apart(session: Session, connector: Connector) -> Iterator[Finding]:
                     f"{row[0]} and {row[1]}. One table for all would have one row for both",
                     "",
                     f'layout = "per_entity" in [target] of {connector.file}; or write them alike: '
-                    f"UPDATE {table.qualified} ...",
+                    f"UPDATE {table.quoted} ...",
                 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.source.identity import identities
+from cdc.source.table_name import TableName
 from widebeam.check.table import Found, find, leaves, pair
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding, names, statement
@@ -41,11 +42,11 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
     known = {each.table: each for each in identities(session, connector.table)}
     family = [(table.oid, *pair(connector)), *(leaf[:3] for leaf in leaves(session, table) if leaf[0] != table.oid)]
     for oid, schema, name in family:
-        carried = known[f"{schema}.{name}"]
+        carried = known[TableName(schema, name)]
         version = session.info.server_version
         if carried.refuses(version, stored=True):
             yield Finding(
-                f"the replica identity of {schema}.{name} is FULL, and it has virtual generated columns, which nothing "
+                f"the replica identity of {carried.table} is FULL, and it has virtual generated columns, which nothing "
                 "publishes: the application's own UPDATE and DELETE would fail",
                 "",
                 _by_index(session, connector, oid, (schema, name)),
@@ -60,7 +61,7 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
         )
         shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
         yield Finding(
-            f"the replica identity of {schema}.{name} carries {shown}: updates and deletes would not say which cell",
+            f"the replica identity of {carried.table} carries {shown}: updates and deletes would not say which cell",
             "",
             remedy,
         )

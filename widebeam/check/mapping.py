@@ -28,10 +28,10 @@ def tables_match(session: Session, connector: Connector) -> Iterator[Finding]:
     """At least one table, and every one that is named whole belongs."""
     place = f"set `tables` in [source] of {connector.file}"
     if not catalog.narrow_tables(session, connector):
-        yield Finding(f"no table matches {', '.join(connector.patterns)}", "", f"{place} to tables that are there")
+        patterns = ", ".join(map(str, connector.patterns))
+        yield Finding(f"no table matches {patterns}", "", f"{place} to tables that are there")
     for pattern in connector.patterns:
-        schema, _, name = pattern.partition(".")
-        if "%" not in pattern and connector.family.narrow(schema, name) is None:
+        if "%" not in pattern.name and connector.family.narrow(*pattern) is None:
             yield Finding(
                 f"{pattern} does not match `table_pattern` {connector.options.source.table_pattern!r}",
                 "",

@@ -97,7 +97,7 @@ def _settings(
     for table, _ in tables:
         some = identities(session, table)
         failing += [
-            each.table
+            each.table.text
             for each in some
             if each.refuses(version, stored=there.stored) and not each.refuses(version, stored=True)
         ]

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from cdc.source.table_name import TableName
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding, statement
 
@@ -54,8 +55,8 @@ def table_exists(session: Session, connector: Connector) -> Iterator[Finding]:
     """A plain or partitioned table of that name, without inheritance children."""
     table, place = find(session, connector), connector.table.qualified
     if table is None:
-        alike = [row[0] for row in session.execute(
-            "SELECT schemaname || '.' || tablename FROM pg_tables WHERE tablename = %s OR schemaname = %s LIMIT 5",
+        alike = [TableName(*row).text for row in session.execute(
+            "SELECT schemaname::text, tablename::text FROM pg_tables WHERE tablename = %s OR schemaname = %s LIMIT 5",
             [connector.table.name, connector.table.schema],
         )]  # fmt: skip
         hint = f" (there is {', '.join(alike)})" if alike else ""
@@ -79,7 +80,7 @@ def logged(session: Session, connector: Connector) -> Iterator[Finding]:
     for _, schema, name, persistence, _ in leaves(session, table) if table else ():
         if persistence != "p":
             yield Finding(
-                f"{schema}.{name} is not logged: its changes are not in the WAL",
+                f"{TableName(schema, name)} is not logged: its changes are not in the WAL",
                 "",
                 statement(session, "ALTER TABLE {} SET LOGGED;", (schema, name)),
             )

@@ -28,10 +28,10 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname = ANY(%s) O
 
 def narrow_tables(source: Session, connector: Connector) -> list[NarrowTable]:
     """The connector's tables as they are now: those named whole, there or not, and those that match a pattern."""
-    named = [each.partition(".") for each in connector.patterns if "%" not in each or not connector.growing]
-    schemas = [each.partition(".")[0] for each in connector.patterns if "%" in each and connector.growing]
+    named = [each for each in connector.patterns if "%" not in each.name or not connector.growing]
+    schemas = [each.schema for each in connector.patterns if "%" in each.name and connector.growing]
     found = source.execute(_TABLES, [schemas]).fetchall() if schemas else []
-    names = dict.fromkeys([*((schema, name) for schema, _, name in named), *found])
+    names = dict.fromkeys([*named, *found])
     tables = (connector.family.narrow(schema, name) for schema, name in names)
     return [table for table in tables if table is not None]
 
@@ -41,7 +41,7 @@ def members(source: Session, connector: Connector) -> list[NarrowTable]:
     found = []
     for table in narrow_tables(source, connector):
         try:
-            if connector.growing and table.qualified not in connector.patterns:
+            if connector.growing and table.table_name not in connector.patterns:
                 describe(source, table)
         except Halt:
             continue
@@ -59,7 +59,7 @@ def sources(source: Session, connector: Connector) -> list[Source]:
         try:
             described = describe(source, table)
         except Halt as halt:
-            if not connector.growing or table.qualified in connector.patterns:
+            if not connector.growing or table.table_name in connector.patterns:
                 raise
             _LOG.warning("passed over: %s", halt.what)
             continue
@@ -67,7 +67,7 @@ def sources(source: Session, connector: Connector) -> list[Source]:
     if not found:
         raise Halt(
             Cause.RELATION_CHANGED,
-            f"no table matches {', '.join(connector.patterns)}",
+            f"no table matches {', '.join(map(str, connector.patterns))}",
             f"Make one, or set `tables` in [source] of {connector.file}.",
         )
     return found

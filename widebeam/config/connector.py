@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 from sink.mapping.family import Source, joining, rules
 from sink.mapping.group import Group
 from sink.mapping.mapping import Mapping
@@ -71,15 +72,15 @@ class Connector:
         return {"log_level": "4", "bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
 
     @property
-    def patterns(self) -> tuple[str, ...]:
-        """The narrow tables as they are configured, `schema.name`, where % stands for any text in the name."""
+    def patterns(self) -> tuple[TableName, ...]:
+        """The narrow tables as they are configured, where % stands for any text in the name."""
         source = self.options.source
-        return tuple(source.tables) if source.table is None else (source.table,)
+        return tuple(map(TableName.of, source.tables if source.table is None else [source.table]))
 
     @property
     def growing(self) -> bool:
         """Whether tables can join while it runs."""
-        return self.options.source.table is None and any("%" in each for each in self.patterns)
+        return self.options.source.table is None and any("%" in each.name for each in self.patterns)
 
     @property
     def layout(self) -> Literal["per_entity", "single"]:
@@ -92,8 +93,7 @@ class Connector:
         """The narrow table as capture and sink see it: where there are several, the first, or the one it is `at`."""
         if self.only is not None:
             return self.only
-        schema, _, name = self.patterns[0].partition(".")
-        return language.narrow(self.options.source, schema, name)
+        return language.narrow(self.options.source, *self.patterns[0])
 
     def at(self, table: NarrowTable) -> Connector:
         """The same connector, as if this were its only narrow table: to look at one after the other."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 
 from cdc.source.narrow import NarrowTable
+from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.rule import TABLE, DictionaryRule, Rule
 from widebeam.config.options.source import Source
@@ -94,10 +95,10 @@ def table_value(source: Source, name: str) -> str | None:
 def belongs(source: Source, schema: str, name: str) -> bool:
     """Is a table of this name one of the connector's?"""
     if source.table is not None:
-        return source.table == f"{schema}.{name}"
+        return TableName.of(source.table) == (schema, name)
     if source.table_pattern is not None and table_value(source, name) is None:
         return False
-    return any(_like(pattern, f"{schema}.{name}") for pattern in source.tables)
+    return any(each.schema == schema and _like(each.name, name) for each in map(TableName.of, source.tables))
 
 
 def _like(pattern: str, name: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cdc.source.table_name import TableName
+
 
 class Column(NamedTuple):
     """A column; `type` as format_type writes it (of a domain, what it is made of).
@@ -51,7 +53,7 @@ class Table:
     @property
     def qualified(self) -> str:
         """`schema.name`, as a connector names it."""
-        return f"{self.schema}.{self.name}"
+        return TableName(self.schema, self.name).text
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if there is none."""

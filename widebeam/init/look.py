@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import sql
 
+from cdc.source.table_name import TableName
 from widebeam.init.facts import Catalog, Column, Index, Reference, Sample, Table
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -45,19 +47,22 @@ def no_table(session: Session, name: str) -> str:
     for schema, table in parted(name):
         found = session.execute(_WHAT_IT_IS, [schema, table]).fetchone()
         if found is not None and found[0] is not None:
-            return f"{schema}.{table} {found[0]}"
-    names = [row[0] for row in session.execute(_ALIKE, [re.sub(r'[".]', "", name).lower()])]
+            return f"{TableName(schema, table)} {found[0]}"
+    names = [TableName(*row).text for row in session.execute(_ALIKE, [re.sub(r'[".]', "", name).lower()])]
     alike = f"; there is {', '.join(names)}" if names else ""
     return f"there is no table {name}{alike}"
 
 
 def hidden(session: Session) -> list[str]:
     """Some of the tables that are none of `catalog`'s, with why."""
-    return [row[0] for row in session.execute(_HIDDEN, [])]
+    return [f"{TableName(schema, name)} {why}" for schema, name, why in session.execute(_HIDDEN, [])]
 
 
 def parted(name: str) -> Iterator[tuple[str, str]]:
-    """How a name can be meant, as schema and table: in either there may be dots. Bare, it is in public."""
+    """How a name can be meant, as schema and table: as a connector writes it, or with dots in either. Bare, it is in
+    public."""
+    with suppress(ValueError):
+        yield TableName.of(name)
     for at in (at for at, character in enumerate(name) if character == "."):
         yield name[:at], name[at + 1 :]
     yield "public", name
@@ -92,7 +97,6 @@ def _gathered(session: Session, query: str, make: Any) -> defaultdict[int, list[
 
 _OURS: Final = """
     c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%'
-    AND position('.' IN n.nspname) = 0
     AND n.nspname NOT IN ('information_schema', 'widebeam') AND has_schema_privilege(n.oid, 'USAGE')
     AND has_any_column_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
     AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e')
@@ -130,8 +134,8 @@ _AMISS: Final = """
         WHEN relkind = 'f' THEN 'is a foreign table: connect to the server where its rows are'
         WHEN relkind NOT IN ('r', 'p') THEN 'is no table'
         WHEN relispartition THEN 'is a partition of ' || (
-            SELECT pn.nspname || '.' || p.relname FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace
-            WHERE p.oid = pg_partition_root(c.oid)) || ': name that one'
+            SELECT format('%%I.%%I', pn.nspname, p.relname) FROM pg_class p
+            JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE p.oid = pg_partition_root(c.oid)) || ': name that one'
         WHEN n.nspname = 'widebeam' THEN 'is Widebeam''s own'
         WHEN relpersistence = 't' THEN 'is a temporary table'
         WHEN NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_any_column_privilege(c.oid, 'SELECT')
@@ -140,9 +144,6 @@ _AMISS: Final = """
                 nspname, relname, current_user)
         WHEN row_security_active(c.oid)
             THEN format('has row security, which hides rows from %%1$I: ALTER ROLE %%1$I BYPASSRLS;', current_user)
-        WHEN position('.' IN n.nspname) > 0 THEN format(
-            'cannot be named by a connector, since its schema has a dot: ALTER SCHEMA %%I RENAME TO %%I;',
-            nspname, replace(nspname, '.', '_'))
         ELSE 'belongs to the server, or to an extension'
     END
 """
@@ -150,16 +151,16 @@ _WHAT_IT_IS: Final = f"""
     SELECT {_AMISS} FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE (nspname, relname) = (%s, %s)
 """  # noqa: S608
 _HIDDEN: Final = f"""
-    SELECT n.nspname || '.' || relname || ' ' || {_AMISS}
+    SELECT n.nspname::text, relname::text, {_AMISS}
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't' AND nspname NOT LIKE 'pg\\_%%'
-    AND nspname NOT IN ('information_schema', 'widebeam') AND NOT ({_OURS.replace("%", "%%")}) ORDER BY 1 LIMIT 5
+    AND nspname NOT IN ('information_schema', 'widebeam') AND NOT ({_OURS.replace("%", "%%")}) ORDER BY 1, 2 LIMIT 5
 """  # noqa: S608
 _ALIKE: Final = """
-    SELECT n.nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    SELECT n.nspname::text, relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname NOT LIKE 'pg\\_%%' AND lower(%s) IN (
         lower(relname), lower(replace(nspname || relname, '.', '')), lower(replace(relname, '.', '')))
-    ORDER BY 1 LIMIT 5
+    ORDER BY 1, 2 LIMIT 5
 """
 _REFERENCES: Final = f"""
     SELECT c.oid, a.attname::text, tn.nspname::text, t.relname::text, ta.attname::text

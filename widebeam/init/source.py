@@ -6,6 +6,7 @@ import os
 import re
 from typing import Final
 
+from cdc.source.table_name import TableName
 from widebeam.init.document import Section
 from widebeam.init.readings import Filter, filters
 from widebeam.init.seen import Seen
@@ -37,7 +38,7 @@ def _tables(source: Section, seen: Seen) -> None:
     if len(shapes) == 1 and seen.family.numbered and not shapes[0].table.partitioned:
         source.set(
             "tables",
-            [_pattern(names)],
+            [_pattern(seen)],
             f"{names[0]}: {rows}. Its name ends in a month: those of other months join by themselves.",
         )
     elif len(shapes) == 1:
@@ -46,7 +47,7 @@ def _tables(source: Section, seen: Seen) -> None:
     elif seen.family.numbered:
         source.set(
             "tables",
-            [_pattern(names)],
+            [_pattern(seen)],
             f"{len(names)} tables of the same columns whose names differ by numbers ({_some(names)}), {rows}. "
             "New ones that match join by themselves.",
         )
@@ -66,7 +67,7 @@ def _tables(source: Section, seen: Seen) -> None:
 def _tables_of_any_name(source: Section, seen: Seen, names: list[str], rows: str) -> None:
     source.set(
         "tables",
-        [f"{seen.shape.table.schema}.%"],
+        [TableName(seen.shape.table.schema, "%").text],
         f"{len(names)} tables of the same columns, one for each thing that is measured ({_some(names)}), {rows}. "
         "New ones join by themselves; a table without these columns is none of them.",
         "are there tables with these columns and more that mean something else? Then list those that you want.",
@@ -80,8 +81,9 @@ def _tables_of_any_name(source: Section, seen: Seen, names: list[str], rows: str
     )
 
 
-def _pattern(names: list[str]) -> str:
-    return f"{_prefix(names)}%"
+def _pattern(seen: Seen) -> str:
+    tables = [shape.table for shape in seen.family.shapes]
+    return TableName(tables[0].schema, f"{_prefix([table.name for table in tables])}%").text
 
 
 def _prefix(names: list[str]) -> str:
@@ -90,7 +92,7 @@ def _prefix(names: list[str]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    shown = [name.partition(".")[2] for name in names]
+    shown = [TableName.of(name).name for name in names]
     return ", ".join(shown if len(shown) < 4 else [*shown[:2], "...", shown[-1]])
 
 

@@ -47,13 +47,13 @@ def script(connector: Connector, side: Side, prefix: str = "widebeam") -> str:
 
 def _tables(connector: Connector) -> list[sql.Identifier]:
     """The narrow tables that are named whole."""
-    return [sql.Identifier(*each.split(".", 1)) for each in connector.patterns if "%" not in each]
+    return [sql.Identifier(*each) for each in connector.patterns if "%" not in each.name]
 
 
 def _reading(connector: Connector, *roles: sql.Identifier) -> sql.Composable:
     """USAGE and SELECT on what is mapped; for tables that join by themselves, a line that says what they need."""
     to = sql.SQL(", ").join(roles)
-    schemas = sorted({each.split(".", 1)[0] for each in connector.patterns})
+    schemas = sorted({each.schema for each in connector.patterns})
     lines: list[sql.Composable] = [
         sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(sql.Identifier(each), to) for each in schemas
     ]

@@ -23,6 +23,7 @@ from cdc.source import facts, publication
 from cdc.source.facts import Facts, Leaf
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
+from cdc.source.table_name import TableName
 from sink.mapping.family import Source
 from sink.state import notices, sources
 from sink.state.notices import Kind, Notice
@@ -180,8 +181,7 @@ def _there(source: Session, oid: int) -> bool:
 
 def _holds_rows(source: Session, oid: int, leaf: Leaf) -> bool:
     """Whether there is a row; where we may not look, whether there is a page for one."""
-    schema, _, name = leaf.name.partition(".")
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(*TableName.of(leaf.name)))
     try:
         return source.execute(query).fetchone() == (True,)
     except errors.InsufficientPrivilege:

@@ -11,6 +11,7 @@ from cdc.source import publication
 from cdc.source.identity import Identity, identities
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
+from cdc.source.table_name import TableName
 
 Admin: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 TABLE = NarrowTable("tenant", "Readings", ("ship",), ("at",), ("channel",), ("v",))
@@ -86,9 +87,9 @@ def test_identities_tell_of_the_table_and_its_partitions(admin: Admin) -> None:
     found = identities(admin, TABLE)
     key = ("ship", "channel", "at")
     assert found == [
-        Identity("tenant.Readings", "d", key),
-        Identity("tenant.one", "d", key),
-        Identity("tenant.two", "n", ()),
+        Identity(TableName("tenant", "Readings"), "d", key),
+        Identity(TableName("tenant", "one"), "d", key),
+        Identity(TableName("tenant", "two"), "n", ()),
     ]
     assert [(one.usable, one.holds(TABLE)) for one in found] == [(True, True), (True, True), (False, False)]
     assert identities(admin, NarrowTable("no", "such", (), (), (), ())) == []

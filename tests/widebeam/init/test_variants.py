@@ -220,7 +220,6 @@ REFUSED = {
         "is a partition of public.p: name that one",
     ),
     "Public.READINGS": ("SELECT", "there is public.readings"),
-    "a.b.c": ('CREATE SCHEMA "a.b"; CREATE TABLE "a.b".c (a int)', 'ALTER SCHEMA "a.b" RENAME TO a_b'),
     "nothing": ("SELECT", "there is no table nothing"),
 }
 
@@ -237,6 +236,12 @@ def test_what_is_asked_for_and_is_no_table_of_ours_is_called_what_it_is(database
 def test_a_table_whose_name_has_a_dot_can_be_asked_for(database):
     run(database, READINGS, 'ALTER TABLE readings RENAME TO "plant.data"')
     assert source(database, "public.plant.data")["table"] == "public.plant.data"
+
+
+@pytest.mark.parametrize("asked", ["my.plant.readings", '"my.plant".readings'])
+def test_a_schema_whose_name_has_a_dot_is_proposed_so_that_a_connector_reads_it(database, asked):
+    run(database, READINGS, 'CREATE SCHEMA "my.plant"; ALTER TABLE readings SET SCHEMA "my.plant"')
+    assert source(database, asked)["table"] == '"my.plant".readings'
 
 
 def test_a_role_of_few_rights_sees_what_it_may_and_hears_what_it_lacks(database):

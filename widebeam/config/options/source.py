@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeForm
 from widebeam.config.options.section import Section
 from widebeam.config.options.server import Server
@@ -120,10 +121,7 @@ class Source(Server):
     @classmethod
     def _qualified(cls, given: str | list[str] | None) -> str | list[str] | None:
         for table in [given] if isinstance(given, str) else given or []:
-            schema, dot, name = table.partition(".")
-            if not (schema and dot and name):
-                raise ValueError('expected "schema.table"')
-            if "%" in schema and not isinstance(given, str):
+            if "%" in TableName.of(table).schema and not isinstance(given, str):
                 raise ValueError("a schema is named whole: % is for the table's name")
         return given
 
