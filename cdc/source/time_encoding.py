@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
+
+from cdc.source import buckets, zones
 
 TimeForm = Literal["native", "epoch_s", "epoch_ms", "epoch_us", "epoch_float", "s_ns"]
 
 _SECOND: Final = 1_000_000
+_BILLION: Final = 1_000_000_000  # nanoseconds in a second
 _DAY: Final = 86_400 * _SECOND
 _UNIT: Final = {"epoch_s": _SECOND, "epoch_ms": 1_000, "epoch_us": 1}
 _CYCLE: Final = 146_097  # days of 400 years, after which the calendar repeats itself
@@ -44,14 +46,16 @@ class TimeRule:
     """How raw time values become wide ones.
 
     `zone` is the time zone of a local `timestamp` column, whose wide column is a timestamptz. `bucket` rounds to the
-    nearest multiple of so many microseconds since 1970-01-01 UTC, halves upwards; 0: as it is. `zoned` says that a
-    native column is a timestamptz.
+    nearest multiple of so many microseconds since 1970-01-01 UTC, halves upwards; 0: as it is. With a `bucket_zone` it
+    is what the reading lies in, by the clocks there (cdc/source/buckets.py). `zoned` says that a native column is a
+    timestamptz.
     """
 
     form: TimeForm = "native"
     zone: str | None = None
     bucket: int = 0
     zoned: bool = False
+    bucket_zone: str | None = None
 
     @property
     def verbatim(self) -> bool:
@@ -74,11 +78,41 @@ class TimeRule:
         """
         return _moment(self, raw)
 
+    @property
+    def zones(self) -> frozenset[str]:
+        """The time zones whose rules decide about the wide time."""
+        return frozenset(each for each in (self.zone, self.bucket_zone) if each is not None)
+
+    @property
+    def parted(self) -> bool:
+        """Seconds and nanoseconds in two columns are rounded together: no range of the first one holds all that meet.
+
+        So ranges are of the seconds of the wide time (see `seconds`); `first` tells where in the columns one begins.
+        """
+        return self.form == "s_ns" and self.bucket > 0 and self.bucket_zone is None
+
     def borders(self, moment: int) -> tuple[int, int]:
-        """The bucket that a moment falls into, as the half-open range of the moments in it."""
-        size = self.bucket or 1
-        lower = (moment + size // 2) // size * size - size // 2
-        return lower, lower + size
+        """A half-open range of moments that parts no bucket, around a moment: its bucket, mostly."""
+        try:
+            return buckets.borders(moment, self.bucket, self.bucket_zone) if self.bucket else (moment, moment + 1)
+        except OverflowError:
+            return moment, moment + 1  # in no year of 1 to 9999 there are buckets of a zone
+
+    def bound(self, moment: int) -> int:
+        """The first raw value of a native column, as microseconds of its own, that means a moment or a later one."""
+        try:
+            return moment if self.zone is None else zones.local_from(moment, self.zone)
+        except OverflowError:
+            return moment  # in no year of 1 to 9999, no local time means anything
+
+    def seconds(self, raw: tuple[str, ...]) -> int:
+        """Of seconds and nanoseconds: the seconds of the wide time. Raises Untimely."""
+        return _nanoseconds(self, raw) // _BILLION
+
+    def first(self, seconds: int) -> int:
+        """The first raw time, in nanoseconds, whose wide time has these seconds or later ones."""
+        size = max(self.bucket * 1000, 1)
+        return -(-seconds * _BILLION // size) * size - size // 2
 
 
 @lru_cache(maxsize=65_536)
@@ -88,21 +122,39 @@ def _wide(rule: TimeRule, raw: tuple[str, ...]) -> tuple[str, ...]:
     moment = _moment(rule, raw)
     if moment is None:
         return raw
-    moment = _rounded(moment, rule.bucket)
+    moment = _in_bucket(rule, moment, raw[0])
     if not _FIRST <= moment < _END:
         raise Untimely("time_out_of_range", f"the time {raw[0]!r} is none that a timestamp can hold")
     zoned = rule.zoned or rule.zone is not None or rule.form != "native"
     return (printed(moment, zoned=zoned),)
 
 
+def _in_bucket(rule: TimeRule, moment: int, text: str) -> int:
+    if not rule.bucket:
+        return moment
+    if rule.bucket_zone is None:
+        return buckets.rounded(moment, rule.bucket)
+    try:
+        return buckets.begin(moment, rule.bucket, rule.bucket_zone)
+    except OverflowError:
+        raise _out_of_years(text) from None
+
+
 def _with_nanoseconds(rule: TimeRule, raw: tuple[str, ...]) -> tuple[str, ...]:
-    """Seconds as a timestamptz, and the nanoseconds beside them as they are."""
-    total = _rounded(_whole(raw[0]) * 1_000_000_000 + _whole(raw[1]), rule.bucket * 1000)
-    seconds = total // 1_000_000_000 if rule.bucket else _whole(raw[0])
+    """Seconds as a timestamptz, and the nanoseconds beside them; as they are, where they are not rounded."""
+    total = _nanoseconds(rule, raw)
+    seconds = total // _BILLION if rule.bucket else _whole(raw[0])
     if not _FIRST <= seconds * _SECOND < _END:
         raise Untimely("time_out_of_range", f"the time {raw[0]!r} is none that a timestamp can hold")
-    nanoseconds = total - seconds * 1_000_000_000
-    return printed(seconds * _SECOND, zoned=True), str(nanoseconds)
+    return printed(seconds * _SECOND, zoned=True), str(total - seconds * _BILLION)
+
+
+def _nanoseconds(rule: TimeRule, raw: tuple[str, ...]) -> int:
+    """The wide time of seconds and nanoseconds, in nanoseconds."""
+    total = _whole(raw[0]) * _BILLION + _whole(raw[1])
+    if rule.bucket_zone is not None:
+        return _in_bucket(rule, total // 1000, raw[0]) * 1000
+    return buckets.rounded(total, rule.bucket * 1000) if rule.bucket else total
 
 
 def _moment(rule: TimeRule, raw: tuple[str, ...]) -> int | None:
@@ -116,7 +168,7 @@ def _moment(rule: TimeRule, raw: tuple[str, ...]) -> int | None:
         case "epoch_float":
             return _decimal(text)
         case "s_ns":
-            return (_whole(text) * 1_000_000_000 + _whole(raw[1])) // 1000
+            return (_whole(text) * _BILLION + _whole(raw[1])) // 1000
         case form:
             return _whole(text) * _UNIT[form]
 
@@ -155,10 +207,6 @@ def _days(year: int, month: int, day: int) -> int:
         raise Untimely("bad_time", f"there is no day {year}-{month}-{day}") from None
 
 
-def _rounded(value: int, size: int) -> int:
-    return (value + size // 2) // size * size if size else value
-
-
 def _whole(text: str) -> int:
     if _WHOLE.fullmatch(text) is None:
         raise Untimely("bad_time", f"{text[:100]!r} is no whole number")
@@ -177,15 +225,12 @@ def _decimal(text: str) -> int:
 def _in_zone(local: int, zone: str, text: str) -> int:
     """A local time in UTC. One that comes twice, in autumn, is taken as standard time, as PostgreSQL does."""
     try:
-        naive = datetime(1970, 1, 1) + timedelta(microseconds=local)
+        if zones.is_skipped(local, zone):
+            raise Untimely("no_such_time", f"the clocks of {zone} never show {text}: they are put forward then")
+        return zones.instant(local, zone)
     except OverflowError:
-        raise Untimely("time_out_of_range", f"the time {text!r} is in no year of 1 to 9999") from None
-    offsets = [naive.replace(tzinfo=ZoneInfo(zone), fold=fold).utcoffset() or timedelta() for fold in (0, 1)]
-    offset = min(offsets)
-    if offsets[0] < offsets[1] and _back(naive - offset, zone) != naive:
-        raise Untimely("no_such_time", f"the clocks of {zone} never show {text}: they are put forward then")
-    return local - offset // timedelta(microseconds=1)
+        raise _out_of_years(text) from None
 
 
-def _back(utc: datetime, zone: str) -> datetime:
-    return utc.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+def _out_of_years(text: str) -> Untimely:
+    return Untimely("time_out_of_range", f"the time {text!r} is in no year of 1 to 9999")

@@ -109,7 +109,15 @@ class Interpreter:
     def axis(self, head: Sequence[str | None], row: Values) -> str:
         """Where a row lies on the axis that chunks are ranges of; empty where there is none, or it is NULL."""
         value = None if self._axis is None else self.real(self._axis, head, row)
+        if self.rule.time.parted and self._axis in self.rule.table.time:
+            return self._seconds(tuple(each or "" for each in head[self._width :]))
         return value if isinstance(value, str) else ""
+
+    def _seconds(self, time: tuple[str, ...]) -> str:
+        try:
+            return str(self.rule.time.seconds(time))
+        except Untimely:
+            return ""
 
     def real(self, name: str, head: Sequence[str | None], row: Values) -> Value:
         """The value of a real column."""

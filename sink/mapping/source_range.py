@@ -9,14 +9,13 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from cdc.event import UNCHANGED
-from cdc.source.time_encoding import Untimely, parsed, printed
+from cdc.source.time_encoding import Untimely, printed
 from sink.mapping.interpret import Interpreter
 from sink.mapping.rule import Rule
 from sink.mapping.several import SourceRow
 
 _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _SECOND: Final = 1_000_000
-_HOUR: Final = 3_600 * _SECOND
 
 
 class Test(NamedTuple):
@@ -108,18 +107,19 @@ def _span(rule: Rule, row: SourceRow) -> tuple[str, str]:
     raw = tuple(each or "" for each in row.head[width:])
     try:
         moment = rule.time.moment(raw)
+        return (raw[0], raw[0]) if moment is None else _around(rule, moment)
     except Untimely:
-        moment = None
-    if moment is None:
         return raw[0], raw[0]
+
+
+def _around(rule: Rule, moment: int) -> tuple[str, str]:
     lower, upper = rule.time.borders(moment)
     match rule.time.form:
         case "native":
-            offset = parsed(raw[0]) - moment  # of a local time; an hour more, for when clocks are changed meanwhile
-            spare = 1 if rule.time.zone is None else _HOUR
-            zoned = rule.time.zoned
-            return printed(lower + offset - spare, zoned=zoned), printed(upper + offset + spare, zoned=zoned)
+            bounds = (printed(rule.time.bound(each), zoned=rule.time.zoned) for each in (lower, upper))
+            return next(bounds), next(bounds)
         case "epoch_float":
             return str(Decimal(lower - 1) / _SECOND), str(Decimal(upper + 1) / _SECOND)
         case form:
-            return str(lower // _UNIT[form] - 1), str(upper // _UNIT[form] + 1)
+            spare = 3 if form == "s_ns" else 1  # of an integer, nanoseconds may be more than two seconds
+            return str(lower // _UNIT[form] - spare), str(upper // _UNIT[form] + spare)

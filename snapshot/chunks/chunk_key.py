@@ -11,6 +11,7 @@ from decimal import Decimal
 from math import inf, nextafter
 from typing import Final, Protocol
 
+from cdc.source import zones
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.rule import Rule
 from snapshot.chunks.scale import MICROSECONDS_PER_HOUR, TimeScale
@@ -19,6 +20,9 @@ _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epo
 _LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 _HALF: Final = Decimal("0.5")
 _SECOND: Final = 1_000_000
+# A month inside of the years 1 to 9999, in which Python can tell what clocks show.
+_EARLIEST: Final = -62_133_000_000 * _SECOND
+_LATEST: Final = 253_399_700_000 * _SECOND
 
 
 class Scale(Protocol):
@@ -58,7 +62,7 @@ def scale(rule: Rule) -> Scale | None:
 
 @dataclass(frozen=True, slots=True)
 class Bordered:
-    """A native time in buckets."""
+    """A native time in buckets, on the axis of moments: a local time is told by its zone."""
 
     inner: TimeScale
     rule: TimeRule
@@ -66,16 +70,18 @@ class Bordered:
 
     @property
     def step(self) -> int:
-        """A bucket."""
-        return max(self.inner.step, self.rule.bucket)
+        """A bucket, as long as it may get where clocks are put back."""
+        return max(self.inner.step, self.rule.bucket * (1 if self.rule.bucket_zone is None else 2))
 
     def position(self, text: str) -> int:
         """Microseconds."""
-        return self.inner.position(text)
+        local = min(max(self.inner.position(text), _EARLIEST), _LATEST)
+        return local if self.rule.zone is None else zones.instant(local, self.rule.zone)
 
     def text(self, position: int) -> str:
-        """The border of the bucket."""
-        return self.inner.text(self.rule.borders(position)[0])
+        """The first value at or above the border of the bucket."""
+        border = self.rule.borders(min(max(position, _EARLIEST), _LATEST))[0]
+        return self.inner.text(-(-self.rule.bound(border) // self.inner.step) * self.inner.step)
 
     def span(self, hours: float) -> int:
         """Microseconds."""
@@ -94,8 +100,8 @@ class WholeScale:
 
     @property
     def step(self) -> int:
-        """A unit, or a bucket."""
-        return max(self.unit, self.rule.bucket)
+        """A unit, or a bucket, as long as it may get where clocks are put back."""
+        return max(self.unit, self.rule.bucket * (1 if self.rule.bucket_zone is None else 2))
 
     def position(self, text: str) -> int:
         """Microseconds, or the number itself."""
@@ -103,7 +109,7 @@ class WholeScale:
 
     def text(self, position: int) -> str:
         """The first number at or above the border."""
-        border = self.rule.borders(position)[0] if self.rule.bucket else position
+        border = self.rule.borders(position)[0] if self.rule.bucket and not self.rule.parted else position
         return str(min(max(-(-border // self.unit), -self.limit), self.limit - 1))
 
     def span(self, hours: float) -> int:
@@ -125,8 +131,8 @@ class FloatScale:
 
     @property
     def step(self) -> int:
-        """A second, or a bucket."""
-        return max(_SECOND, self.rule.bucket)
+        """A second, or a bucket, as long as it may get where clocks are put back."""
+        return max(_SECOND, self.rule.bucket * (1 if self.rule.bucket_zone is None else 2))
 
     def position(self, text: str) -> int:
         """Microseconds."""

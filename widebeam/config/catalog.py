@@ -117,6 +117,13 @@ def alike(connector: Connector, family: Family, found: list[Source]) -> None:
                 f"{rule.table.qualified}.{rule.table.time[0]} is a timestamp with time zone already",
                 f"Leave `time_zone` out of [source] of {connector.file}.",
             )
+        if rule.time.bucket_zone is not None and rule.time.form == "native" and not (rule.time.zoned or rule.time.zone):
+            raise Halt(
+                Cause.RELATION_CHANGED,
+                f"{rule.table.qualified}.{rule.table.time[0]} is a timestamp without time zone, which has no place in "
+                f"the days of {rule.time.bucket_zone}",
+                f"Set `time_zone` in [source] of {connector.file}: the zone whose clocks the column shows.",
+            )
     for rule in rules[1:]:
         first, other = ({**each.entity_types, **each.time_types} for each in (rules[0], rule))
         if first != other:

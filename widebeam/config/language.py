@@ -17,7 +17,7 @@ from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.rule import TABLE, DictionaryRule, Rule
 from widebeam.config.options.source import Source
-from widebeam.config.options.span import microseconds
+from widebeam.config.options.span import bucket as bucket_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def rule(source: Source, table: NarrowTable, types: Dict[str, str]) -> Rule:
 def time_rule(source: Source, types: Dict[str, str]) -> TimeRule:
     """What becomes of the raw time. (Without types it may take a timestamptz for a timestamp: enough for places.)"""
     zoned = bool(source.time) and types.get(source.time[0], "").endswith("with time zone")
-    bucket = 0 if source.time_bucket is None else microseconds(source.time_bucket)
-    return TimeRule(source.time_form, source.time_zone, bucket, zoned)
+    bucket, zone = (0, None) if source.time_bucket is None else bucket_of(source.time_bucket)
+    return TimeRule(source.time_form, source.time_zone, bucket, zoned, zone)
 
 
 def table_value(source: Source, name: str) -> str | None:

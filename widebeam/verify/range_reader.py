@@ -160,6 +160,9 @@ def wide_bound(mapping: Mapping, bound: str) -> str | None:
     if not rule.table.time:
         return bound if rule.axis in mapping.key_columns else None
     try:
-        return rule.time.wide((bound, "0") if rule.time.form == "s_ns" else (bound,))[0]
+        if rule.time.form != "s_ns":
+            return rule.time.wide((bound,))[0]
+        raw = divmod(rule.time.first(int(bound)), 1_000_000_000) if rule.time.parted else (bound, 0)
+        return rule.time.wide(tuple(map(str, raw)))[0]
     except Untimely:
         return None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.source.narrow import NarrowTable
-from cdc.source.time_encoding import TimeRule
+from cdc.source.time_encoding import TimeRule, Untimely, parsed, printed
 from sink.mapping.rule import Rule
 from snapshot.chunks.chunk_key import Scale, scale
 
@@ -74,3 +74,63 @@ def test_without_time_an_integer_of_the_entity_is_the_axis() -> None:
 def test_what_has_no_order_that_we_know_is_one_chunk(kind: str) -> None:
     table = NarrowTable("t", "r", ("e",), (), ("k",), ("v",))
     assert scale(Rule(table, {"e": kind}, ("e",), ("k",))) is None
+
+
+LOCAL = [
+    TimeRule(zone="Europe/Paris", bucket=86_400_000_000),
+    TimeRule(zone="Asia/Kolkata", bucket=3_600_000_000),
+    TimeRule(zone="Europe/Paris", bucket=86_400_000_000, bucket_zone="Europe/Paris"),
+    TimeRule(zone="Australia/Lord_Howe", bucket=3_600_000_000, bucket_zone="Australia/Lord_Howe"),
+    TimeRule(zone="Europe/Paris", bucket=3_600_000_000, bucket_zone="Asia/Kolkata"),
+    TimeRule(zone="America/St_Johns", bucket=86_400_000_000, bucket_zone="America/St_Johns"),
+    TimeRule(zone="Pacific/Apia", bucket=86_400_000_000, bucket_zone="Pacific/Apia"),
+    TimeRule(zoned=True, bucket=86_400_000_000, bucket_zone="America/St_Johns"),
+    TimeRule(bucket=3 * 86_400_000_000),
+]
+CHANGES = ["2024-03-31", "2024-10-27", "2010-11-07", "2011-12-30", "2024-04-07"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(LOCAL),
+    st.sampled_from(CHANGES),
+    st.integers(-6000, 6000),
+    st.lists(st.integers(-6000, 6000), min_size=2),
+    st.booleans(),
+)
+def test_a_bound_of_local_time_parts_no_bucket(
+    rule: TimeRule, day: str, where: int, minutes: list[int], dates: bool
+) -> None:
+    """Days of the calendar, too: their bounds are dates, and not the time of day of a border."""
+    axis = of(
+        "date" if dates and rule.zone is None else f"timestamp {'with' if rule.zoned else 'without'} time zone", rule
+    )
+
+    def local(minute: int) -> str:
+        text = printed(parsed(day) + minute * 60_000_000, zoned=rule.zoned)
+        return text[:10] if dates and rule.zone is None else text
+
+    bound = axis.text(axis.position(local(where)))
+    below, above = set[str](), set[str]()
+    for raw in (*map(local, minutes), bound):
+        try:
+            (below if parsed(raw) < parsed(bound) else above).add(rule.wide((raw,))[0])
+        except Untimely:  # the clocks never show it
+            continue
+    assert not below or max(below) < min(above)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([1, 100_000, 1_000_000, 1_500_000, 3_000_000]),
+    st.integers(-10, 10),
+    st.lists(st.tuples(st.integers(-10, 10), st.integers(0, 2_000_000_000)), min_size=2),
+)
+def test_seconds_and_nanoseconds_that_are_rounded_together_are_on_one_side(
+    bucket: int, bound: int, times: list[tuple[int, int]]
+) -> None:
+    rule = TimeRule("s_ns", bucket=bucket)
+    first = rule.first(bound)
+    for second, nanosecond in times:
+        above = second * 1_000_000_000 + nanosecond >= first
+        assert above == (rule.seconds((str(second), str(nanosecond))) >= bound)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from cdc.source import zones
 from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeForm
 from widebeam.config.options.section import Section
 from widebeam.config.options.server import Server
-from widebeam.config.options.span import microseconds
+from widebeam.config.options.span import bucket
 from widebeam.config.pattern import checked
 from widebeam.config.select_list import select_list
 
@@ -137,17 +137,17 @@ class Source(Server):
     def _zone(cls, zone: str | None) -> str | None:
         try:
             if zone is not None:
-                ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+                zones.zone(zone)
+        except zones.UnknownZone:
             raise ValueError('expected the name of a time zone: "Europe/Oslo"') from None
         return zone
 
     @field_validator("time_bucket")
     @classmethod
-    def _bucket(cls, bucket: str | None) -> str | None:
-        if bucket is not None:
-            microseconds(bucket)
-        return bucket
+    def _bucket(cls, given: str | None) -> str | None:
+        if given is not None:
+            bucket(given)
+        return given
 
     @field_validator("slot")
     @classmethod
