@@ -22,9 +22,10 @@ SELECT n.nspname::text, c.relname::text, c.relreplident::text, ARRAY(
            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
           WHERE i.indrelid = c.oid
             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+            AND i.indisvalid AND i.indimmediate  -- a DEFERRABLE key is none: the server refuses UPDATE and DELETE
           ORDER BY a.attnum), ARRAY(
          SELECT DISTINCT a.attgenerated::text FROM pg_attribute a
-          WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped)
+          WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped), c.oid
   FROM family JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
 """
 
@@ -43,6 +44,7 @@ class Identity(NamedTuple):
     kind: str
     columns: tuple[str, ...]
     generated: tuple[str, ...] = ()
+    oid: int = 0
 
     @property
     def full(self) -> bool:
@@ -71,5 +73,6 @@ def identities(connection: Connection, table: NarrowTable) -> list[Identity]:
     """The table's replica identity, and those of its partitions; empty if there is no such table."""
     rows = connection.execute(_QUERY, [table.schema, table.name]).fetchall()
     return [
-        Identity(TableName(*name), kind, tuple(columns), tuple(generated)) for *name, kind, columns, generated in rows
+        Identity(TableName(*name), kind, tuple(columns), tuple(generated), oid)
+        for *name, kind, columns, generated, oid in rows
     ]

@@ -8,7 +8,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
-from cdc.source.identity import GENERATED, identities
+from cdc.source.identity import GENERATED, Identity, identities
+from cdc.source.identity_remedy import remedy
 from cdc.source.narrow import NarrowTable
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -87,21 +88,19 @@ def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
     """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
     family = identities(connection, table)
     version = connection.info.server_version
-    barren = [identity.table.text for identity in family if not identity.usable]
-    virtual = [identity.table.text for identity in family if identity.refuses(version, stored=True)]
-    if virtual:
-        raise Halt(
-            Cause.REPLICA_IDENTITY,
-            f"{', '.join(virtual)} has REPLICA IDENTITY FULL and virtual generated columns, which cannot be published: "
-            "UPDATE and DELETE would fail",
-            f"Give it REPLICA IDENTITY USING INDEX a unique index that has {', '.join(table.cell)}.",
-        )
-    if barren:
-        raise Halt(
-            Cause.REPLICA_IDENTITY,
-            f"{', '.join(barren)} has no replica identity, so that publishing it would make UPDATE and DELETE fail",
-            f"Give it a primary key over {', '.join(table.cell)}, or REPLICA IDENTITY FULL.",
-        )
+    barren = [identity for identity in family if not identity.usable]
+    virtual = [identity for identity in family if identity.refuses(version, stored=True)]
+    for amiss, what in (
+        (virtual, "REPLICA IDENTITY FULL and virtual generated columns"),
+        (barren, "no replica identity"),
+    ):
+        if amiss:
+            raise Halt(
+                Cause.REPLICA_IDENTITY,
+                f"{', '.join(each.table.text for each in amiss)} has {what}: publishing it would make the "
+                "application's own UPDATE and DELETE fail",
+                " ".join(remedy(connection, table, each) for each in amiss),
+            )
     columns: sql.Composable = sql.SQL("")
     if connection.info.server_version >= _COLUMN_LISTS and not any(identity.full for identity in family):
         names = dict.fromkeys([*table.columns, *(name for identity in family for name in identity.columns)])
@@ -157,16 +156,20 @@ def check_covers(connection: Connection, publication: str, table: NarrowTable) -
         if refused or not identity.holds(table):
             shown = "full" if identity.full else f"({', '.join(identity.columns)})"
             amiss = "makes the application's own UPDATE and DELETE fail" if refused else "does not say which cell it is"
-            remedy = f"USING INDEX a unique index over {', '.join(table.cell)}" + ("" if listed else ", or FULL")
-            if not identity.refuses(connection.info.server_version, stored=True) and "s" in identity.generated:
-                name = sql.Identifier(publication).as_string(connection)
-                remedy += f", with ALTER PUBLICATION {name} SET (publish_generated_columns = stored)"
             raise Halt(
                 Cause.REPLICA_IDENTITY,
                 f"the replica identity {shown} of {identity.table}, as it is published, {amiss}",
-                f"ALTER TABLE {identity.table.quoted} REPLICA IDENTITY DEFAULT, as it was, or {remedy};"
-                f" then `widebeam run {CONNECTOR}`.",
+                f"{_mend(connection, publication, table, identity)} Then `widebeam run {CONNECTOR}`.",
             )
+
+
+def _mend(connection: Connection, publication: str, table: NarrowTable, identity: Identity) -> str:
+    """Publishing the stored generated columns, where that alone is amiss; else another identity."""
+    version = connection.info.server_version
+    if identity.full and identity.refuses(version, stored=False) and not identity.refuses(version, stored=True):
+        statement = sql.SQL("ALTER PUBLICATION {} SET (publish_generated_columns = stored);")
+        return statement.format(sql.Identifier(publication)).as_string(connection)
+    return remedy(connection, table, identity)
 
 
 def check(publication: str, found: Published | None, table: NarrowTable) -> None:

@@ -15,6 +15,7 @@ UNDONE: Final = SURVEY + "what_can_be_undone_halts_and_once_undone_goes_on[18]"
 ASSEMBLER: Final = "tests/cdc/record/test_assembler.py::test_"
 RELATIONS: Final = "tests/cdc/record/test_relations.py::test_"
 CHECK: Final = "tests/widebeam/check/test_check.py::test_"
+REMEDIES: Final = "tests/widebeam/check/test_remedies.py::test_"
 BROKEN: Final = CHECK + "a_broken_table_is_found_and_its_remedy_mends_it"
 UNFIT: Final = CHECK + "what_cannot_be_carried_is_refused"
 
@@ -200,12 +201,52 @@ CATALOG: Final = (
     Protection(
         "check: replica identity",
         ("bad key", "replica identity"),
-        (Edit("widebeam/check/identity.py", "if carried.holds(connector.table):", "if True:"),),
+        (Edit("widebeam/check/identity.py", "if not carried.holds(connector.table):", "if False:"),),
         (
             BROKEN + "[identity_nothing]",
             BROKEN + "[identity_by_a_surrogate_key]",
             BROKEN + "[identity_of_one_partition]",
         ),
+    ),
+    Protection(
+        "a deferrable key is no identity",
+        ("replica identity", "update made to fail"),
+        (Edit("cdc/source/identity.py", "AND i.indisvalid AND i.indimmediate", ""),),
+        (REMEDIES + "whatever_the_identity_after_the_remedies_a_publication_of_ours_breaks_no_write",),
+        r"psycopg.errors.ObjectNotInPrerequisiteState|AssertionError|assert ",
+    ),
+    Protection(
+        "FULL meets no column list",
+        ("update made to fail",),
+        (
+            Edit(
+                "cdc/source/identity_remedy.py",
+                "each.columns is None for each in others\n    )",
+                "True for each in others\n    )",
+            ),
+        ),
+        (REMEDIES + "whatever_the_identity_after_the_remedies_a_publication_of_ours_breaks_no_write",),
+        r"psycopg.errors|cdc.halt.Halt|AssertionError|assert ",
+    ),
+    Protection(
+        "check: a parent's own rows",
+        ("inheritance",),
+        (
+            Edit(
+                "widebeam/check/inheritance.py",
+                'if session.execute(sql.SQL("SELECT EXISTS',
+                'if False and session.execute(sql.SQL("SELECT EXISTS',
+            ),
+        ),
+        (REMEDIES + "rows_of_a_parents_own_are_not_left_out_and_after_the_remedy_none_is_gone",),
+        r"StopIteration|AssertionError|assert ",
+    ),
+    Protection(
+        "check: what is written down",
+        ("bad option",),
+        (Edit("widebeam/check/made.py", "if halt is not None:", "if False:"),),
+        ("tests/widebeam/check/test_made.py::test_a_halt_is_shown_with_its_way_on",),
+        r"ValueError|AssertionError|assert ",
     ),
     Protection(
         "check: foreign slot",

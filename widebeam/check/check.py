@@ -11,6 +11,7 @@ from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from widebeam.check.cells import CHECKS as CELLS
 from widebeam.check.identity import CHECKS as IDENTITY
+from widebeam.check.inheritance import CHECKS as INHERITANCE
 from widebeam.check.kafka import broker_findings
 from widebeam.check.mapping import CHECKS as MAPPING
 from widebeam.check.publication import CHECKS as PUBLICATION
@@ -30,7 +31,7 @@ Check: TypeAlias = "Callable[[Session, Connector], Iterator[Finding]]"
 _CONNECT_SECONDS = 10
 
 
-PER_TABLE: Final = frozenset((*TABLE, *IDENTITY))
+PER_TABLE: Final = frozenset((*TABLE, *INHERITANCE, *IDENTITY))
 
 
 class Preconditions(Exception):
@@ -53,7 +54,11 @@ def findings(connector: Connector) -> list[Finding]:
     """All that stands in the way of a run of this connector; empty when nothing does."""
     found: list[Finding] = []
     for side in (
-        Side("source", connector.options.source, (*SERVER, *MAPPING, *TABLE, *IDENTITY, *PUBLICATION, *CELLS)),
+        Side(
+            "source",
+            connector.options.source,
+            (*SERVER, *MAPPING, *TABLE, *INHERITANCE, *IDENTITY, *PUBLICATION, *CELLS),
+        ),
         Side("target", connector.options.target, (*TARGET, *TYPES)),
     ):
         found.extend(_side(side, connector))

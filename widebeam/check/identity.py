@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.source.identity import identities
+from cdc.source.identity_remedy import remedy
 from cdc.source.table_name import TableName
 from widebeam.check.table import Found, find, leaves, pair
 from widebeam.config.connector import Connector
@@ -44,63 +45,35 @@ def identity(session: Session, connector: Connector) -> Iterator[Finding]:
     for oid, schema, name in family:
         carried = known[TableName(schema, name)]
         version = session.info.server_version
+        several = connector.options.source.several != "refuse"
+        mend = remedy(session, connector.table, carried, several=several)
         if carried.refuses(version, stored=True):
             yield Finding(
                 f"the replica identity of {carried.table} is FULL, and it has virtual generated columns, which nothing "
                 "publishes: the application's own UPDATE and DELETE would fail",
                 "",
-                _by_index(session, connector, oid, (schema, name)),
+                mend,
             )
-        if carried.holds(connector.table):
-            continue
-        virtual = carried._replace(kind="f").refuses(version, stored=True)
-        remedy = (
-            _by_index(session, connector, oid, (schema, name))
-            if virtual or _usable_index(session, connector, oid)
-            else statement(session, "ALTER TABLE {} REPLICA IDENTITY FULL;", (schema, name))
-        )
-        shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
-        yield Finding(
-            f"the replica identity of {carried.table} carries {shown}: updates and deletes would not say which cell",
-            "",
-            remedy,
-        )
+        if not carried.holds(connector.table):
+            shown = f"only ({', '.join(carried.columns)})" if carried.columns else "nothing"
+            yield Finding(
+                f"the replica identity of {carried.table} carries {shown}: updates and deletes would not say which cell"
+                + (" (a DEFERRABLE key counts for nothing there)" if _deferrable(session, oid) else ""),
+                "",
+                mend,
+            )
 
 
-def _by_index(session: Session, connector: Connector, oid: int, table: tuple[str, str]) -> str:
-    """The statements by which a unique index says which cell it is: one that is there, or one with the primary key."""
-    found = _usable_index(session, connector, oid)
-    if found:
-        return statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, found)
-    rows = session.execute(
-        "SELECT attname::text, attnotnull, attnum = ANY(coalesce((SELECT indkey::int2[] FROM pg_index "
-        "WHERE indrelid = attrelid AND indisprimary), '{}')) FROM pg_attribute "
-        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        [oid],
-    ).fetchall()
-    cell = connector.table.cell
-    columns = [*cell, *(name for name, _, primary in rows if primary and name not in cell)]
-    nullable = [name for name, not_null, _ in rows if name in columns and not not_null]
-    index = f"{table[1].encode()[:50].decode(errors='ignore')}_widebeam"
-    return " ".join(
-        [
-            *(statement(session, "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;", table, name) for name in nullable),
-            statement(session, "CREATE UNIQUE INDEX {} ON {} ({});", index, table, names(columns)),
-            statement(session, "ALTER TABLE {} REPLICA IDENTITY USING INDEX {};", table, index),
-        ]
-    )
+def _deferrable(session: Session, oid: int) -> bool:
+    """Whether the primary key is, which the server takes for no identity at all."""
+    query = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = %s AND indisprimary AND NOT indimmediate)"
+    return session.execute(query, [oid]).fetchone() == (True,)
 
 
 def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:
     """Valid, complete, immediate unique indexes on exactly the cell's columns, in any order."""
     rows = session.execute(_UNIQUE, {"t": table.oid, "c": sorted(connector.table.cell)}).fetchall()
     return [row[0] for row in rows]
-
-
-def _usable_index(session: Session, connector: Connector, oid: int) -> str | None:
-    """A unique index that can be the replica identity: on exactly the cell's columns, all of them NOT NULL."""
-    rows = session.execute(_UNIQUE, {"t": oid, "c": sorted(connector.table.cell)}).fetchall()
-    return next((name for name, not_null in rows if not_null), None)
 
 
 _UNIQUE: Final = """

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from cdc.source.identity import GENERATED
 from cdc.source.table_name import TableName
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding, statement
@@ -52,7 +53,7 @@ def leaves(session: Session, table: Found) -> list[tuple[int, str, str, str, str
 
 
 def table_exists(session: Session, connector: Connector) -> Iterator[Finding]:
-    """A plain or partitioned table of that name, without inheritance children."""
+    """A plain or partitioned table of that name."""
     table, place = find(session, connector), connector.table.qualified
     if table is None:
         alike = [TableName(*row).text for row in session.execute(
@@ -64,14 +65,6 @@ def table_exists(session: Session, connector: Connector) -> Iterator[Finding]:
     elif table.kind not in "rp":
         kind = _KINDS.get(table.kind, "no table")
         yield Finding(f"{place} is {kind}", "", f"set `table` in [source] of {connector.file} to a table")
-    elif table.kind == "r" and (children := _children(session, table)):
-        template = "ALTER TABLE {} NO INHERIT {};"
-        yield Finding(
-            f"{place} has inheritance children, whose changes come under their own names: use declarative partitions, "
-            "or let the children stand alone",
-            "",
-            " ".join(statement(session, template, child, pair(connector)) for child in children),
-        )
 
 
 def logged(session: Session, connector: Connector) -> Iterator[Finding]:
@@ -105,13 +98,33 @@ def columns_exist(session: Session, connector: Connector) -> Iterator[Finding]:
             "",
             f"name columns of the table in [source] of {connector.file}; it has {', '.join(there)}",
         )
+    published = "s" if session.info.server_version >= GENERATED else ""
     for column in connector.table.columns:
-        if there.get(column):
-            yield Finding(
-                f"the column {column} of {connector.table.qualified} is generated: its values are not replicated",
-                "",
-                statement(session, "ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION;", pair(connector), column),
-            )
+        kind = there.get(column)
+        if kind and kind != published:
+            yield _not_replicated(session, connector, table, column)
+
+
+def _not_replicated(session: Session, connector: Connector, table: Found, column: str) -> Finding:
+    """A generated column that the server does not publish. What it is made of is: the application's column stays."""
+    expression, made_of = session.execute(
+        "SELECT pg_get_expr(adbin, adrelid), ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d"
+        " JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+        " WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid"
+        " AND d.refclassid = 'pg_class'::regclass AND d.refobjid = adrelid AND d.refobjsubid <> adnum"
+        " ORDER BY 1)"
+        " FROM pg_attrdef JOIN pg_attribute ON (attrelid, attnum) = (adrelid, adnum)"
+        " WHERE adrelid = %s AND attname = %s",
+        [table.oid, column],
+    ).fetchone() or ("?", [])
+    sources = ", ".join(made_of) or "no column"
+    return Finding(
+        f"the column {column} of {connector.table.qualified} is generated as {expression}, and its values are not "
+        "replicated",
+        "",
+        f"in [source] of {connector.file}, name what it is made of in its place: {sources}"
+        " (an epoch can be a time: `time_form`)",
+    )
 
 
 def may_read(session: Session, connector: Connector) -> Iterator[Finding]:
@@ -139,14 +152,6 @@ def may_read(session: Session, connector: Connector) -> Iterator[Finding]:
     if rows_hidden:
         remedy = statement(session, "ALTER ROLE {} BYPASSRLS;", role)
         yield Finding(f"row security hides rows of {connector.table.qualified} from {role}", "", remedy)
-
-
-def _children(session: Session, table: Found) -> list[tuple[str, str]]:
-    return session.execute(
-        "SELECT nspname::text, relname::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
-        "JOIN pg_namespace n ON n.oid = relnamespace WHERE inhparent = %s ORDER BY 1, 2",
-        [table.oid],
-    ).fetchall()
 
 
 def pair(connector: Connector) -> tuple[str, str]:

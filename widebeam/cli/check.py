@@ -21,11 +21,13 @@ def check(
     Example: widebeam check ships
     """
     from widebeam.check.check import Preconditions, findings  # noqa: PLC0415
+    from widebeam.check.made import made_findings  # noqa: PLC0415
     from widebeam.config.config import ConfigError, load  # noqa: PLC0415
     from widebeam.finding import Finding  # noqa: PLC0415
 
     try:
-        found = findings(load(connector))
+        loaded = load(connector)
+        found = [*findings(loaded), *made_findings(loaded)]
     except ConfigError as error:
         if not as_json:
             raise

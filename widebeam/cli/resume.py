@@ -36,7 +36,7 @@ def resume(
             typer.echo(f"{loaded.name} has a new stream from {crossed.cutoff} on, {crossed.ranges} ranges to compare.")
         else:
             halt = forget(loaded)
-            typer.echo(f"{loaded.name} was not halted." if halt is None else f"Mended: {halt.what}")
+            typer.echo(f"{loaded.name} was not halted." if halt is None else f"No longer halted: {halt.what}")
     except Halt as halt:
         record_halt(loaded, halt)
         raise

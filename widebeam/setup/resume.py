@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from cdc.halt import Halt
+from cdc.halt import Cause, Halt
 from cdc.source.session import connect
 from sink.state import halts as sink_halts
 from sink.state import sources
@@ -25,6 +25,8 @@ def resume(connector: Connector) -> Halt | None:
     prepare(connector)
     with connect(dsn, autocommit=True, application_name="widebeam-resume") as target:
         found = halts.recorded(target, connector.name)
+        if found is not None and found.cause is Cause.TRUNCATE and connector.options.sink.on_truncate == "halt":
+            raise found
         registry = Registry(connector.mapping(sources.load(target, connector.name)))
         registry.refresh(target)
         registry.check(target)

@@ -84,7 +84,7 @@ def test_identities_tell_of_the_table_and_its_partitions(admin: Admin) -> None:
     admin.execute("""CREATE TABLE tenant.one PARTITION OF tenant."Readings" FOR VALUES IN ('a')""")
     admin.execute("""CREATE TABLE tenant.two PARTITION OF tenant."Readings" FOR VALUES IN ('b')""")
     admin.execute("ALTER TABLE tenant.two REPLICA IDENTITY NOTHING")
-    found = identities(admin, TABLE)
+    found = [each._replace(oid=0) for each in identities(admin, TABLE)]
     key = ("ship", "channel", "at")
     assert found == [
         Identity(TableName("tenant", "Readings"), "d", key),

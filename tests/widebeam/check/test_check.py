@@ -164,8 +164,8 @@ UNFIT = {
     ),
     "a_generated_column": (
         "ALTER TABLE tenant.readings DROP COLUMN s;"
-        "ALTER TABLE tenant.readings ADD COLUMN s text GENERATED ALWAYS AS (ship) STORED",
-        "the column s of tenant.readings is generated",
+        "ALTER TABLE tenant.readings ADD COLUMN s text GENERATED ALWAYS AS (ship) VIRTUAL",
+        "the column s of tenant.readings is generated as ship",
     ),
     "a_time_that_is_no_time": (
         "ALTER TABLE tenant.readings ALTER at TYPE text",
