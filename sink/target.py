@@ -18,8 +18,6 @@ _SETTINGS = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     # Statements name hundreds of columns and touch few rows: to compile them takes longer than to run them.
     "SET jit = off",
-    # The role's own may be meant for people; ours waits for chunks and bulk deletes.
-    "SET statement_timeout = 0",
     # A process that stands still in a transaction must not hold its partitions for ever. (As for one whose machine is
     # gone, see cdc/source/session.py.)
     "SET idle_in_transaction_session_timeout = '60s'",

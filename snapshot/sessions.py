@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -26,7 +25,6 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _NAME: Final = "widebeam-backfill"
 _RECONNECT_FOR: Final = 60.0  # seconds
-_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,8 @@ def sessions(settings: BackfillSettings, stop: Event) -> Iterator[Sessions]:
 
 
 def connect(dsn: str) -> Connection:
-    """A session without time limits of its own: a chunk may take long, and is no danger to anybody."""
-    given = conninfo_to_dict(dsn).get("options") or ""
-    unlimited = make_conninfo(dsn, options=" ".join([str(given), *(f"-c {limit}=0" for limit in _LIMITS)]))
-    connection = session.connect(unlimited, autocommit=True, application_name=_NAME)
-    # Servers before 17 do not know this one, and would not let a session in that sets it at its start.
-    connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
-    return connection
+    """A session of a worker."""
+    return session.connect(dsn, autocommit=True, application_name=_NAME)
 
 
 def _connect_all(settings: BackfillSettings, stack: ExitStack) -> Sessions:

@@ -10,10 +10,12 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 PINNED: Final[dict[str, str]] = {
@@ -27,8 +29,16 @@ PINNED: Final[dict[str, str]] = {
     "search_path": "pg_catalog",  # else regclass and its like print with or without a schema
     "quote_all_identifiers": "off",
     "row_security": "off",  # an error rather than silently fewer rows
+    # What a role's limits are set for are people and their mistakes. Ours waits for chunks, for others' transactions
+    # and for the next change, and bounds each of these by itself. `LIMITS` are set beside these.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
 }
 """Settings of every session of ours. client_encoding is pinned beside them, as a connection parameter."""
+
+LIMITS: Final = ("idle_session_timeout", "transaction_timeout")
+"""Limits that older servers do not know, so that they would not let a session in that sets them at its start."""
 
 ALIVE: Final[dict[str, int]] = {
     "connect_timeout": 30,  # for each host: a server that is reached and says nothing, too
@@ -63,8 +73,39 @@ BOUNDED: Final[dict[str, int]] = {
 A server that is there and says nothing (a stopped process) is still waited for: look in a thread of your own."""
 
 
+_UNLIMITED: Final = sql.SQL(
+    "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.unnest({}::text[]) AS name "
+    "WHERE pg_catalog.current_setting(name, true) <> '0'"
+).format(sql.Literal(list(LIMITS)))
+
 ANSWER: Final = 60.0
 """Seconds that a server may take for a question that is answered from its catalog."""
+
+
+class FromFile(str):
+    """A connection string with the password that stood in `password_file`; each new connection reads it anew.
+
+    A password can be rotated under a process that runs for months, and a token is for an hour.
+    """
+
+    password_file: Path
+
+    @classmethod
+    def of(cls, dsn: str, password_file: Path) -> FromFile:
+        """With the password as it is now. Raises OSError."""
+        made = cls(make_conninfo(dsn, password=_password(password_file)))
+        made.password_file = password_file
+        return made
+
+    def parts(self) -> dict[str, Any]:
+        """Its parameters, with the password as it is now; in the moment in which there is no file, with the old one."""
+        with suppress(OSError):
+            return {**conninfo_to_dict(self), "password": _password(self.password_file)}
+        return dict(conninfo_to_dict(self))
+
+
+def _password(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip("\r\n")
 
 
 class Silent(psycopg.OperationalError):
@@ -106,7 +147,8 @@ def pinned_options(more: str = "") -> str:
 
 def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
     """The connection string `dsn` with the pinned settings, with `parameters` on top."""
-    given: dict[str, Any] = {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    parts = dsn.parts() if isinstance(dsn, FromFile) else conninfo_to_dict(dsn)
+    given: dict[str, Any] = {name: value for name, value in parts.items() if value is not None}
     fixed = {"options": pinned_options(str(given.get("options") or "")), "client_encoding": "UTF8"}
     defaults = {"application_name": "widebeam", **ALIVE}
     return make_conninfo(**{**defaults, **given, **fixed, **parameters})
@@ -114,7 +156,14 @@ def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
 
 def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...)."""
-    return psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=autocommit)
+    connection = psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=True)
+    try:
+        connection.execute(_UNLIMITED)
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _set(settings: dict[str, str]) -> str:

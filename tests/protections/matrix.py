@@ -55,6 +55,8 @@ RECOVERS: Final = (
     Line("part fails", "a part that dies starts again; one that fails the same way again and again halts"),
     Line("part hangs", "a part, or who minds them, stands still: systemd and who asks for health are told"),
     Line("silent server", "a server that says nothing holds up who looks on, and nobody else"),
+    Line("session limits", "a role's or a database's time limits on statements, locks, idle sessions, transactions"),
+    Line("password rotated", "in its file, under running parts"),
     Line("SIGTERM", "drains in time, and leaves no process behind"),
 )
 HALTS: Final = (

@@ -160,11 +160,7 @@ BACKFILL: Final = (
     Protection(
         "no limits of the role's",
         ("time-out",),
-        (
-            Edit(
-                "snapshot/sessions.py", '" ".join([str(given), *(f"-c {limit}=0" for limit in _LIMITS)])', "str(given)"
-            ),
-        ),
+        (Edit("cdc/source/session.py", '    "statement_timeout": "0",\n', ""),),
         (RUN + "defaults_of_database_and_role_do_not_change_a_value",),
         r"cdc.halt.Halt|psycopg.errors.QueryCanceled|AssertionError|assert ",
     ),

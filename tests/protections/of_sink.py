@@ -242,7 +242,7 @@ SINK: Final = (
     Protection(
         "no statement time-out of people's",
         ("time-out",),
-        (Edit("sink/target.py", '"SET statement_timeout = 0",', ""),),
+        (Edit("cdc/source/session.py", '    "statement_timeout": "0",\n', ""),),
         (SETTINGS + "[statement_timeout-statement_timeout = '5s'-0]",),
     ),
     Protection(

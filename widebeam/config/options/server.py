@@ -9,6 +9,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import AfterValidator, Secret, SecretStr
 
+from cdc.source.session import FromFile
 from widebeam.config.options.section import Section
 
 _SECRETS: Final = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
@@ -66,7 +67,7 @@ class Server(Section):
         if self.password is not None:
             return make_conninfo(dsn, password=self.password.get_secret_value())
         if self.password_file is not None and "password" not in self.dsn.parts:
-            return make_conninfo(dsn, password=self.password_file.read_text(encoding="utf-8").strip("\r\n"))
+            return FromFile.of(dsn, self.password_file)
         return dsn
 
     @property
