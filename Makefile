@@ -5,22 +5,24 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test protections fuzz soak lint bench bench-peers bench-growth bench-ideas lock clean
+.PHONY: help setup demo test protections fuzz soak lint bench bench-peers bench-growth bench-ideas release recording lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: .venv/ready ## Make .venv with everything in it, servers for the demo and the tests included
+setup: .venv/ready ## Make .venv with everything in it, for the tests too
 
-# Only what the lock file names, each file checked against its hash; our own package without build isolation, because
-# that would fetch build tools that no lock file names.
+# Only what a lock file names, each file checked against its hash.
 .venv/ready: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) make/install.py requirements.lock
+	@touch .venv/demo $@
 
-demo: setup ## See it work from end to end; ARGS="--direct", "--json" or "--keep"
+# The demo needs less than the tests, and its first result should not wait for the rest.
+.venv/demo: requirements-demo.lock pyproject.toml
+	@$(PYTHON) make/install.py requirements-demo.lock $(if $(findstring --direct,$(ARGS)),,--jars)
+	@touch $@
+
+demo: .venv/demo ## See it work from end to end; ARGS="--direct", "--json" or "--keep"
 	@$(BIN)/widebeam demo $(ARGS)
 
 test: setup ## Run all tests, against real servers; ARGS are for pytest
@@ -56,11 +58,19 @@ bench-ideas: setup ## Measure ways that were not taken beside ours, one by one
 bench-growth: setup ## Measure what a row costs as rows, columns, entities and sinks grow
 	@$(BIN)/python -m tests.bench.growth $(or $(ARGS),--keep)
 
+release: .venv/demo ## Build the wheel and the source archive into dist/, and try the wheel in a fresh environment
+	@$(BIN)/python make/release.py
+
+recording: .venv/demo ## Record the terminal of the README anew, from a real run: docs/demo.svg
+	@$(BIN)/python make/record.py
+
 lock: ## Choose all versions anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --all-extras --output-file requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra lab --extra build \
+	  --constraint requirements.lock --output-file requirements-demo.lock pyproject.toml
 
 clean: ## Remove all that was made here, fetched servers included
 	rm -rf .venv .lab build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,6 +41,10 @@ _READ = """
 _BACKFILL = """
     SELECT sum(rows) / greatest(extract(epoch FROM max(merged_at) - min(merged_at - seconds * interval '1 s')), 0.001)
     FROM widebeam.chunks WHERE connector = %s AND state = 'merged'"""
+_FILLED = "SELECT coalesce(sum(rows), 0)::bigint FROM widebeam.chunks WHERE connector = %s AND state = 'merged'"
+_SHAPE = """
+    SELECT count(DISTINCT t.view_name), (SELECT count(DISTINCT key) FROM widebeam.columns WHERE connector = %s)
+    FROM widebeam.tables t WHERE t.connector = %s"""
 
 
 class Gauge:
@@ -91,6 +95,15 @@ class Gauge:
     def backfill_rate(self) -> float:
         """Narrow rows a second over all workers, from the first chunk's start to the last one's merge."""
         return float(self._one(_BACKFILL, CONNECTOR))
+
+    def filled(self) -> int:
+        """Narrow rows that the backfill has put into the wide tables."""
+        return int(self._one(_FILLED, CONNECTOR))
+
+    def shape(self) -> tuple[int, int]:
+        """How many wide views there are, and how many keys became columns."""
+        views, keys = self._connection.execute(_SHAPE, [CONNECTOR, CONNECTOR]).fetchone() or (0, 0)
+        return views, keys
 
     def latencies(self) -> list[int]:
         """The histogram of commit-to-visible latencies so far, over all partitions, as the sinks count them."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from widebeam.demo.sample import Moment
+from widebeam.demo.ticker import Ticker
 
 
 class Rates(TypedDict):
@@ -51,22 +52,26 @@ class Reporter:
         self.as_json = as_json
 
     @contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """Say what is being done, and afterwards how long it took."""
+    def step(self, what: str) -> Iterator[Ticker]:
+        """Say what is being done, every few seconds how far it is, and afterwards how long it took."""
         began = time.monotonic()
-        if self.console.is_terminal:
-            self.console.print(Text(f"· {what} …", style="dim"))
-        yield
+        self.console.print(Text(f"· {what} …", style="dim"))
+        with Ticker(lambda words: self.console.print(Text(f"    {words}", style="dim"))) as ticker:
+            yield ticker
         self.console.print(Text.assemble(("✓ ", "green"), what, (f"  {time.monotonic() - began:.1f} s", "dim")))
 
     def say(self, what: str) -> None:
         """A line as it is."""
         self.console.print(Text(what))
 
-    def result(self, figures: Figures, moments: Iterable[Moment]) -> None:
-        """The wide rows beside their readings and the rates; or the line of JSON on stdout."""
+    def sample(self, moments: Iterable[Moment]) -> None:
+        """Wide rows beside their readings."""
         for moment in moments:
             self.console.print(_moment(moment))
+
+    def result(self, figures: Figures, moments: Iterable[Moment]) -> None:
+        """The wide rows beside their readings and the rates; or the line of JSON on stdout."""
+        self.sample(moments)
         self.console.print(_rates(figures))
         verdict = f"{figures.differences} differences between {figures.rows:,} narrow rows and {figures.cells:,} cells"
         self.console.print(Text(verdict, style="bold green" if figures.differences == 0 else "bold red"))

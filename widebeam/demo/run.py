@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from widebeam.demo.gauge import Gauge, Reading, percentiles, rate
 from widebeam.demo.history import load
 from widebeam.demo.pipeline import Pipeline, PipelineFailed
 from widebeam.demo.report import Figures, Rates, Reporter
-from widebeam.demo.sample import moments
+from widebeam.demo.sample import HISTORY, LIVE, moments
 from widebeam.demo.stage import Stage
+from widebeam.demo.ticker import Ticker
 from widebeam.demo.writer import Writer
 
 
@@ -55,13 +57,13 @@ def perform(wishes: Wishes) -> int:
     reporter = Reporter(as_json=wishes.as_json)
     began = time.monotonic()
     servers = "PostgreSQL" if wishes.direct else "PostgreSQL and Kafka"
-    with reporter.step(f"Start {servers} on free loopback ports"):
-        stage = Stage.set(direct=wishes.direct, leashed=not wishes.keep)
+    with reporter.step(f"Start {servers} on free loopback ports") as step:
+        stage = Stage.set(direct=wishes.direct, leashed=not wishes.keep, watch=step.at)
     kept = False
     try:
         show = _Show(wishes, reporter, stage, began)
         figures, pipeline = _acts(show)
-        reporter.result(figures, moments(stage.dsn))
+        reporter.result(figures, moments(stage.dsn, LIVE))
         if pipeline is not None:
             stage.keep(pipeline.pid)
             kept = True
@@ -74,8 +76,8 @@ def perform(wishes: Wishes) -> int:
 
 def _acts(show: _Show) -> tuple[Figures, Pipeline | None]:
     """All acts; the pipeline is still running if it is to be kept."""
-    with show.reporter.step(f"Load a narrow history of {show.wishes.rows:,} readings of 8 ships"):
-        history = load(show.stage.dsn, show.wishes.rows)
+    with show.reporter.step(f"Load a narrow history of {show.wishes.rows:,} readings of 8 ships") as step:
+        history = load(show.stage.dsn, show.wishes.rows, watch=lambda rows: step.at(f"{rows:,} readings"))
     writer = Writer(show.stage.dsn, history, rate=show.wishes.rate)
     gauge = Gauge(show.stage.dsn)
     pipelines: list[Pipeline] = []
@@ -102,8 +104,13 @@ def _follow_live(show: _Show, writer: Writer, gauge: Gauge, pipelines: list[Pipe
         pipeline = show.pipeline()
         pipelines.append(pipeline)
         lives = _both(pipeline.alive, alive)
-        with show.reporter.step(f"widebeam run: 2 backfill workers and 2 sinks, beside {show.wishes.rate:,} rows/s"):
-            gauge.follow(lambda now: now.converged, lives, seconds=900)
+        with show.reporter.step(
+            f"widebeam run: 2 backfill workers and 2 sinks, beside {show.wishes.rate:,} rows/s"
+        ) as step:
+            gauge.follow(lambda _: gauge.filled() > 0, lives, seconds=900)
+            _say_first(show, gauge)
+            gauge.follow(partial(_converged, gauge, step), lives, seconds=900)
+        show.reporter.sample(moments(show.stage.dsn, HISTORY))
         with show.reporter.step("Catch up with what was written meanwhile"):
             gauge.settle(lives, seconds=900)
         with show.reporter.step(f"Follow the live writer for {show.wishes.steady:.0f} s"):
@@ -116,20 +123,34 @@ def _follow_live(show: _Show, writer: Writer, gauge: Gauge, pipelines: list[Pipe
     return lag
 
 
+def _converged(gauge: Gauge, step: Ticker, now: Reading) -> bool:
+    step.at(f"{gauge.filled():,} rows of the history filled in, {now.applied:,} rows of the stream applied")
+    return now.converged
+
+
+def _say_first(show: _Show, gauge: Gauge) -> None:
+    views, keys = gauge.shape()
+    what = f"{gauge.filled():,} readings are in {views} wide tables, with {keys} keys as columns"
+    show.reporter.say(f"First result after {time.monotonic() - show.began:.0f} s: {what}")
+
+
 def _catch_up(show: _Show, writer: Writer, gauge: Gauge, pipelines: list[Pipeline]) -> tuple[int | None, int | None]:
     """Write a backlog while nothing runs, then start again. Gives the rates of capture and sink, rows a second."""
     before = gauge.read()
     if before is None:
         raise PipelineFailed("the connector is gone from the control schema")
-    with show.reporter.step(f"Write a backlog of {show.wishes.backlog:,} rows while nothing runs"):
-        backlog = writer.backlog(show.wishes.backlog)
+    with show.reporter.step(f"Write a backlog of {show.wishes.backlog:,} rows while nothing runs") as step:
+        backlog = writer.backlog(show.wishes.backlog, watch=lambda rows: step.at(f"{rows:,} rows"))
     with _writing(writer) as alive:
         pipeline = show.pipeline()
         pipelines.append(pipeline)
-        with show.reporter.step("widebeam run again: resume and catch up"):
-            seen = gauge.follow(
-                lambda now: now.applied >= before.applied + backlog, _both(pipeline.alive, alive), seconds=900
-            )
+        with show.reporter.step("widebeam run again: resume and catch up") as step:
+
+            def done(now: Reading) -> bool:
+                step.at(f"{now.applied - before.applied:,} of {backlog:,} rows applied")
+                return now.applied >= before.applied + backlog
+
+            seen = gauge.follow(done, _both(pipeline.alive, alive), seconds=900)
     return _caught_up(seen, before, backlog)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -33,14 +33,16 @@ class Moment(NamedTuple):
     cells: list[Cell]
 
 
-_MOMENTS = """
-    (SELECT ship_id, created_time::text FROM tenant.tbl_data_timeseries
-     WHERE created_time <= '2026-03-01 01:00' AND value_format = 'String' AND str_v > '' ORDER BY created_time DESC
-     LIMIT 1)
-    UNION ALL
-    (SELECT ship_id, created_time::text FROM tenant.tbl_data_timeseries
-     WHERE data_channel_id LIKE 'CII%' AND str_v > '' ORDER BY created_time DESC LIMIT 1)"""
-"""One of the history, and one of the live readings with a channel that nobody had planned."""
+HISTORY: Final = """
+    SELECT ship_id, created_time::text FROM tenant.tbl_data_timeseries
+    WHERE created_time <= '2026-03-01 01:00' AND value_format = 'String' AND str_v > '' ORDER BY created_time DESC
+    LIMIT 1"""
+"""A moment of the history."""
+
+LIVE: Final = """
+    SELECT ship_id, created_time::text FROM tenant.tbl_data_timeseries
+    WHERE data_channel_id LIKE 'CII%' AND str_v > '' ORDER BY created_time DESC LIMIT 1"""
+"""A moment of the live readings, with a channel that nobody had planned."""
 
 _CELLS = """
     SELECT data_channel_id, value_format, coalesce(double_v::text, long_v::text, bool_v::text, str_v), column_name
@@ -51,10 +53,10 @@ _CELLS = """
     ) readings ORDER BY nth, value_format LIMIT %s"""
 
 
-def moments(dsn: str) -> list[Moment]:
+def moments(dsn: str, *which: LiteralString) -> list[Moment]:
     """The moments, each with readings of all formats that it has."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        found = connection.execute(_MOMENTS).fetchall()
+        found = [row for one in which for row in connection.execute(one).fetchall()]
         return [Moment(ship, at, *_looked_up(connection, ship, at)) for ship, at in found]
 
 

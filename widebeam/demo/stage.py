@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -57,14 +58,19 @@ class Stage:
     kafka: KafkaBroker | None
 
     @classmethod
-    def set(cls, *, direct: bool, leashed: bool) -> Stage:
-        """Start everything; what was started is stopped again if something fails. `leashed`: it ends with us."""
+    def set(cls, *, direct: bool, leashed: bool, watch: Callable[[str], None] = lambda _: None) -> Stage:
+        """Start everything; what was started is stopped again if something fails. `leashed`: it ends with us.
+
+        `watch` hears what is being started.
+        """
         directory = new_directory("widebeam-demo-")
         stage = None
         try:
+            watch("a new PostgreSQL cluster")
             postgres = PostgresServer.start(directory / "postgres", settings=QUICK, leashed=leashed)
             stage = cls(directory, postgres, None)
             if not direct:
+                watch("Kafka; its jars are fetched the first time (44 MB)")
                 stage.kafka = KafkaBroker.start(directory / "kafka", leashed=leashed)
             stage._write_connector()
         except BaseException:

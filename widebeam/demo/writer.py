@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -92,12 +93,13 @@ class Writer:
                 due = max(due + written / self._rate, time.monotonic() - 1)
                 stop.wait(max(0.0, due - time.monotonic()))
 
-    def backlog(self, rows: int) -> int:
-        """Write at least `rows` rows as fast as the server takes them; gives their number."""
+    def backlog(self, rows: int, *, watch: Callable[[int], None] = lambda _: None) -> int:
+        """Write at least `rows` rows as fast as the server takes them; gives their number. `watch` hears how many."""
         before = self.tally.rows
         with psycopg.connect(self._dsn, autocommit=True, application_name="widebeam demo writer") as connection:
             while self.tally.rows - before < rows:
                 self._transaction(connection, BACKLOG_TRANSACTION // len(self._decimals))
+                watch(self.tally.rows - before)
         return self.tally.rows - before
 
     def _transaction(self, connection: psycopg.Connection[Any], ship_ticks: int) -> int:

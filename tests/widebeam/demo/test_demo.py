@@ -56,6 +56,9 @@ def test_the_demo_proves_both_sides_equal_and_leaves_nothing(place: Path, transp
     assert figures["rows"] > 40_000
     assert set(figures["rows_s"]) == {"backfill", "capture", "sink"}
     assert "wide: column of wide.IMO97" in done.stderr
+    first, _, rest = done.stderr.partition("First result after ")
+    assert "widebeam run: 2 backfill workers" in first
+    assert "✓ widebeam run: 2 backfill workers" in rest
     assert not list(place.iterdir())
     assert not of(place)
 
