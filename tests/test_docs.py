@@ -15,6 +15,8 @@ from widebeam.cli import app
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 NOTES = re.compile(r" \([^)]*\)")
+NOT_ONE = re.compile(r"^( {4,}.*[│║├┌└].*)$", re.MULTILINE)
+"""A line of a drawing."""
 
 
 def test_each_link_of_a_page_leads_somewhere() -> None:
@@ -25,9 +27,25 @@ def test_each_link_of_a_page_leads_somewhere() -> None:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Each code span and each line of code, word by word, up to a comment."""
-    for span, line in re.findall(r"`([^`\n]+)`|^ {4,}(\S.*)$", page.read_text(), re.MULTILINE):
+    text = NOT_ONE.sub("", page.read_text())
+    for span, line in re.findall(r"`([^`\n]+)`|^ {4,}(\S.*)$", text, re.MULTILINE):
         words = (span or line).partition("#")[0].split()
         yield [*words, "", ""]
+
+
+def test_the_readme_can_be_read_in_five_minutes_and_leads_to_every_page() -> None:
+    page = (ROOT / "README.md").read_text()
+    assert len(page.split()) <= 900
+    linked = set(re.findall(r"\]\(([^)#\s]+)", page))
+    pages = {str(each.relative_to(ROOT)) for each in PAGES}
+    assert pages - linked == {"README.md"}
+
+
+def test_each_option_that_a_page_names_is_one_of_the_reference_connectors() -> None:
+    known = (ROOT / "connectors" / "ships.toml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        for option in re.findall(r"`([a-z_]+)` (?:in|of) `\[[a-z]+\]`", page.read_text()):
+            assert re.search(rf"^#? *{option} = |\[\[?[a-z]+\.{option}\]", known, re.MULTILINE), (page.name, option)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -37,7 +55,8 @@ def test_each_command_that_a_page_names_exists_with_its_options(page: Path) -> N
     for program, verb, *rest in commands(page):
         if program == "make":
             assert verb in targets, verb
-        elif program.rpartition("/")[2] == "widebeam" and re.fullmatch(r"[a-z-]+", verb):
+        elif program.rpartition("/")[2] == "widebeam" and re.fullmatch(r"[a-z][a-z-]*", verb):
+            assert verb in verbs.commands, verb
             options = known_options(verbs.commands[verb], rest)
             strange = [each for each in rest if each.startswith("--") and each.partition("=")[0] not in options]
             assert not strange, (verb, strange)
