@@ -11,7 +11,7 @@ from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Part
 from sink.merge.stage import Connection, Shape, Stage
-from sink.wide import tables
+from sink.wide import cell, tables
 
 _SHAPE: Final[Shape] = ("bit varying",)
 """A bit for each column that a batch clears somewhere in the wide table: 1 where it is to be cleared."""
@@ -65,8 +65,8 @@ class Clears:
 
     def _is_gone(self, column: str, index: int | None) -> sql.Composed:
         """A cell that is NULL, or will be."""
-        is_null = sql.SQL("wide.{} IS NULL").format(sql.Identifier(column))
-        return is_null if index is None else sql.SQL("({} OR {})").format(is_null, self._marked(index))
+        empty = cell.empty(sql.Identifier("wide", column))
+        return empty if index is None else sql.SQL("({} OR {})").format(empty, self._marked(index))
 
 
 def columns_now(connection: Connection, mapping: Mapping, part: Part) -> list[str]:

@@ -15,7 +15,7 @@ from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Part
 from sink.merge.stage import Connection, Shape, Stage
-from sink.wide import tables
+from sink.wide import cell, tables
 
 SHAPE: Final[Shape] = ("jsonb", "jsonb")
 """What a staging table for overflows has: an object of what is set, and an array of keys that go."""
@@ -43,13 +43,15 @@ class Overflow:
             "mine": stage.mine(number),
             "set": stage.slot(0),
             "gone": stage.slot(1),
+            "is_set": cell.filled(stage.slot(0)),
+            "is_gone": cell.filled(stage.slot(1, "stage")),
         }
 
     def set(self) -> None:
         """The stream's members go over what is there."""
         self._run(
             "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
-            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {is_set} ORDER BY {key}"
             " ON CONFLICT ({key}) DO UPDATE"
             " SET {lsn} = EXCLUDED.{lsn}, {over} = coalesce(wide.{over}, '{{}}') || EXCLUDED.{over}"
         )
@@ -58,7 +60,7 @@ class Overflow:
         """A chunk's members go below what is there, and the `_lsn` of a row that exists stays."""
         self._run(
             "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
-            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {set} IS NOT NULL ORDER BY {key}"
+            " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {is_set} ORDER BY {key}"
             " ON CONFLICT ({key}) DO UPDATE SET {over} = EXCLUDED.{over} || coalesce(wide.{over}, '{{}}')"
         )
 
@@ -66,16 +68,16 @@ class Overflow:
         """Take members out; rows that end without a cell go. `columns` are all of the wide table's cells."""
         self._run(
             "SELECT count(*) FROM (SELECT FROM {wide} AS wide JOIN {stage} AS stage ON {here}"
-            " WHERE stage.{gone} IS NOT NULL ORDER BY {order} FOR UPDATE OF wide) AS locked"
+            " WHERE {is_gone} ORDER BY {order} FOR UPDATE OF wide) AS locked"
         )
         self._run(
             "UPDATE {wide} AS wide SET {lsn} = stage.{lsn}, {over} = nullif(wide.{over}"
             " - ARRAY(SELECT jsonb_array_elements_text(stage.{gone})), '{{}}')"
-            " FROM {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL"
+            " FROM {stage} AS stage WHERE {here} AND {is_gone}"
         )
-        empty = sql.SQL(" AND ").join(sql.SQL("wide.{} IS NULL").format(sql.Identifier(each)) for each in columns)
+        empty = sql.SQL(" AND ").join(cell.empty(sql.Identifier("wide", each)) for each in columns)
         self._run(
-            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND stage.{gone} IS NOT NULL AND {empty}",
+            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND {is_gone} AND {empty}",
             empty=empty,
         )
 

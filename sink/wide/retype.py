@@ -12,6 +12,7 @@ from psycopg import sql
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Part
 from sink.wide import tables
+from sink.wide.cell import text_of
 from sink.wide.widen import Widening
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -91,13 +92,9 @@ def _alter(part: Part, columns: Iterable[Column]) -> sql.Composed:
     """To text by the type's output function, as the source prints it: a cast makes `true` of `t`, and cuts blanks."""
     changes = []
     for column in columns:
-        name = sql.Identifier(column.name)
-        value = "CASE WHEN {0} IS NOT NULL THEN concat({0}) END" if column.type == "text" else "{0}::{1}"
-        changes.append(
-            sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(
-                name, tables.type_name(column.type), sql.SQL(value).format(name, tables.type_name(column.type))
-            )
-        )
+        name, wanted = sql.Identifier(column.name), tables.type_name(column.type)
+        value = text_of(name) if column.type == "text" else sql.SQL("{}::{}").format(name, wanted)
+        changes.append(sql.SQL("ALTER COLUMN {} TYPE {} USING {}").format(name, wanted, value))
     return sql.SQL("ALTER TABLE {} {}").format(tables.relation(part), sql.SQL(", ").join(changes))
 
 

@@ -19,6 +19,7 @@ from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from sink.mapping.wide import Need
+from sink.wide.cell import empty
 from sink.wide.partitions import days_in
 from snapshot.chunks.plan import Chunk
 from snapshot.fill.fold import ChunkFold, Others, Refused
@@ -218,7 +219,7 @@ def within(rule: Rule, chunk: Chunk) -> sql.Composable:
         tests.append(_compared(rule, "<", chunk.upper))
     found: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
     if chunk.lower is None and chunk.upper is not None:
-        found = sql.SQL("({} OR {} IS NULL)").format(found, time)
+        found = sql.SQL("({} OR {})").format(found, empty(time))
     return found
 
 

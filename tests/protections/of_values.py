@@ -337,6 +337,12 @@ VALUES: Final = (
         (SINK + "a_value_that_the_target_refuses_is_quarantined_and_the_records_around_it_are_applied",),
     ),
     Protection(
+        "a composite value of NULLs is a value",
+        ("odd values",),
+        (Edit("sink/wide/cell.py", '"{} IS NOT DISTINCT FROM NULL"', '"{} IS NULL"'),),
+        ("tests/sink/wide/test_cell.py::test_a_value_is_there_whatever_its_fields_are",),
+    ),
+    Protection(
         "types' names are read by the server",
         ("identifiers",),
         (Edit("sink/wide/extension.py", "            build.check_types(self._connection, self._mapping, new)\n", ""),),

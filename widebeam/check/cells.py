@@ -23,6 +23,7 @@ from sink.mapping.origin import may_meet, origin
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, Meeting, SourceRow, shown
 from sink.reread import met
+from sink.wide.cell import filled
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
@@ -82,9 +83,14 @@ def entities_apart(session: Session, connector: Connector) -> Iterator[Finding]:
         for name in (each for each in table.entity if each not in virtual):
             query = sql.SQL(
                 'SELECT min(concat(e) COLLATE "C"), max(concat(e) COLLATE "C") FROM ('
-                "SELECT {0} AS e FROM {1} WHERE {0} IS NOT NULL LIMIT {2}) AS looked "
+                "SELECT {} AS e FROM {} WHERE {} LIMIT {}) AS looked "
                 'GROUP BY e HAVING min(concat(e) COLLATE "C") <> max(concat(e) COLLATE "C") LIMIT 1'
-            ).format(sql.Identifier(name), sql.Identifier(table.schema, table.name), sql.Literal(_ENTITIES))
+            ).format(
+                sql.Identifier(name),
+                sql.Identifier(table.schema, table.name),
+                filled(sql.Identifier(name)),
+                sql.Literal(_ENTITIES),
+            )
             try:
                 with session.transaction():
                     session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(1000)))

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 from cdc.source.narrow import NarrowTable
+from sink.wide.cell import empty, filled
 from widebeam.init.facts import Index, Table
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -116,7 +117,7 @@ def _sampled(source: Session, table: NarrowTable, rows: int) -> Looked:
 
 def _loose(table: NarrowTable, columns: tuple[str, ...], reach: Reach, *, newest: bool) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    there = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns)
+    there = sql.SQL(" AND ").join(filled(sql.Identifier(name)) for name in columns)
     before = sql.SQL(", ").join(sql.Identifier("p", name) for name in columns)
     same = sql.SQL(" AND ").join(sql.SQL("t.{0} = p.{0}").format(sql.Identifier(name)) for name in columns)
     backwards = sql.SQL(", ").join(
@@ -146,7 +147,7 @@ def _distinct(table: NarrowTable) -> sql.Composed:
     """One row of each pair for every set of columns that are set in its rows."""
     by = [
         *map(sql.Identifier, (*table.entity, *table.key, *table.extra)),
-        *(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in table.values),
+        *(empty(sql.Identifier(name)) for name in table.values),
     ]
     return sql.SQL("SELECT DISTINCT ON ({}) {} FROM {}").format(
         sql.SQL(", ").join(by), _columns(table), _relation(table)

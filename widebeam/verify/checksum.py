@@ -15,11 +15,13 @@ from psycopg import sql
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import OVERFLOW, Column, Entity, Part
 from sink.wide import tables
+from sink.wide.cell import empty, filled, text_of
 from snapshot.chunks.plan import Chunk
 
 _SEPARATOR: Final = sql.Literal("\x1f")
 _AND: Final = sql.SQL(" AND ")
 _COMMA: Final = sql.SQL(", ")
+_VALUE: Final = sql.Identifier("value")
 
 
 class WideKey(NamedTuple):
@@ -65,8 +67,14 @@ class Side:
         ]
         return sql.SQL(
             "SELECT {}, cell.key, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value)"
-            " WHERE cell.value IS NOT NULL AND {}"
-        ).format(_COMMA.join(columns), tables.relation(part), unpivoted(entity.of_part(part.number)), where)
+            " WHERE {} AND {}"
+        ).format(
+            _COMMA.join(columns),
+            tables.relation(part),
+            unpivoted(entity.of_part(part.number)),
+            filled(sql.Identifier("cell", "value")),
+            where,
+        )
 
     def by_range(self, cells: sql.Composable, ranges: Sequence[Chunk]) -> sql.Composed:
         """How many rows and cells each of these ranges has, and the sum of the cells' hashes.
@@ -74,22 +82,21 @@ class Side:
         Answers rows of: index of the range, rows, cells, sum.
         """
         return sql.SQL(
-            "SELECT {}, count(*), count(value), coalesce(sum({}) FILTER (WHERE value IS NOT NULL), 0)"
-            " FROM ({}) AS cells GROUP BY 1"
-        ).format(self._bucket([each.upper for each in ranges[:-1]]), self._hash(), cells)
+            "SELECT {}, count(*), count(value), coalesce(sum({}) FILTER (WHERE {}), 0) FROM ({}) AS cells GROUP BY 1"
+        ).format(self._bucket([each.upper for each in ranges[:-1]]), self._hash(), filled(_VALUE), cells)
 
     def by_wide_key(self, cells: sql.Composable) -> sql.Composed:
         """The same for each wide key that has a cell. Answers rows of: entity, time (texts), cells, sum."""
         keys = [*map(sql.Identifier, self.entity), *map(sql.Identifier, self.time)]
-        return sql.SQL(
-            "SELECT {}, count(value), sum({}) FROM ({}) AS cells WHERE value IS NOT NULL GROUP BY {}"
-        ).format(_COMMA.join(map(text_of, keys)), self._hash(), cells, _COMMA.join(keys))
+        return sql.SQL("SELECT {}, count(value), sum({}) FROM ({}) AS cells WHERE {} GROUP BY {}").format(
+            _COMMA.join(map(text_of, keys)), self._hash(), cells, filled(_VALUE), _COMMA.join(keys)
+        )
 
     def cells(self, cells: sql.Composable) -> sql.Composed:
         """The cells that are not NULL. Answers rows of: entity, time, key, value (texts)."""
         keys = [*map(sql.Identifier, self.entity), *map(sql.Identifier, self.time)]
-        return sql.SQL("SELECT {}, concat(key), value FROM ({}) AS cells WHERE value IS NOT NULL").format(
-            _COMMA.join(map(text_of, keys)), cells
+        return sql.SQL("SELECT {}, concat(key), value FROM ({}) AS cells WHERE {}").format(
+            _COMMA.join(map(text_of, keys)), cells, filled(_VALUE)
         )
 
     def within(self, lower: str | None, upper: str | None, alias: str = "") -> sql.Composable:
@@ -101,7 +108,7 @@ class Side:
         if upper is not None:
             tests.append(sql.SQL("{} < {}").format(time, sql.Literal(upper)))
         both = _AND.join(tests) if tests else sql.SQL("true")
-        return both if lower is not None else sql.SQL("({} OR {} IS NULL)").format(both, time)
+        return both if lower is not None else sql.SQL("({} OR {})").format(both, empty(time))
 
     def among(self, keys: Iterable[WideKey], columns: Sequence[str], alias: str = "") -> sql.Composable:
         """The test for wide keys, by those `columns` that the table has."""
@@ -133,7 +140,7 @@ class Side:
     def _one(self, values: tuple[str | None, ...], columns: Sequence[str], alias: str) -> sql.Composed:
         """A key that has a NULL in it."""
         same = [
-            sql.SQL("{} IS NULL").format(_column(alias, name))
+            empty(_column(alias, name))
             if value is None
             else sql.SQL("{} = {}").format(_column(alias, name), sql.Literal(value))
             for name, value in zip(columns, values, strict=True)
@@ -189,14 +196,9 @@ def _column(alias: str, name: str) -> sql.Identifier:
 
 def _named(name: str) -> sql.Composed:
     """The column's name, where it is not NULL."""
-    return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(sql.Identifier(name), sql.Literal(name))
+    return sql.SQL("CASE WHEN {} THEN {} END").format(filled(sql.Identifier(name)), sql.Literal(name))
 
 
 def _shown(name: str) -> sql.Composed:
     """The column's text, where it is not NULL."""
     return text_of(sql.Identifier(name))
-
-
-def text_of(column: sql.Composable) -> sql.Composed:
-    """A value as its type's output function writes it. (concat() makes an empty text of NULL.)"""
-    return sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(column)

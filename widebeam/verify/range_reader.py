@@ -18,6 +18,7 @@ from sink.mapping.interpret import Interpreters, Reading, Unplaced
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, Meeting, SourceRow, shown
+from sink.wide.cell import filled
 from snapshot.chunks.chunk_key import scale
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.chunks.plan import Chunk
@@ -149,8 +150,10 @@ def _each_nth(source: Session, rule: Rule, chunk: Chunk, nth: int) -> list[str]:
     time = sql.Identifier(rule.axis or "")
     query = sql.SQL(
         "SELECT DISTINCT place::text FROM (SELECT {time}, row_number() OVER (ORDER BY {time}) FROM {table}"
-        " WHERE {within} AND {time} IS NOT NULL) AS numbered(place, n) WHERE n %% {nth} = 0"
-    ).format(time=time, table=narrow(rule, chunk), within=within(rule, chunk), nth=sql.Literal(nth))
+        " WHERE {within} AND {placed}) AS numbered(place, n) WHERE n %% {nth} = 0"
+    ).format(
+        time=time, table=narrow(rule, chunk), within=within(rule, chunk), placed=filled(time), nth=sql.Literal(nth)
+    )
     return [value for (value,) in source.execute(query, []).fetchall() if value.strip("-") not in _ENDLESS]
 
 

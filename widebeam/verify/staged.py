@@ -16,9 +16,10 @@ from sink.mapping.kinds import holds
 from sink.mapping.several import Cell
 from sink.mapping.wide import ALL, Column, Entity, Part, identity
 from sink.wide import tables
+from sink.wide.cell import filled, text_of
 from sink.wide.registry import Registry
 from snapshot.chunks.plan import Chunk
-from widebeam.verify.checksum import text_of, unpivoted
+from widebeam.verify.checksum import unpivoted
 from widebeam.verify.range_reader import wide_bound
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -127,12 +128,12 @@ class Staged:
         names = [*mapping.entity, *mapping.rule.time_types]
         place = [text_of(sql.Identifier("wide", name)) if name in own else sql.Literal(values[name]) for name in names]
         return sql.SQL(
-            "SELECT {}, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value)"
-            " WHERE cell.value IS NOT NULL AND {}"
+            "SELECT {}, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value) WHERE {} AND {}"
         ).format(
             _COMMA.join([*place, sql.Identifier("cell", "key")]),
             tables.relation(part),
             unpivoted(columns),
+            filled(sql.Identifier("cell", "value")),
             self._within(chunk),
         )
 
