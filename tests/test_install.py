@@ -27,7 +27,8 @@ def script(name: str) -> ModuleType:
 
 
 def pins(file: str) -> set[str]:
-    return set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / file).read_text(), re.MULTILINE))
+    """Packages with their versions and for which machines they are."""
+    return set(re.findall(r"^[a-z0-9-]+==[^\\\n]+", (ROOT / file).read_text(), re.MULTILINE))
 
 
 def test_the_demo_installs_the_same_versions_as_the_tests_and_only_some_of_them() -> None:
