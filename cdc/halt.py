@@ -41,6 +41,7 @@ class Cause(StrEnum):
     TARGET_CHANGED = "target_changed"
     CHUNKS_FAILED = "chunks_failed"
     REPEATED_FAILURE = "repeated_failure"
+    ZONE_RULES = "zone_rules"
 
 
 LASTING: Final = frozenset(

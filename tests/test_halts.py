@@ -385,6 +385,7 @@ ELSEWHERE: Final = {
     Cause.RECORD_TOO_LARGE: "cdc/log/test_kafka.py::Cause.RECORD_TOO_LARGE",
     Cause.CHUNKS_FAILED: "snapshot/test_run.py::Cause.CHUNKS_FAILED",
     Cause.REPEATED_FAILURE: "sink/test_run.py::Cause.REPEATED_FAILURE",
+    Cause.ZONE_RULES: "widebeam/setup/test_zone_rules.py::Cause.ZONE_RULES",
 }
 """Causes that other tests reach: the file, and what is to be found in it."""
 

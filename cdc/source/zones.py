@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
+from hashlib import sha256
 from importlib import metadata, resources
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -17,6 +18,8 @@ from zoneinfo import ZoneInfo
 _NAME: Final = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_LOOK: Final = 3 * 86_400_000_000
+"""Clocks that are changed twice in so many microseconds, and back, are not seen by `changes`: there are none."""
 
 
 class UnknownZone(ValueError):
@@ -97,3 +100,36 @@ def local_from(moment: int, name: str) -> int:
 
 def _microseconds(span: timedelta | None) -> int:
     return 0 if span is None else span // _MICROSECOND
+
+
+@lru_cache(maxsize=64)
+def changes(name: str) -> tuple[tuple[int, int], ...]:
+    """When the clocks are changed, from 1800 to 2100, and to which offset: at the begin, too. In order."""
+    moment, end = (_days(datetime(year, 1, 1)) for year in (1800, 2100))
+    found = [(moment, offset(moment, name))]
+    while moment < end:
+        later = moment + _LOOK
+        if offset(later, name) != found[-1][1]:
+            changed = _change(moment, later, name)
+            found.append((changed, offset(changed, name)))
+            later = changed
+        moment = later
+    return tuple(found)
+
+
+def fingerprint(name: str) -> str:
+    """What a zone's rules come to: another one with other rules, whatever their files look like."""
+    return sha256(repr(changes(name)).encode()).hexdigest()[:16]
+
+
+def _change(early: int, late: int, name: str) -> int:
+    """The first moment in (early, late] with another offset than at `early`."""
+    before = offset(early, name)
+    while late - early > 1:
+        middle = (early + late) // 2
+        early, late = (middle, late) if offset(middle, name) == before else (early, middle)
+    return late
+
+
+def _days(day: datetime) -> int:
+    return (day - _EPOCH) // _MICROSECOND

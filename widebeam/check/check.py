@@ -19,6 +19,7 @@ from widebeam.check.server import CHECKS as SERVER
 from widebeam.check.table import CHECKS as TABLE
 from widebeam.check.target import CHECKS as TARGET
 from widebeam.check.types import CHECKS as TYPES
+from widebeam.check.zones import CHECKS as ZONES
 from widebeam.config.catalog import members
 from widebeam.config.connector import Connector
 from widebeam.config.options.server import Server
@@ -57,7 +58,7 @@ def findings(connector: Connector) -> list[Finding]:
         Side(
             "source",
             connector.options.source,
-            (*SERVER, *MAPPING, *TABLE, *INHERITANCE, *IDENTITY, *PUBLICATION, *CELLS),
+            (*SERVER, *ZONES, *MAPPING, *TABLE, *INHERITANCE, *IDENTITY, *PUBLICATION, *CELLS),
         ),
         Side("target", connector.options.target, (*TARGET, *TYPES)),
     ):

@@ -35,7 +35,7 @@ from snapshot.chunks.repair import EVERY_TABLE
 from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
 from widebeam.gap import fence
-from widebeam.setup import survey
+from widebeam.setup import survey, zone_rules
 from widebeam.setup.drop import StillRunning
 from widebeam.state import halts, recorded
 from widebeam.state.lock import alone
@@ -73,6 +73,7 @@ def cross(connector: Connector) -> Crossed:
         _publication(source, target, connector, found)
         hit(Failpoint.GAP_PUBLISHED)
         survey.accept(source, target, connector)
+        zone_rules.note(target, connector)
         cutoff = _slot(source, target, connector)
         hit(Failpoint.GAP_CUTOFF_NOTED)
         _rebase(target, connector, cutoff.lsn)

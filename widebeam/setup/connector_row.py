@@ -19,7 +19,7 @@ from sink.wide.registry import Registry
 from widebeam.config import catalog
 from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
-from widebeam.setup import failover
+from widebeam.setup import failover, zone_rules
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import Recorded
 
@@ -38,6 +38,7 @@ def enrolled(source: Session, target: Session, connector: Connector) -> Recorded
     _refuse_unfinished(found, connector)
     halts.refuse_lasting(target, connector.name)
     recorded.refuse_changes(found, connector)
+    zone_rules.follow(target, connector, found)
     failover.follow(connector, target)
     _dictionary(source, connector)
     _check_tables(source, target, connector)
@@ -53,6 +54,7 @@ def _new(source: Session, target: Session, connector: Connector, history: slot.I
     _dictionary(source, connector)
     _refuse_foreign(source, connector)
     recorded.insert(target, connector, history, tables)
+    zone_rules.note(target, connector)
     _LOG.info("connector %s is new", connector.name)
     made = recorded.load(target, connector.name)
     if made is None:

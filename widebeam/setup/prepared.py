@@ -14,6 +14,7 @@ from sink.mapping.mapping import Mapping
 from sink.state import sources
 from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
+from widebeam.setup import zone_rules
 from widebeam.state import recorded
 from widebeam.state.recorded import Recorded
 
@@ -43,6 +44,7 @@ def prepared(connector: Connector) -> Prepared:
                 [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
             )
         recorded.refuse_changes(found, connector)
+        zone_rules.check(connector, found)
         return known(target, connector, found)
 
 
