@@ -228,7 +228,9 @@ def _figures(show: _Show, proof: dict[str, Any], rates: Rates, lag: dict[str, fl
 
 def _say_how_to_stop(reporter: Reporter, stage: Stage) -> None:
     psql = stage.postgres.binaries / "psql"
+    # As it was called, since it may not be in PATH.
+    command = sys.argv[0] if sys.argv[0].endswith("/widebeam") else "widebeam"
     reporter.say(f"Left running in {stage.directory}, the writer excepted. To look at it:")
     reporter.say(f'  {psql} "{stage.dsn}"')
-    reporter.say(f"  widebeam status {stage.connector_file}")
-    reporter.say(f"To stop it and remove it: widebeam demo --stop {stage.directory}")
+    reporter.say(f"  {command} status {stage.connector_file}")
+    reporter.say(f"To stop it and remove it: {command} demo --stop {stage.directory}")
