@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
-from sink.fold.batch import Batch
+from sink.fold.batch import Batch, Poison
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.record_cache import RecordCache
@@ -29,6 +29,9 @@ from sink.wide.partitions import days_of
 from sink.wide.registry import Registry, Retyped
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_BAD_VALUE: Final = ("bad_value", "the target refuses a value of this record")
+"""A reason for the quarantine and its detail."""
 
 _FOLDS: Final = 5
 """Attempts to fold a batch: at first, when the dictionary was read, when columns are made, widened, one to spare."""
@@ -162,10 +165,13 @@ class Applier:
         known = self._interpreters, self._record_cache, self._sharing.origins
         fold = Fold(self._mapping, self._routes, refused, *known)
         for entry in batch.entries:
-            if entry.poisoned:
-                fold.reject(entry.changes, entry.origin, "bad_value", "the target refuses a value of this record")
-            else:
-                fold.add(entry.changes, entry.origin, escape=entry.escape)
+            match entry.poison:
+                case Poison.NONE:
+                    fold.add(entry.changes, entry.origin, escape=entry.escape)
+                case Poison.VALUES:
+                    fold.withhold(entry.changes, entry.origin, *_BAD_VALUE)
+                case Poison.WHOLE:
+                    fold.reject(entry.changes, entry.origin, *_BAD_VALUE)
         return fold
 
     def _read_again(self, fold: Fold) -> None:

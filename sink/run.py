@@ -6,8 +6,9 @@ import gc
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import psycopg
@@ -15,7 +16,7 @@ import psycopg
 from cdc.failpoint import Failpoint, hit
 from cdc.log.transport import Assignment, Reader, Received
 from sink.apply import TooManyTables
-from sink.fold.batch import Batch, Place
+from sink.fold.batch import Batch, Place, Poison
 from sink.fold.progress import Progress
 from sink.pace import Lag, rest
 from sink.session import Session, Stopped
@@ -44,6 +45,9 @@ _HEED: Final = 1.0
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
 """The target will not have a value, however often it is tried."""
+
+
+_NO_POISON: Final[Mapping[Place, Poison]] = MappingProxyType({})
 
 
 class Sink:
@@ -119,7 +123,7 @@ class Sink:
             return
         if self._pending:
             began = time.monotonic()
-            rows = self._apply(self._next(), frozenset())
+            rows = self._apply(self._next())
             if rows < self._settings.batch_rows and not self._pending:
                 self._stop.wait(rest(time.monotonic() - began, self._lag))
             self._latencies.write(self._session.target, self._connector, idle=False)
@@ -155,7 +159,7 @@ class Sink:
             received.append(self._pending.popleft())
         return received
 
-    def _apply(self, received: list[Received], poison: frozenset[Place]) -> int:
+    def _apply(self, received: list[Received], poison: Mapping[Place, Poison] = _NO_POISON) -> int:
         """Apply records in as many batches as it takes; those that the target refuses go into quarantine.
 
         How many narrow rows there were.
@@ -178,7 +182,7 @@ class Sink:
             left, rows = left[taken:], rows + batch.rows
         return rows
 
-    def _batch(self, received: list[Received], poison: frozenset[Place]) -> tuple[Batch, int]:
+    def _batch(self, received: list[Received], poison: Mapping[Place, Poison]) -> tuple[Batch, int]:
         """A batch of the first of these records, and how many they are."""
         batch = Batch(self._settings.mapping, self._settings.decode, self._known, poison)
         for taken, each in enumerate(received, 1):
@@ -188,13 +192,17 @@ class Sink:
         return batch, len(received)
 
     def _isolate(self, received: list[Received]) -> None:
-        """The target refuses one of these records: halve them until it is alone."""
-        if len(received) == 1:
-            self._apply(received, frozenset([(received[0].partition, received[0].offset)]))
-        else:
+        """The target refuses one of these records: halve them until it is alone, and then clear what it sets."""
+        if len(received) > 1:
             middle = len(received) // 2
-            self._apply(received[:middle], frozenset())
-            self._apply(received[middle:], frozenset())
+            self._apply(received[:middle])
+            self._apply(received[middle:])
+            return
+        place = received[0].partition, received[0].offset
+        try:
+            self._apply(received, {place: Poison.VALUES})
+        except _REFUSED:
+            self._apply(received, {place: Poison.WHOLE})
 
     def _commit(self, batch: Batch) -> None:
         """Apply a batch; then, and only then, tell the log and go on from there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -13,10 +13,15 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 
 class Described(NamedTuple):
-    """A table's oid, and its mapped columns' types as format_type writes them."""
+    """A table's oid, and its mapped columns' types as format_type writes them.
+
+    `types` has of a domain what it is made of: a wide column is NULL where there is no reading, whatever the domain
+    says of NULL, and a domain there would refuse what the source has already. `declared` has the domain itself.
+    """
 
     oid: int
     types: dict[str, str]
+    declared: dict[str, str]
 
 
 def describe(source: Session, table: NarrowTable) -> Described:
@@ -32,13 +37,8 @@ def describe(source: Session, table: NarrowTable) -> Described:
             f"the table {table.qualified} is gone",
             f"Bring it back, and `widebeam run {CONNECTOR}` goes on; or `widebeam drop {CONNECTOR}`.",
         )
-    types: dict[str, str] = dict(
-        source.execute(
-            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid = %s AND attname = ANY(%s) AND attnum > 0 AND NOT attisdropped",
-            [row[0], list(table.columns)],
-        ).fetchall()
-    )
+    found = source.execute(_TYPES, [row[0], list(table.columns)]).fetchall()
+    types = {name: base for name, _, base in found}
     missing = [column for column in table.columns if column not in types]
     if missing:
         raise Halt(
@@ -46,4 +46,26 @@ def describe(source: Session, table: NarrowTable) -> Described:
             f"{table.qualified} has no column {', '.join(missing)}",
             f"Bring it back, and `widebeam run {CONNECTOR}` goes on; or mend the mapping: {ANEW}",
         )
-    return Described(row[0], types)
+    return Described(row[0], types, {name: declared for name, declared, _ in found})
+
+
+# A domain may be over another one, and an array may be one of domains. (One of domains over arrays stays what it is:
+# its text is another one than that of an array of more dimensions.)
+_TYPES: Final = """
+WITH RECURSIVE made_of AS (
+    SELECT attname::text AS name, format_type(atttypid, atttypmod) AS declared, atttypid AS type,
+        atttypmod AS modifier, '' AS brackets
+    FROM pg_attribute WHERE attrelid = %s AND attname = ANY(%s) AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT name, declared, CASE typtype WHEN 'd' THEN typbasetype ELSE typelem END,
+        CASE typtype WHEN 'd' THEN typtypmod ELSE modifier END, CASE typtype WHEN 'd' THEN brackets ELSE '[]' END
+    FROM made_of JOIN pg_type AS t ON t.oid = type
+    WHERE typtype = 'd'
+    OR (brackets = '' AND EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid AND e.typtype = 'd'))
+)
+SELECT name, declared, CASE WHEN brackets = '' OR typcategory <> 'A' THEN format_type(type, modifier) || brackets
+    ELSE declared END
+FROM made_of JOIN pg_type AS t ON t.oid = type
+WHERE typtype <> 'd' AND NOT (
+    brackets = '' AND EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid AND e.typtype = 'd'))
+"""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from cdc.log.transport import Received
@@ -21,13 +22,22 @@ Place: TypeAlias = "tuple[int, int]"
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
+class Poison(IntEnum):
+    """What of a record the target has refused: nothing; the values that it sets; or its wide key, so that even its
+    cells cannot be cleared."""
+
+    NONE = 0
+    VALUES = 1
+    WHOLE = 2
+
+
 class Entry(NamedTuple):
-    """A record to be folded. `poisoned`: the target has refused a value of it, so all of it goes into quarantine."""
+    """A record to be folded, and what of it goes into quarantine."""
 
     changes: Changes
     origin: str
     escape: bool
-    poisoned: bool
+    poison: Poison
 
 
 @dataclass(slots=True)
@@ -42,7 +52,7 @@ class Batch:
     mapping: WideMapping
     decode: Decode
     known: Mapping[int, Progress]
-    poison: Container[Place] = ()
+    poison: Mapping[Place, Poison] = field(default_factory=dict)
     admissions: dict[int, Admission] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     truncate: Lsn | None = None
@@ -106,7 +116,7 @@ class Batch:
             case Changes():
                 place, rows = (received.partition, received.offset), len(record.rows)
                 escape = _may_need_escape(received.value)
-                self.entries.append(_new(Entry, (record, origin, escape, place in self.poison)))
+                self.entries.append(_new(Entry, (record, origin, escape, self.poison.get(place, Poison.NONE))))
                 admission.rows += rows
                 admission.cells += rows
                 self.rows += rows

@@ -236,6 +236,14 @@ class Fold:
     def _misfit(self, odd: _Odd, reason: str, detail: str) -> None:
         self.quarantine_entries.append(quarantine_entry(odd.changes, odd.n, odd.origin, reason, detail))
 
+    def withhold(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
+        """Put the values of a record into quarantine: the cells that it sets, and those that it clears, are cleared."""
+        at = range(len(changes.rows))
+        held = {n for n in at if changes.rows[n][0] not in _GONE}
+        self.quarantine_entries += [quarantine_entry(changes, n, origin, reason, detail) for n in sorted(held)]
+        gone = [[Op.MOVE.value, *changes.rows[n][1:]] if n in held else changes.rows[n] for n in at]
+        self.add(changes._replace(rows=gone), origin, escape=True)
+
     def reject(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put every row of a record into quarantine."""
         self.rows += len(changes.rows)

@@ -40,6 +40,14 @@ def add(connection: Connection, connector: str, source: Source) -> None:
     connection.execute(_ADD, [connector, source.schema, source.name, source.oid, Jsonb(source.types), gate])
 
 
+def note_types(connection: Connection, connector: str, source: Source, types: dict[str, str]) -> None:
+    """The types of its mapped columns are written otherwise than before; they are the same."""
+    connection.execute(
+        "UPDATE widebeam.sources SET types = %s WHERE (connector, schema_name, table_name) = (%s, %s, %s)",
+        [Jsonb(types), connector, source.schema, source.name],
+    )
+
+
 def open_gate(connection: Connection, connector: str, source: Source, gate: Lsn) -> None:
     """The table is published: snapshots taken after `gate` may read its chunks."""
     connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dict
 from typing import Any, Final, TypeAlias
@@ -16,10 +17,12 @@ from sink.wide import build, ddl_lock
 from sink.wide.extension import DEPENDED_ON, Extension
 from sink.wide.known import Known, widened
 from sink.wide.partitions import Days, Partitions
-from sink.wide.retype import record_renamed, rename
+from sink.wide.retype import domains, record_renamed, rename, retype
 from sink.wide.widen import renamings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Retyped(Exception):
@@ -147,6 +150,30 @@ class Registry:
                     kept = [each._replace(after=each.after._replace(name=each.before.name)) for each in changes]
                     record_renamed(connection, self.mapping, kept)
             return sum(len(changes) for _, changes in found)
+
+    def leave_domains(self, connection: Connection) -> None:
+        """Columns that an earlier version made as a domain become what it is made of: none of them may refuse a NULL.
+
+        Nothing is rewritten, but where the domain is of a type with a length. One that something of somebody's shows
+        stays as it is, and that is said.
+        """
+        found = domains(connection, self.entities)
+        for identity in sorted({each.entity.identity for each in found}):
+            mine = [each for each in found if each.entity.identity == identity]
+            try:
+                for attempt in ddl_lock.attempts():
+                    with attempt, connection.transaction():
+                        ddl_lock.take(connection)
+                        ddl_lock.stop_the_others(connection)
+                        retype(connection, self.mapping, mine)
+            except DEPENDED_ON as error:
+                names = ", ".join(f"{each.before.name} ({each.before.type})" for each in mine)
+                view = mine[0].entity.view
+                _LOG.warning(
+                    "%s of %s keep their domains, which may refuse readings: %s",
+                    names, view, error.diag.message_detail or error.diag.message_primary,
+                )  # fmt: skip
+        self.refresh(connection)
 
     def _begin(self, connection: Connection) -> None:
         """At the start of a transaction that changes tables: nobody else does, and what others did is seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping as Dict
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Column, Part
+from sink.mapping.wide import Column, Entity, Part
 from sink.wide import tables
 from sink.wide.cell import text_of
 from sink.wide.widen import Widening
@@ -31,6 +32,18 @@ def retype(connection: Connection, mapping: Mapping, widenings: Sequence[Widenin
     ]
     with connection.cursor() as cursor:
         cursor.executemany(_WIDENED, rows)
+
+
+def domains(connection: Connection, entities: Dict[str, Entity]) -> list[Widening]:
+    """The columns that are of a domain, and what they are to be."""
+    types = {column.type for entity in entities.values() for column in entity.columns.values()}
+    base: dict[str, str] = dict(connection.execute(_DOMAINS, [sorted(types)]).fetchall())
+    return [
+        Widening(entity, column, column._replace(type=base[column.type], widened=column.widened + 1))
+        for entity in entities.values()
+        for column in entity.columns.values()
+        if column.type in base
+    ]
 
 
 def rename(connection: Connection, mapping: Mapping, renamings: Sequence[Widening]) -> None:
@@ -108,6 +121,15 @@ _RIGHTS: Final = """
 SELECT held.privilege_type, role.rolname, held.is_grantable
 FROM pg_class AS view, aclexplode(view.relacl) AS held LEFT JOIN pg_roles AS role ON role.oid = held.grantee
 WHERE view.relnamespace = to_regnamespace(quote_ident(%s)) AND view.relname = %s AND held.grantee <> view.relowner
+"""
+_DOMAINS: Final = """
+WITH RECURSIVE made_of AS (
+    SELECT name, to_regtype(name)::oid AS type, -1 AS modifier FROM unnest(%s::text[]) AS name
+    UNION ALL
+    SELECT name, typbasetype, typtypmod FROM made_of JOIN pg_type AS t ON t.oid = type WHERE typtype = 'd'
+)
+SELECT name, format_type(type, modifier) FROM made_of JOIN pg_type AS t ON t.oid = type
+WHERE typtype <> 'd' AND type <> to_regtype(name)
 """
 _WIDENED: Final = (
     "UPDATE widebeam.columns SET column_type = %s, widened = %s WHERE (connector, entity, key) = (%s, %s, %s)"

@@ -99,7 +99,7 @@ def check(found: Described, recorded: Source, table: NarrowTable) -> None:
     changed = [
         f"{column} was {recorded.types[column]} and is {found.types[column]}"
         for column in table.columns
-        if column in recorded.types and recorded.types[column] != found.types[column]
+        if column in recorded.types and recorded.types[column] not in (found.types[column], found.declared[column])
     ]
     if changed:
         raise Halt(Cause.RELATION_CHANGED, f"column types of {table.qualified} changed: {', '.join(changed)}", ANEW)

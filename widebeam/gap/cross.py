@@ -108,7 +108,7 @@ def _tables(source: Session, target: Session, connector: Connector) -> None:
         table = connector.family.narrow(each.schema, each.name)
         if table is not None:
             now = describe(source, table)
-            if now.types == each.types and now.oid != each.oid:
+            if each.types in (now.types, now.declared) and now.oid != each.oid:
                 target.execute(_OID, [now.oid, connector.name, each.schema, each.name])
 
 

@@ -90,7 +90,10 @@ def _check_tables(source: Session, target: Session, connector: Connector) -> Non
         if table is None:
             continue
         try:
-            catalog.check(describe(source, table), each, table)
+            found = describe(source, table)
+            catalog.check(found, each, table)
+            if each.types != found.types:  # an earlier version wrote domains down
+                sources.note_types(target, connector.name, each, found.types)
         except Halt:
             if not connector.growing or source.execute(_THERE, [each.schema, each.name]).fetchone() is not None:
                 raise
@@ -102,6 +105,8 @@ def _check_wide(target: Session, connector: Connector) -> None:
     """The wide tables have all of their columns."""
     registry = Registry(connector.mapping(sources.load(target, connector.name)))
     registry.check(target)
+    registry.refresh(target)
+    registry.leave_domains(target)
 
 
 def _dictionary(source: Session, connector: Connector) -> None:

@@ -225,3 +225,27 @@ def test_a_lock_that_is_in_the_way_of_one_portion_undoes_none_of_those_before(ta
     assert columns_of(target, "ship-1")[2:] == ["a"]
     registry.ensure(target, needs("b", entity="ship-2"))
     assert columns_of(target, "ship-2")[2:] == ["a", "b"]
+
+
+def test_a_column_that_was_made_as_a_domain_takes_a_null_again(target, mapping):
+    target.execute("CREATE DOMAIN public.reading AS numeric NOT NULL DEFAULT 7 CHECK (VALUE > 0)")
+    registry = Registry(mapping)
+    registry.ensure(target, [Need(("ship-1",), "a", "double_v", "public.reading"), *needs("b")])
+    target.execute("INSERT INTO wide.\"ship-1__1\" VALUES ('2024-01-01', '0/1', 1.5, 2)")
+    before = target.execute("SELECT pg_relation_filenode('wide.\"ship-1__1\"')").fetchone()
+    registry.leave_domains(target)
+    target.execute('UPDATE wide."ship-1__1" SET a = NULL')
+    assert target.execute("SELECT pg_relation_filenode('wide.\"ship-1__1\"')").fetchone() == before
+    assert registry.entities['["ship-1"]'].columns["a"].type == "numeric"
+    assert columns_of(target, "ship-1") == ["created_time", "_lsn", "a", "b"]
+    registry.check(target)
+
+
+def test_a_column_that_somebody_shows_keeps_its_domain(target, mapping):
+    target.execute("CREATE DOMAIN public.reading AS numeric")
+    registry = Registry(mapping)
+    registry.ensure(target, [Need(("ship-1",), "a", "double_v", "public.reading")])
+    target.execute('CREATE VIEW wide.theirs AS SELECT a FROM wide."ship-1"')
+    registry.leave_domains(target)
+    assert registry.entities['["ship-1"]'].columns["a"].type == "public.reading"
+    registry.check(target)
