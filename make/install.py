@@ -127,6 +127,7 @@ if __name__ == "__main__":
     if sys.version_info < OLDEST:
         here = ".".join(map(str, sys.version_info[:2]))
         sys.exit(f"Python {here} is too old: Widebeam needs 3.11 or newer. Name one: make setup PYTHON=python3.12")
+    sys.stdout.reconfigure(errors="replace")  # a terminal of another encoding than UTF-8
     try:
         main(sys.argv[1], jars="--jars" in sys.argv[2:])
     except Failed as error:
