@@ -33,6 +33,7 @@ class Report(NamedTuple):
     """How far a run of capture is; `records` and `changes` (narrow rows) count since the last report.
 
     All that is acknowledged lies before `log_ends` in the log; partitions that are not in it are as they were.
+    `waiting_since` is the commit time (microseconds since 1970) of something that was read and is not durable yet.
     """
 
     acknowledged: Lsn
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     records: int
     changes: int
     log_ends: Mapping[int, int] = {}
+    waiting_since: int | None = None
 
 
 class Journal(Protocol):
@@ -94,7 +96,9 @@ class PostgresJournal:
             written = self._connection.execute(
                 "UPDATE widebeam.connectors SET acknowledged = greatest(acknowledged, %s::pg_lsn),"
                 " received = %s::pg_lsn, received_at = now(), records = records + %s, changes = changes + %s,"
-                " log_ends = log_ends || %s"
+                " log_ends = log_ends || %s,"
+                " waiting_since = timestamptz 'epoch' + %s::bigint * interval '1 microsecond',"
+                " advanced_at = CASE WHEN acknowledged < %s::pg_lsn OR %s > 0 THEN now() ELSE advanced_at END"
                 " WHERE connector = %s AND generation = %s",
                 [
                     str(report.acknowledged),
@@ -102,6 +106,9 @@ class PostgresJournal:
                     report.records,
                     report.changes,
                     Jsonb({str(partition): end for partition, end in report.log_ends.items()}),
+                    report.waiting_since,
+                    str(report.acknowledged),
+                    report.records,
                     self._connector,
                     self._generation,
                 ],

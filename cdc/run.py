@@ -37,6 +37,8 @@ _ASKING: Final = 2.0
 """Seconds for the log's answer to where it ends, at least; meanwhile the server does not hear from us."""
 _SILENT: Final = 70.0
 """Seconds in which it has to answer: as long as deliveries have, for which a part that ends has run well."""
+_HELD: Final = 3.0
+"""Seconds between two reports while what was handed over is not durable, and nothing else is to be told."""
 _PUSHED_BACK: Final = 0.05
 """Seconds to wait for a delivery when the log takes nothing more."""
 
@@ -111,6 +113,7 @@ class _Run:
         self._records = 0
         self._changes = 0
         self._written = self._reported = time.monotonic()  # the journal, the server
+        self._waits: Begin | Single | None = None  # a transaction that was read and is not durable, as far as is known
 
     def go(self, watch: Watch) -> None:
         """Until `stop`, then drain."""
@@ -197,9 +200,10 @@ class _Run:
         self._report_if_due()
 
     def _report_if_due(self) -> None:
-        now, busy = time.monotonic(), self._records > 0
-        waiting = busy or self._ack.acknowledged > self._told
-        due = now - self._written >= (self._settings.ack_seconds if busy else self._settings.idle_seconds)
+        now, busy, held = time.monotonic(), self._records > 0, self._ack.in_flight > 0
+        waiting = busy or held or self._ack.acknowledged > self._told
+        settings = self._settings
+        due = now - self._written >= (settings.ack_seconds if busy else _HELD if held else settings.idle_seconds)
         if (waiting and due) or self._stream.reply_requested:
             self._report()
         elif now - self._reported >= self._stream.status_seconds:
@@ -208,17 +212,25 @@ class _Run:
     def _report(self) -> None:
         """First into the journal, then to the server: so the slot is never ahead of what we know."""
         acknowledged = self._ack.acknowledged
-        if acknowledged > self._told or self._records:
+        if acknowledged > self._told or self._records or self._ack.in_flight:
             received = max(Lsn(self._stream.received), acknowledged)
             hit(Failpoint.CAPTURE_CONFIRMED)
             if self._journal.acknowledge(
-                Report(acknowledged, received, self._records, self._changes, self._publisher.ends)
+                Report(acknowledged, received, self._records, self._changes, self._publisher.ends, self._waiting())
             ):
                 hit(Failpoint.CAPTURE_JOURNALED)
                 self._told = acknowledged
                 self._records = self._changes = 0
             self._written = time.monotonic()
         self._tell()
+
+    def _waiting(self) -> int | None:
+        """Since when something waits to be durable, at the least; None if nothing does."""
+        if not self._ack.in_flight:
+            self._waits = None
+        elif self._waits is None or self._waits.final_lsn < self._ack.acknowledged:
+            self._waits = self._begin
+        return None if self._waits is None else self._waits.commit_time
 
     def _tell(self) -> None:
         self._stream.report(self._told)

@@ -16,9 +16,13 @@ from cdc.journal import Journal
 from cdc.settings import CaptureSettings
 from cdc.source import publication, slot
 from cdc.source.session import answered, connect
+from cdc.trouble import TROUBLES
 from cdc.wire.stream import Stream
 
 log = logging.getLogger(__name__)
+
+STANDS_BY: Final = "slot"
+"""Whose trouble it is when somebody else streams from the slot."""
 
 
 _LOOK_SECONDS: Final = 1.0
@@ -43,12 +47,14 @@ def take_over(settings: CaptureSettings, journal: Journal, stop: threading.Event
         before_sleep=_say_who(),
     )
     try:
-        return retrying(_attempt, settings, journal)
+        stream: Stream = retrying(_attempt, settings, journal)
     except RetryError as error:
         if stop.is_set():
             return None
         failure = error.last_attempt.exception()
         raise SlotInUse(str(failure)) from failure
+    TROUBLES.over(STANDS_BY)
+    return stream
 
 
 def _attempt(settings: CaptureSettings, journal: Journal) -> Stream:
@@ -88,6 +94,7 @@ def _say_who() -> Callable[[RetryCallState], None]:
 
     def say(attempt: RetryCallState) -> None:
         holder = str(attempt.outcome.exception()) if attempt.outcome else ""
+        TROUBLES.hold(STANDS_BY, holder)
         if holder not in said:
             said.add(holder)
             log.warning("standing by: %s", holder)

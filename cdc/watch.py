@@ -18,8 +18,12 @@ from cdc.halt import Halt
 from cdc.settings import CaptureSettings
 from cdc.source import publication
 from cdc.source.session import BOUNDED, answered, connect
+from cdc.trouble import TROUBLES
 
 log = logging.getLogger(__name__)
+
+WATCH: Final = "watch"
+"""Whose trouble it is when the catalog cannot be looked at."""
 
 _SOON: Final = 0.5  # seconds
 _ANSWER: Final = 300.0
@@ -66,10 +70,12 @@ class Watch:
                 return
             try:
                 self._soon = self._look()
+                TROUBLES.over(WATCH)
             except Halt as halt:
                 self.found = halt
             except psycopg.Error as error:  # the stream has its own connection, and says itself when that is lost
                 log.warning("cannot look at the source's catalog, trying again: %s", error)
+                TROUBLES.hold(WATCH, str(error).partition("\n")[0])
 
     def _look(self) -> bool:
         """One look; True if another one is due soon."""

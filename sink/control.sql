@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
     acknowledged    pg_lsn,               -- the flush position that capture last told the slot (written before it is told)
     received        pg_lsn,               -- how far capture has read, for status
     received_at     timestamptz,
+    waiting_since   timestamptz,          -- commit time of something that was read then and was not durable in the log
+    advanced_at     timestamptz,          -- when `acknowledged` or `records` last grew
     records         bigint NOT NULL DEFAULT 0,   -- published by capture, all generations
     changes         bigint NOT NULL DEFAULT 0,   -- narrow rows in them
     converged_at    timestamptz,
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
 );
 
 ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS log_ends jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS waiting_since timestamptz;
+ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS advanced_at timestamptz;
 
 -- The narrow tables. A table that joins while the connector runs has its row, and its chunks, before it is published.
 CREATE TABLE IF NOT EXISTS widebeam.sources (
@@ -79,6 +83,20 @@ CREATE TABLE IF NOT EXISTS widebeam.notices (
     what      text NOT NULL,
     at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (connector, source, kind, subject)
+);
+
+-- Signs of life (widebeam/state/signs.py): each process writes one every ten seconds, and takes it away when it ends in
+-- order. For `status` and `list`.
+CREATE TABLE IF NOT EXISTS widebeam.signs (
+    connector  text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    host       text NOT NULL,
+    part       text NOT NULL,             -- run, capture, sink 2, ...
+    pid        int NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    seen_at    timestamptz NOT NULL DEFAULT now(),
+    how        text NOT NULL,             -- starting, at work, or hung
+    troubles   jsonb NOT NULL DEFAULT '[]', -- [["where", "what it fails at", for how many seconds]]
+    PRIMARY KEY (connector, host, part, pid)
 );
 
 -- Parts of `widebeam run` that died in the present run on a host, or in the last one: for `status`.
@@ -223,11 +241,16 @@ CREATE TABLE IF NOT EXISTS widebeam.progress (
     cells         bigint NOT NULL DEFAULT 0,      -- cells set or cleared
     skipped       bigint NOT NULL DEFAULT 0,      -- records dropped by the skip rule or the generation rule
     latency       bigint[] NOT NULL DEFAULT '{}', -- histogram of commit -> visible; bounds in sink/state/latency.py
+    -- Rows of the last minute in which there were any: how many of them went into the quarantine is told from its `at`.
+    recent_rows   bigint NOT NULL DEFAULT 0,
+    recent_since  timestamptz,
     -- No replay from below it: something was mended there that no record of the log brings (a gap, rows without events).
     floor         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (connector, partition)
 );
 ALTER TABLE widebeam.progress ADD COLUMN IF NOT EXISTS floor bigint NOT NULL DEFAULT 0;
+ALTER TABLE widebeam.progress ADD COLUMN IF NOT EXISTS recent_rows bigint NOT NULL DEFAULT 0;
+ALTER TABLE widebeam.progress ADD COLUMN IF NOT EXISTS recent_since timestamptz;
 
 -- Where each generation began and broke in each partition, so that a replay from the middle knows.
 CREATE TABLE IF NOT EXISTS widebeam.generations (

@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from cdc.log import topic
 from cdc.log.transport import Assignment, Received
 from cdc.refusal import refusal
+from cdc.trouble import TROUBLES
 from sink.state import halts
 
 CONSUMER: Final[Mapping[str, Any]] = {
@@ -56,6 +57,9 @@ _COMMIT_EVERY: Final = 1.0
 
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
+READING: Final = "reading"
+"""Whose trouble it is when the brokers give no records: it is over when they do. librdkafka tells of it once."""
+
 _GONE: Final = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
 
 
@@ -90,6 +94,8 @@ class KafkaReader:
             if len(received) >= limit or size >= _POLL_BYTES:
                 break
             messages = self._consumer.consume(min(_TAKE, limit - len(received)), 0)
+        if received:
+            TROUBLES.over(READING)
         self._check()
         self._publish(every=_COMMIT_EVERY)
         return received
@@ -166,6 +172,8 @@ class KafkaReader:
             self._failure = halts.log_gone(self._topic, error.str())
         elif error.fatal():
             self._failure = KafkaException(error)
+        else:
+            TROUBLES.hold(READING, f"topic {self._topic}: {error.str()}")
 
     def _out_of_range(self, partition: int, offset: int) -> Exception:
         """The brokers do not have the record that is wanted: is it before the log's beginning, or behind its end?"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from threading import Event
 from typing import Final, TypeVar
@@ -20,6 +21,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from cdc.trouble import TROUBLES
 from sink.apply import Applier
 from sink.lookup import Lookup
 from sink.mapping.origin import may_meet
@@ -122,7 +124,9 @@ class Session:
             reraise=True,
         )
         try:
-            return retrying(action)
+            done = retrying(action)
+            TROUBLES.over(_where())
+            return done
         except _PASSING as error:
             if stop.is_set():
                 raise Stopped from error
@@ -131,6 +135,14 @@ class Session:
     def _start_anew(self, attempt: RetryCallState) -> None:
         """Whatever the last attempt did or did not, the target's progress tells."""
         error = None if attempt.outcome is None else attempt.outcome.exception()
-        _log.warning("sink starts anew after %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        _log.warning("sink starts anew after %s", said)
+        TROUBLES.hold(_where(), said)
         self.close()
         self.lost = True
+
+
+def _where() -> str:
+    """Whose trouble it is: on the direct transport the sinks are threads of one process."""
+    thread = threading.current_thread()
+    return "sink" if thread is threading.main_thread() else thread.name

@@ -101,6 +101,8 @@ UPDATE widebeam.progress SET
     broken_at = CASE WHEN %(broken)s THEN coalesce(broken_at, now()) END, broken = %(broken)s,
     barrier = %(barrier)s::pg_lsn,
     commit_time = coalesce(timestamptz 'epoch' + %(commit_us)s::bigint * interval '1 microsecond', commit_time),
+    recent_rows = CASE WHEN recent_since > now() - interval '60 s' THEN recent_rows ELSE 0 END + %(rows)s,
+    recent_since = CASE WHEN recent_since > now() - interval '60 s' THEN recent_since ELSE now() END,
     applied_at = now(), rows = rows + %(rows)s, cells = cells + %(cells)s, skipped = skipped + %(skipped)s
 WHERE connector = %(connector)s AND partition = %(partition)s
   AND next_offset = %(known)s AND epoch = %(epoch)s

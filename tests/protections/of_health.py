@@ -12,6 +12,7 @@ VITALS: Final = "tests/widebeam/process/test_part_state.py::test_"
 HEALTH_PORT: Final = "tests/widebeam/health/test_health.py::test_"
 WATCH: Final = "tests/cdc/test_watch.py::test_"
 SESSION: Final = "tests/cdc/source/test_session.py::test_"
+JUDGE: Final = "tests/widebeam/status/test_judge.py::test_"
 LAB: Final = "tests/widebeam/lab/test_lab.py::test_"
 STORM: Final = SUPERVISE + "a_storm_of_deaths_that_are_not_its_own_failure_halts_nothing"
 READY: Final = NOTIFY + "it_is_ready_once_all_parts_are_at_work_and_tells_that_it_ends"
@@ -197,8 +198,32 @@ HEALTH: Final = (
     Protection(
         "a connector that is not well is not ready",
         ("part hangs",),
-        (Edit("widebeam/health/health.py", "return [] if seen.status.state in _WELL else", "return [] if True else"),),
+        (Edit("widebeam/health/health.py", "if status.state in _WELL and not status.cause:", "if True:"),),
         (VITALS + "it_lives_but_is_not_ready_and_says_why",),
+    ),
+    Protection(
+        "a connector that nobody runs is not well",
+        ("part fails",),
+        (Edit("widebeam/status/judge.py", "if facts.signs is None or _fresh(facts) or", "if True or"),),
+        (JUDGE + "it_is_told_by_name_with_the_way_on[nobody runs it]",),
+    ),
+    Protection(
+        "what waits and does not get on is told",
+        ("part hangs",),
+        (Edit("widebeam/status/judge.py", "late = [one for one in facts.waits", "late = [one for one in ()"),),
+        (JUDGE + "it_is_told_by_name_with_the_way_on[a record is not applied]",),
+    ),
+    Protection(
+        "what a part fails at is told",
+        ("part fails",),
+        (Edit("widebeam/status/judge.py", "for trouble in one.troubles:\n", "for trouble in ():\n"),),
+        (JUDGE + "it_is_told_by_name_with_the_way_on[a sink fails]",),
+    ),
+    Protection(
+        "lag is what waits, not the last change",
+        ("part hangs",),
+        (Edit("widebeam/status/lag.py", "if None in ages or wal is None:", "if wal is None:"),),
+        ("tests/widebeam/status/test_lag.py::test_a_record_that_cannot_be_looked_at_makes_it_unknown",),
     ),
     Protection(
         "health answers by its code",

@@ -22,7 +22,9 @@ def status(
 ) -> None:
     """Show backfill, lag, latency, partitions, slot, quarantine and, if it halted, why and the way on.
 
-    Exit code 0 if it is well, 1 if it is not set up or out of reach, 3 if it halted. Example: widebeam status ships -w
+    Exit code 0 only if it is well and somebody runs it; 1 if nobody does, if it does not get on, is not set up or out
+    of reach; 3 if it halted. The first lines say what is the matter and the command to give.
+    Example: widebeam status ships -w
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.status.viewer import Viewer  # noqa: PLC0415
@@ -47,7 +49,7 @@ def status(
 def _code(seen: Status) -> int:
     if seen.state == "halted":
         return 3
-    return 1 if seen.problems or seen.state in ("absent", "dropping") else 0
+    return 1 if seen.cause or seen.problems else 0
 
 
 class _Show(Protocol):

@@ -60,7 +60,10 @@ def _unseen(seen: Seen | None, now: float) -> list[str]:
         return ["the servers were not seen yet"]
     if now - seen.at > OLD:
         return [f"the servers were not seen for {now - seen.at:.0f} s"]
-    return [] if seen.status.state in _WELL else [f"the connector is {seen.status.state}"]
+    status = seen.status
+    if status.state in _WELL and not status.cause:
+        return []
+    return [f"the connector is {status.state}" + (f": {status.cause}" if status.cause else "")]
 
 
 class PartAlone:
@@ -71,7 +74,7 @@ class PartAlone:
         self._name = name
         self._pulse = heartbeat
         self._started = time.monotonic()
-        self._viewer = Viewer(connector)
+        self._viewer = Viewer(connector, ours=name)
         self._seen: Seen | None = None
         self._poller: Poller | None = None
         self._lock = threading.Lock()

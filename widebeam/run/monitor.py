@@ -41,7 +41,7 @@ class Monitor:
         self._connector = connector
         self._display = display
         self._until_converged = until_converged
-        self._viewer = Viewer(connector)
+        self._viewer = Viewer(connector, ours="run")
         self._barrier: Lsn | None = None
         self._converged = False
         self._trouble = ""

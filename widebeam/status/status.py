@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
+from cdc.trouble import Trouble
 from widebeam.state.restart_log import Restart
-
-State: TypeAlias = Literal["absent", "preparing", "backfilling", "streaming", "converged", "halted", "dropping"]
+from widebeam.state.sign import Sign
+from widebeam.status.facts import Phase
+from widebeam.status.judge import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,14 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The replication slot. `retained_bytes` is the WAL that it keeps on the source."""
+    """The replication slot. `retained_bytes` is the WAL that it keeps on the source, `room_bytes` what it may keep
+    beside that before the server takes it away; None without a limit."""
 
     active: bool
     confirmed: str
     retained_bytes: int | None
     wal_status: str
+    room_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,18 @@ class HaltSeen:
 class Status:
     """All that can be seen of a connector. `latency_ms` is commit to visible, as percentiles over all time.
 
-    `notices` are what became of the source without an event, and does not stop the connector.
+    `state` is what `widebeam.status.judge` says, with `cause` and `command`, which are empty where all is well; `phase`
+    is how far it is, whether or not it gets on; `problems` are what else is the matter. `signs` are its
+    processes' last. `notices` are what became of the source without an event, and does not stop the connector.
     """
 
     connector: str
     state: State
     at: datetime
     transport: str
+    phase: Phase | None = None
+    cause: str = ""
+    command: str = ""
     generation: int = 0
     cutoff: str | None = None
     converged_at: datetime | None = None
@@ -102,6 +111,7 @@ class Status:
     halt: HaltSeen | None = None
     notices: tuple[str, ...] = ()
     restarts: tuple[Restart, ...] = ()
+    signs: tuple[Sign, ...] = ()
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -114,6 +124,8 @@ def _plain(value: Any) -> Any:
     match value:
         case dict():
             return {name: _plain(inner) for name, inner in value.items()}
+        case Sign() | Trouble():
+            return _plain(value._asdict())
         case list() | tuple():
             return [_plain(inner) for inner in value]
         case datetime():

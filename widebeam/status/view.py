@@ -7,10 +7,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from widebeam.status.progress import backfill_text, count, duration, size
+from widebeam.status.progress import backfill_text
+from widebeam.status.quantity import count, duration, size
 from widebeam.status.status import Partition, Status
 
-_COLOURS = {"converged": "green", "halted": "bold red", "absent": "yellow", "dropping": "yellow"}
+_COLOURS = {
+    "converged": "green", "halted": "bold red", "lost": "bold red", "stuck": "bold red", "stopped": "red",
+    "unreachable": "red", "impaired": "yellow", "absent": "yellow", "dropping": "yellow",
+}  # fmt: skip
 
 
 def page(status: Status) -> RenderableType:
@@ -18,11 +22,12 @@ def page(status: Status) -> RenderableType:
     parts: list[RenderableType] = [_head(status)]
     if status.halt is not None:
         text = Text(f"{status.halt.what}\n\n{status.halt.remedy}")
-        parts.append(Panel(text, title=f"halted: {status.halt.cause}", border_style="red"))
+        parts.append(Panel(text, title=Text(f"halted: {status.halt.cause}"), border_style="red"))
+    elif status.cause:
+        parts.append(Panel(Text(f"{status.cause}\n\n{_to_do(status)}"), title=status.state, border_style="red"))
     parts.extend(Text(f"note: {notice}", style="yellow") for notice in status.notices)
-    parts.extend(Text(problem, style="yellow") for problem in status.problems)
-    if status.state == "absent":
-        parts.append(Text(f"not set up: `widebeam run {status.connector}` does that"))
+    parts.extend(Text(problem, style="yellow") for problem in status.problems if problem != status.cause)
+    if status.state in ("absent", "unreachable"):
         return Group(*parts)
     parts += [_facts(status), _partitions(status.partitions)]
     return Group(*parts)
@@ -31,7 +36,13 @@ def page(status: Status) -> RenderableType:
 def _head(status: Status) -> Text:
     head = Text(status.connector, style="bold")
     head.append(f"  {status.state}", style=_COLOURS.get(status.state, "cyan"))
+    if status.phase not in (None, status.state):
+        head.append(f" ({status.phase})", style="dim")
     return head
+
+
+def _to_do(status: Status) -> str:
+    return f"`{status.command}`" if status.command.startswith("widebeam ") else status.command
 
 
 def _facts(status: Status) -> Table:
@@ -47,10 +58,13 @@ def _facts(status: Status) -> Table:
         table.add_row("commit to visible", Text(", ".join(f"{name} {_ms(value)}" for name, value in latency.items())))
     if slot is not None:
         state = "active" if slot.active else "nobody streams"
-        kept = "" if slot.retained_bytes is None else f", keeps {size(slot.retained_bytes)} of WAL"
+        room = "" if slot.room_bytes is None else f" ({size(slot.room_bytes)} more are allowed)"
+        kept = "" if slot.retained_bytes is None else f", keeps {size(slot.retained_bytes)} of WAL{room}"
         table.add_row("slot", Text(f"{state}, confirmed {slot.confirmed}{kept}, {slot.wal_status}"))
     else:
         table.add_row("slot", Text("not there", style="red"))
+    lives = [one.part for one in status.signs if one.fresh]
+    table.add_row("lives", Text(", ".join(sorted(lives)) or "nobody", style="" if lives else "red"))
     for one in status.restarts:
         table.add_row("started again", Text(f"{one.part}, {one.times} times, last at {one.at:%H:%M:%S}Z: {one.cause}"))
     table.add_row("quarantine", Text(f"{status.quarantine} readings"))

@@ -2,174 +2,214 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin._listoffsets import OffsetSpec
-from psycopg.rows import dict_row
+from confluent_kafka import KafkaException
 
-from cdc.refusal import Admin
+from cdc.refusal import BrokerRefused
 from cdc.source.session import BOUNDED, connect
 from sink.state import notices
-from sink.state.latency import added, percentile
-from snapshot.chunks import ledger
 from widebeam.config.connector import Connector
 from widebeam.config.options.server import Server
 from widebeam.finding import first_line
-from widebeam.state import restart_log
-from widebeam.status.status import Backfill, HaltSeen, Partition, Slot, State, Status, Stream
+from widebeam.state import restart_log, signs
+from widebeam.state.sign import Sign
+from widebeam.status import source_view, target_view
+from widebeam.status.facts import Facts, Waits
+from widebeam.status.judge import CAPTURES, judge
+from widebeam.status.lag import WalClock, behind
+from widebeam.status.log_view import LogView
+from widebeam.status.source_view import SlotSeen
+from widebeam.status.status import Partition, Status, Stream
+from widebeam.status.target_view import Row
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _SECONDS: Final = 5
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_IDLE_BYTES: Final = 64 * 1024
-"""WAL that an idle database writes between two acknowledgements: no lag in seconds is made of it."""
 
-_RATE: Final = (
-    "SELECT sum(rows) FILTER (WHERE merged_at > now() - interval '30 s') / 30.0, "
-    "sum(rows) / greatest(extract(epoch FROM max(merged_at) - min(merged_at - seconds * interval '1 s')), 0.001) "
-    "FROM widebeam.chunks WHERE connector = %s AND state = 'merged'"
-)
-_SLOT: Final = (
-    "SELECT active, confirmed_flush_lsn::text, (pg_current_wal_lsn() - restart_lsn)::bigint, wal_status, "
-    "greatest(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint FROM pg_replication_slots WHERE slot_name = %s"
-)
+
+@dataclass(slots=True)
+class _Look:
+    """What one look has gathered beside the target's own rows."""
+
+    at: datetime
+    problems: list[str] = field(default_factory=list)
+    slot: SlotSeen | None = None
+    ends: dict[int, int] = field(default_factory=dict)
+    next: dict[int, float | None] = field(default_factory=dict)
+    """By partition in which something waits: when that was committed (Unix time); None where it cannot be told."""
+
+    @property
+    def now(self) -> float:
+        """Unix time by the source's clock, whose commit times are compared with it."""
+        return self.at.timestamp() if self.slot is None else self.slot.now
 
 
 class Viewer:
-    """Sessions that are made when they are needed and made again when they broke."""
+    """Sessions that are made when they are needed and made again when they broke. `ours` is a process of the connector
+    that looks for itself: it lives, whether or not its sign could be written."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, ours: str | None = None) -> None:
         self._connector = connector
+        self._name = connector.name
+        self._ours = ours
+        self._began = datetime.now(UTC)
         self._sessions: dict[str, Session] = {}
-        self._admin: Admin | None = None
+        self._log: LogView | None = None
+        self._clock = WalClock()
 
     def read(self) -> Status:
         """One look. What cannot be reached is named in `problems` and left out."""
-        problems: list[str] = []
-        now = datetime.now(UTC)
+        look = _Look(datetime.now(UTC))
         try:
             target = self._session("target", self._connector.options.target)
-            found = self._row(target)
+            found = target_view.connector(target, self._name)
             if found is None:
-                return Status(self._connector.name, "absent", now, self._connector.transport)
-            slot, behind = self._slot(problems)
-            ends = self._ends(found, problems)
-            return self._status(target, found, now, slot, behind, ends, problems)
+                return self._without(look, "absent", "it is not set up", f"widebeam run {self._name}")
+            self._source(look, found["slot"])
+            rows = target_view.progress(target, self._name)
+            self._topic(look, found["topic"], rows)
+            return self._status(target, found, rows, look)
         except psycopg.Error as error:
             self._forget("target")
-            problems.append(f"target: {first_line(error)}")
-            return Status(self._connector.name, "absent", now, self._connector.transport, problems=tuple(problems))
+            look.problems.append(f"target: {first_line(error)}")
+            return self._without(look, "unreachable", look.problems[-1], f"widebeam check {self._name}")
 
     def close(self) -> None:
         """End the sessions."""
         for name in list(self._sessions):
             self._forget(name)
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
-    def _status(
-        self,
-        target: Session,
-        found: dict[str, Any],
-        now: datetime,
-        slot: Slot | None,
-        behind: int | None,
-        ends: dict[int, int],
-        problems: list[str],
-    ) -> Status:
-        rows, told = self._progress(target), notices.load(target, self._connector.name)
-        partitions = tuple(_partition(row, ends.get(row["partition"])) for row in rows)
-        backfill = self._backfill(target)
-        quarantine = target.execute(
-            "SELECT count(*) FROM widebeam.quarantine WHERE connector = %s", [self._connector.name]
-        ).fetchone()
+    def _without(self, look: _Look, state: Any, cause: str, command: str) -> Status:
+        """A status of which nothing is known but that."""
         return Status(
-            connector=self._connector.name,
-            state=_state(found, backfill, filling=any(one.kind == "filling" for one in told)),
-            at=now,
+            self._name, state, look.at, self._connector.transport, cause=cause, command=command,
+            problems=tuple(look.problems),
+        )  # fmt: skip
+
+    def _status(self, target: Session, found: Row, rows: list[Row], look: _Look) -> Status:
+        told, lives = notices.load(target, self._name), self._signs(target)
+        partitions = tuple(_partition(row, look.ends.get(row["partition"])) for row in rows)
+        counts, (halted, halt) = target_view.backfill(target, self._name), target_view.halt(found)
+        stream = self._stream(found, rows, partitions, look, lives)
+        phase = target_view.phase(found, counts, filling=any(one.kind == "filling" for one in told))
+        facts = Facts(
+            self._name,
+            phase,
+            found["slot"],
+            found["transport"],
+            dropping=bool(found["settings"].get("dropping")),
+            halt=halt,
+            unreachable=tuple(look.problems),
+            read_only=found["read_only"],
+            slot=None if look.slot is None else look.slot.fact,
+            signs=lives,
+            waits=tuple(_waits(found, rows, look)),
+            lag_records=stream.lag_records,
+            refused=target_view.refused(target, self._name),
+            chunks_open=counts.planned + counts.failed,
+            chunks_given_up=counts.given_up,
+            mapped=target_view.mapped(found),
+        )
+        verdict = judge(facts)
+        return Status(
+            connector=self._name,
+            state=verdict.state,
+            at=look.at,
             transport=found["transport"],
+            phase=phase,
+            cause=verdict.cause,
+            command=verdict.command,
             generation=found["generation"],
             cutoff=found["cutoff"],
             converged_at=found["converged_at"],
-            backfill=backfill,
-            stream=_stream(found, rows, partitions, behind, now),
-            slot=slot,
-            latency_ms=_latency(rows),
+            backfill=counts,
+            stream=stream,
+            slot=None if look.slot is None else look.slot.shown,
+            latency_ms=target_view.latency(rows),
             partitions=partitions,
-            quarantine=quarantine[0] if quarantine else 0,
-            halt=_halt(found),
+            quarantine=target_view.quarantined(target, self._name),
+            halt=halted if verdict.state == "halted" else None,
             notices=tuple(one.what for one in told),
-            restarts=restart_log.load(target, self._connector.name),
-            problems=tuple(problems),
+            restarts=restart_log.load(target, self._name),
+            signs=lives or (),
+            problems=tuple(dict.fromkeys([*look.problems, *verdict.also])),
         )
 
-    def _row(self, target: Session) -> dict[str, Any] | None:
-        if target.execute("SELECT to_regclass('widebeam.connectors')").fetchone() == (None,):
+    def _signs(self, target: Session) -> tuple[Sign, ...] | None:
+        if not signs.there(target):
             return None
-        with target.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(
-                "SELECT transport, generation, cutoff::text, converged_at, planned_at, records, changes, topic, "
-                "halt_cause, halt_what, halt_remedy, halted_at, settings FROM widebeam.connectors WHERE connector = %s",
-                [self._connector.name],
-            ).fetchone()
+        found = signs.load(target, self._name)
+        if self._ours is None or any(one.fresh and one.part == self._ours for one in found):
+            return found
+        return (Sign(self._ours, "", 0, 0.0, (datetime.now(UTC) - self._began).total_seconds(), "at work"), *found)
 
-    def _progress(self, target: Session) -> list[dict[str, Any]]:
-        with target.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(
-                "SELECT partition, epoch, next_offset, high::text, generation, broken, commit_time, applied_at, rows, "
-                "cells, skipped, latency FROM widebeam.progress WHERE connector = %s ORDER BY partition",
-                [self._connector.name],
-            ).fetchall()
-
-    def _backfill(self, target: Session) -> Backfill:
-        counts = ledger.counts(target, self._connector.name)
-        recent, overall = target.execute(_RATE, [self._connector.name]).fetchone() or (None, None)
-        rate = float(recent or overall or 0) if counts.open else float(overall or 0)
-        return Backfill(
-            chunks=counts.open + counts.given_up + counts.merged + counts.void,
-            planned=counts.planned,
-            failed=counts.failed,
-            given_up=counts.given_up,
-            merged=counts.merged,
-            void=counts.void,
-            rows=counts.rows,
-            cells=counts.cells,
-            rows_expected=counts.rows + counts.estimated_left,
-            rows_s=rate or None,
-            eta_s=counts.estimated_left / rate if rate and counts.open else None,
+    def _stream(
+        self,
+        found: Row,
+        rows: list[Row],
+        partitions: tuple[Partition, ...],
+        look: _Look,
+        lives: tuple[Sign, ...] | None,
+    ) -> Stream:
+        lags = [partition.lag for partition in partitions if partition.lag is not None]
+        held = found["waiting_since"]
+        known = lives is None or any(one.fresh and one.kind in CAPTURES for one in lives)
+        waits = [None if since is None else max(look.now - since, 0.0) for since in look.next.values()]
+        seen, unseen = look.slot, None if found["topic"] is None or look.ends else [None]
+        if seen is not None and not known:
+            seen = seen._replace(wal=seen.wal._replace(streams=False))
+        return Stream(
+            lag_bytes=None if look.slot is None else look.slot.behind,
+            lag_seconds=behind(
+                None if seen is None else seen.wal,
+                self._clock,
+                look.now,
+                held=None if held is None else max(look.now - held, 0.0),
+                waits=[*waits, *(unseen or ())],
+            ),
+            lag_records=sum(lags) if lags else None,
+            records=found["records"],
+            changes=found["changes"],
+            rows=sum(row["rows"] for row in rows),
+            cells=sum(row["cells"] for row in rows),
+            skipped=sum(row["skipped"] for row in rows),
         )
 
-    def _slot(self, problems: list[str]) -> tuple[Slot | None, int | None]:
+    def _source(self, look: _Look, slot: str) -> None:
         try:
-            source = self._session("source", self._connector.options.source)
-            row = source.execute(_SLOT, [self._connector.slot]).fetchone()
+            look.slot = source_view.look(self._session("source", self._connector.options.source), slot)
         except psycopg.Error as error:
             self._forget("source")
-            problems.append(f"source: {first_line(error)}")
-            return None, None
-        return (None, None) if row is None else (Slot(row[0], row[1] or "0/0", row[2], row[3] or "lost"), row[4])
+            look.problems.append(f"source: {first_line(error)}")
+        if look.slot is not None:
+            self._clock.see(look.now, look.slot.wal.end)
 
-    def _ends(self, found: dict[str, Any], problems: list[str]) -> dict[int, int]:
-        """The offsets after the last record of each partition; empty without Kafka."""
-        if found["topic"] is None or self._connector.options.kafka is None:
-            return {}
+    def _topic(self, look: _Look, topic: str | None, rows: list[Row]) -> None:
+        """Where the log ends, and since when what is next there waits."""
+        if topic is None or self._connector.options.kafka is None:
+            return
         try:
-            admin = self._asked().client
-            topics = admin.list_topics(found["topic"], timeout=_SECONDS).topics[found["topic"]]
-            asked = {TopicPartition(found["topic"], number): _LATEST for number in topics.partitions}
-            answers = admin.list_offsets(asked, request_timeout=_SECONDS)
-            return {where.partition: answer.result().offset for where, answer in answers.items()}
-        except KafkaException as error:
-            why = self._asked().why(error)
-            problems.append(f"Kafka: {why.args[0]}" if why is error else str(why))
-            return {}
-
-    def _asked(self) -> Admin:
-        if self._admin is None:
-            self._admin = Admin(self._connector.kafka_client())
-        return self._admin
+            if self._log is None:
+                self._log = LogView(self._connector.kafka_client(), topic)
+            look.ends = self._log.ends()
+            wanted = {
+                row["partition"]: row["next_offset"]
+                for row in rows
+                if look.ends.get(row["partition"], 0) > row["next_offset"]
+            }
+            look.next = dict.fromkeys(wanted)
+            look.next.update(self._log.committed(wanted))
+        except (KafkaException, BrokerRefused, TimeoutError, KeyError) as error:
+            why = error.args[0] if isinstance(error, KafkaException) else error
+            look.problems.append(f"Kafka: {getattr(why, 'str', lambda: why)()}")
 
     def _session(self, name: str, server: Server) -> Session:
         session = self._sessions.get(name)
@@ -185,66 +225,24 @@ class Viewer:
             session.close()
 
 
-def _state(found: dict[str, Any], backfill: Backfill, *, filling: bool) -> State:
-    if found["settings"].get("dropping"):
-        return "dropping"
-    if found["halt_cause"] is not None:
-        return "halted"
-    if found["cutoff"] is None or found["planned_at"] is None:
-        return "preparing"
-    if backfill.planned or backfill.failed or backfill.given_up or filling:
-        return "backfilling"
-    return "streaming" if found["converged_at"] is None else "converged"
+def _waits(found: Row, rows: list[Row], look: _Look) -> Iterable[Waits]:
+    """What waits in the log, and in capture's hands: on the direct transport until it is applied."""
+    still = {row["partition"]: row["still"] for row in rows}
+    for partition, since in look.next.items():
+        if since is not None:
+            age = max(look.now - since, 0.0)
+            yield Waits(f"partition {partition}", age, age if still[partition] is None else still[partition])
+    if found["waiting_since"] is not None:
+        age, applied = (
+            max(look.now - found["waiting_since"], 0.0),
+            [each for each in still.values() if each is not None],
+        )
+        moved = min([*applied, *([] if found["still"] is None else [found["still"]])], default=age)
+        where = "from the source to the wide tables" if found["topic"] is None else "on the way into the topic"
+        yield Waits(where, age, moved)
 
 
-def _partition(row: dict[str, Any], end: int | None) -> Partition:
+def _partition(row: Row, end: int | None) -> Partition:
     lag = None if end is None else max(end - row["next_offset"], 0)
     kept = ("partition", "next_offset", "high", "epoch", "generation", "broken", "rows", "commit_time", "applied_at")
     return Partition(end_offset=end, lag=lag, **{name: row[name] for name in kept})
-
-
-def _stream(
-    found: dict[str, Any],
-    rows: list[dict[str, Any]],
-    partitions: tuple[Partition, ...],
-    behind: int | None,
-    now: datetime,
-) -> Stream:
-    lags = [partition.lag for partition in partitions if partition.lag is not None]
-    return Stream(
-        lag_bytes=behind,
-        lag_seconds=_lag_seconds(partitions, behind, now),
-        lag_records=sum(lags) if lags else None,
-        records=found["records"],
-        changes=found["changes"],
-        rows=sum(row["rows"] for row in rows),
-        cells=sum(row["cells"] for row in rows),
-        skipped=sum(row["skipped"] for row in rows),
-    )
-
-
-def _latency(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    together: list[int] = []
-    for row in rows:
-        together = added(together, row["latency"])
-    return {name: percentile(together, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-
-
-def _lag_seconds(partitions: tuple[Partition, ...], behind: int | None, now: datetime) -> float | None:
-    """How old the newest change is that is visible, if anything waits; 0 if nothing does; None if nobody knows."""
-    waiting = [partition for partition in partitions if partition.lag]
-    if not waiting and behind is None:
-        return None
-    if not waiting and behind is not None and behind <= _IDLE_BYTES:
-        return 0.0
-    times = [partition.commit_time for partition in waiting or partitions if partition.commit_time is not None]
-    if not times:
-        return None
-    oldest = min(times) if waiting else max(times)
-    return max((now - oldest).total_seconds(), 0.0)
-
-
-def _halt(found: dict[str, Any]) -> HaltSeen | None:
-    if found["halt_cause"] is None:
-        return None
-    return HaltSeen(found["halt_cause"], found["halt_what"] or "", found["halt_remedy"] or "", found["halted_at"])

@@ -23,7 +23,8 @@ from widebeam.setup.prepare import prepare
 from widebeam.state import halts
 from widebeam.state.restart_log import Restart
 from widebeam.status import progress
-from widebeam.status.progress import Bars, Lines, Rate, backfill_text, count, duration, flow_text, size
+from widebeam.status.progress import Bars, Lines, Rate, backfill_text, flow_text
+from widebeam.status.quantity import count, duration, size
 from widebeam.status.status import Backfill, HaltSeen, Status, Stream
 from widebeam.status.view import page
 from widebeam.status.viewer import Viewer
@@ -38,8 +39,9 @@ def plant(database: str, tmp_path: Path) -> Connector:
     return load(str(file), {})
 
 
-def look(connector: Connector) -> Status:
-    viewer = Viewer(connector)
+def look(connector: Connector, ours: str | None = None) -> Status:
+    """`ours`: a process of the connector that looks, so that somebody runs it."""
+    viewer = Viewer(connector, ours)
     try:
         return viewer.read()
     finally:
@@ -54,16 +56,57 @@ def execute(connector: Connector, statement: str) -> None:
 def test_the_states_from_absent_to_converged(plant):
     assert look(plant).state == "absent"
     prepare(plant)
-    seen = look(plant)
+    seen = look(plant, "run")
     assert (seen.state, seen.backfill.planned, len(seen.partitions), seen.generation) == ("backfilling", 1, 8, 0)
     execute(plant, "UPDATE widebeam.connectors SET planned_at = NULL")
-    assert look(plant).state == "preparing"
+    assert look(plant, "run").state == "preparing"
     execute(plant, "UPDATE widebeam.connectors SET planned_at = now()")
     execute(plant, "UPDATE widebeam.chunks SET state = 'merged', rows = 10, cells = 9, seconds = 2, merged_at = now()")
-    seen = look(plant)
+    seen = look(plant, "run")
     assert (seen.state, seen.backfill.rows, seen.backfill.eta_s) == ("streaming", 10, None)
     execute(plant, "UPDATE widebeam.connectors SET converged_at = now()")
-    assert look(plant).state == "converged"
+    assert look(plant, "run").state == "converged"
+
+
+def test_a_connector_that_nobody_runs_is_stopped_and_names_the_wal_that_it_holds(plant):
+    prepare(plant)
+    execute(plant, "UPDATE widebeam.connectors SET converged_at = now(); UPDATE widebeam.chunks SET state = 'merged'")
+    seen = look(plant)
+    assert (seen.state, seen.phase, seen.command) == ("stopped", "converged", f"widebeam run {plant.name}")
+    assert "of WAL on the source" in seen.cause
+
+
+def test_a_slot_that_is_gone_is_told_whether_or_not_somebody_runs_it(plant):
+    prepare(plant)
+    execute(plant, f"SELECT pg_drop_replication_slot('{plant.slot}')")
+    for ours in ("run", None):
+        seen = look(plant, ours)
+        assert (seen.state, seen.command) == ("lost", f"widebeam resume {plant.name} --backfill-gap")
+
+
+def test_a_target_that_takes_no_writes_is_told(plant):
+    prepare(plant)
+    with psycopg.connect(plant.options.target.conninfo(), autocommit=True) as session:
+        row = session.execute("SELECT current_database()").fetchone()
+        session.execute(f"ALTER DATABASE {row[0]} SET default_transaction_read_only = on")
+    assert look(plant, "run").state == "stuck"
+    assert "takes no writes" in look(plant, "run").cause
+
+
+def test_rows_of_which_most_go_to_the_quarantine_are_an_alarm_that_names_the_column(plant):
+    prepare(plant)
+    execute(
+        plant,
+        "UPDATE widebeam.progress SET recent_rows = 5, recent_since = now() - interval '30 s';"
+        "INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)"
+        " SELECT connector, '1:' || n || ':0', '0/1', 'null_wide_key', 'the time is NULL', '{}'"
+        " FROM widebeam.connectors, generate_series(1, 30) n",
+    )
+    seen = look(plant, "run")
+    assert seen.state == "impaired"
+    assert "30 of the last 40 rows" in seen.cause and "time at" in seen.cause
+    execute(plant, "UPDATE widebeam.progress SET recent_rows = 50")
+    assert look(plant, "run").state == "backfilling"
 
 
 def test_a_halt_is_seen_with_its_cause_and_remedy_and_the_first_one_stands(plant):
@@ -78,7 +121,7 @@ def test_a_halt_is_seen_with_its_cause_and_remedy_and_the_first_one_stands(plant
         halts.clear(session, plant.name, before=0.0)
         assert look(plant).state == "halted"
         halts.clear(session, plant.name)
-    assert look(plant).state == "backfilling"
+    assert look(plant, "run").state == "backfilling"
 
 
 def test_the_slot_and_the_lag_in_bytes_are_seen(plant):
@@ -104,13 +147,15 @@ def test_a_server_that_does_not_answer_is_a_problem_and_no_crash(plant, monkeypa
     prepare(plant)
     source = plant.options.source.model_copy(update={"dsn": Dsn("host=127.0.0.1 port=1 dbname=x")})
     options = plant.options.model_copy(update={"source": source})
-    seen = look(Connector(plant.name, plant.file, options))
+    seen = look(Connector(plant.name, plant.file, options), "run")
     assert seen.state == "backfilling"
+    assert seen.cause == seen.problems[0]
     assert seen.slot is None
     assert "source: " in seen.problems[0]
     target = plant.options.target.model_copy(update={"dsn": Dsn("host=127.0.0.1 port=1 dbname=x")})
     seen = look(Connector(plant.name, plant.file, plant.options.model_copy(update={"target": target})))
     assert seen.problems[0].startswith("target: ")
+    assert seen.state == "unreachable"
 
 
 def test_json_holds_everything_as_plain_values(plant):

@@ -24,10 +24,11 @@ from widebeam.health.health import PartAlone
 from widebeam.health.health_port import served
 from widebeam.log import set_up as set_up_log
 from widebeam.process.child import NAME, PARENT
-from widebeam.process.heartbeat import Heartbeat
+from widebeam.process.heartbeat import AT_WORK, HUNG, STARTING, Heartbeat
 from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import Prepared, is_set_up, prepared
 from widebeam.state import halts
+from widebeam.state.signs import SignWriter
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
 
@@ -48,7 +49,11 @@ def run_part(name: str, connector_name: str, work: Work) -> None:
     heartbeat = Heartbeat(stop, None if name == "backfill" else connector.options.run.hung_after_seconds)
     heartbeat.beat()
     alone = PARENT not in os.environ
-    with served(connector, PartAlone(connector, name, heartbeat).health) if alone else nullcontext():
+    part = os.environ.get(NAME, name)
+    with (
+        served(connector, PartAlone(connector, name, heartbeat).health) if alone else nullcontext(),
+        signs(connector, part, heartbeat),
+    ):
         _work(connector, work, stop, heartbeat, alone=alone)
 
 
@@ -63,6 +68,16 @@ def _work(connector: Connector, work: Work, stop: threading.Event, heartbeat: He
         record_halt(connector, halt)
         raise
     _LOG.info("ends")
+
+
+def signs(connector: Connector, part: str, heartbeat: Heartbeat | None = None) -> SignWriter:
+    """Says in the target that this process lives, and what it fails at, while it is entered."""
+
+    def how() -> str:
+        sign = AT_WORK if heartbeat is None else heartbeat.sign
+        return {STARTING: "starting", HUNG: "hung"}.get(sign, "at work")
+
+    return SignWriter(connector.options.target.conninfo, connector.name, part, how)
 
 
 def set_up(connector: Connector, *, alone: bool) -> Prepared:

@@ -28,6 +28,7 @@ def run(
 
     Parts that die are started again; a named halt ends the run with exit code 3. Example: widebeam run ships
     """
+    from widebeam.cli.parts.part import signs  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.health.health import RunHealth  # noqa: PLC0415
     from widebeam.health.health_port import served  # noqa: PLC0415
@@ -38,7 +39,7 @@ def run(
     screen, health = display(), RunHealth(loaded.name)
     set_up_log("run", debug=wants_debug(), write=screen.line)
     try:
-        with served(loaded, health.health):
+        with served(loaded, health.health), signs(loaded, "run"):
             _run(loaded, screen, health, until_converged=until_converged)
     except Halt as halt:
         record_halt(loaded, halt)
