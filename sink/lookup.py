@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.source.bindable import Verbatim
 from cdc.source.read_only import SourceSession
 from cdc.source.rows import await_visible
 from sink.mapping.dictionary import Dictionary, Names, Renamed
@@ -121,6 +122,6 @@ def entries(source: Connection, rule: DictionaryRule) -> list[tuple[str, Names]]
     return list(made.items())
 
 
-def statement(query: str) -> sql.SQL:
+def statement(query: str) -> Verbatim:
     """A query of the connector's file as SQL: its author may read the source anyway, and the session only reads."""
-    return sql.SQL(query.strip().rstrip(";"))
+    return Verbatim(query.strip().rstrip(";"))

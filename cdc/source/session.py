@@ -18,6 +18,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from cdc.source.bindable import Cursor
+
 PINNED: Final[dict[str, str]] = {
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
@@ -156,7 +158,7 @@ def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
 
 def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...)."""
-    connection = psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=True)
+    connection = psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=True, cursor_factory=Cursor)
     try:
         connection.execute(_UNLIMITED)
         connection.autocommit = autocommit

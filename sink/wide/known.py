@@ -38,7 +38,7 @@ class Known:
 
     def refresh(self, connection: Connection) -> None:
         """Read again what there is."""
-        self.changes = self._read(connection, "", [self.mapping.connector])
+        self.changes = self._read(connection, None)
 
     def look(self, connection: Connection, entities: Iterable[str]) -> None:
         """Read again what there is of these entities: with thousands of them, of all it takes as long as to make some.
@@ -48,7 +48,7 @@ class Known:
         if widened(connection, self.mapping.connector) != self.changes:
             self.refresh(connection)
         else:
-            self._read(connection, " AND entity = ANY(%s)", [self.mapping.connector, list(entities)])
+            self._read(connection, list(entities))
 
     def of(self, need: Need) -> str:
         """The identity of the entity that has a key's column."""
@@ -58,11 +58,12 @@ class Known:
         """A key's column, if it has one."""
         return self.entities.get(self.of(need), _NOTHING).columns.get(need.key)
 
-    def _read(self, connection: Connection, which: str, parameters: list[Any]) -> int:
-        """How often these columns were widened or renamed."""
+    def _read(self, connection: Connection, some: list[str] | None) -> int:
+        """How often the columns of these entities, or of all, were widened or renamed."""
+        parameters = [self.mapping.connector, some, some]
         # Columns first: another process may make a table with its columns between the two, never one without the other.
-        columns = connection.execute(f"{_COLUMNS}{which} ORDER BY entity, ordinal".encode(), parameters).fetchall()
-        tables = connection.execute(f"{_TABLES}{which} ORDER BY entity, part".encode(), parameters).fetchall()
+        columns = connection.execute(_COLUMNS, parameters).fetchall()
+        tables = connection.execute(_TABLES, parameters).fetchall()
         for row in tables:
             self._entity(row[0], row[4]).parts[row[1]] = Part(*row)
         for entity, ordinal, part, key, name, type_text, source, times in columns:
@@ -91,9 +92,9 @@ _NOTHING: Final = Entity("", "")
 
 _TABLES: Final = (
     "SELECT entity, part, schema_name, table_name, view_name, group_name, group_view FROM widebeam.tables"
-    " WHERE connector = %s"
+    " WHERE connector = %s AND (%s::text[] IS NULL OR entity = ANY(%s)) ORDER BY entity, part"
 )
 _COLUMNS: Final = (
     "SELECT entity, ordinal, part, key, column_name, column_type, source, widened FROM widebeam.columns"
-    " WHERE connector = %s"
+    " WHERE connector = %s AND (%s::text[] IS NULL OR entity = ANY(%s)) ORDER BY entity, ordinal"
 )

@@ -7,6 +7,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
+from cdc.source.bindable import Verbatim
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part
@@ -30,9 +31,9 @@ def names(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-def type_name(text: str) -> sql.SQL:
+def type_name(text: str) -> Verbatim:
     """A type as SQL. `text` is format_type's own output, which the registry has let the target's parser check."""
-    return sql.SQL(text)
+    return Verbatim(text)
 
 
 def definition(name: str, type_text: str) -> sql.Composed:

@@ -348,4 +348,16 @@ VALUES: Final = (
         (Edit("sink/wide/extension.py", "            build.check_types(self._connection, self._mapping, new)\n", ""),),
         (REGISTRY + "a_type_s_name_that_hides_a_statement_is_refused",),
     ),
+    Protection(
+        "a % in a name is no place of a parameter",
+        ("identifiers",),
+        (
+            Edit(
+                "cdc/source/bindable.py",
+                'yield part.as_bytes(context).replace(b"%", b"%%")',
+                "yield part.as_bytes(context)",
+            ),
+        ),
+        ("tests/cdc/source/test_bindable.py::test_a_name_beside_a_parameter_is_read_as_a_name",),
+    ),
 )

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.halt import Halt
+from cdc.source.bindable import Verbatim
 from cdc.source.described import describe
 from cdc.source.narrow import NarrowTable
 from sink import lookup
@@ -150,7 +151,7 @@ def _without_domain(session: Session, table: NarrowTable, name: str) -> str | No
     if row is None:
         return None
     altered = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {};").format(
-        sql.Identifier(table.schema, table.name), sql.Identifier(name), sql.SQL(row[0])
+        sql.Identifier(table.schema, table.name), sql.Identifier(name), Verbatim(row[0])
     )
     return altered.as_string(session)
 

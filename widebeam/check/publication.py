@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.halt import Halt
+from cdc.source.bindable import Verbatim
 from cdc.source.identity import identities
 from cdc.source.narrow import NarrowTable
 from cdc.source.publication import Published as Inspected
@@ -199,7 +200,7 @@ def _entry(session: Session, table: NarrowTable, *, listless: bool = False) -> s
 
 def _as_it_is(listed: Listed) -> sql.Composable:
     columns = sql.SQL("") if listed.columns is None else sql.SQL(" ({})").format(names(listed.columns))
-    rows = sql.SQL("") if listed.row_filter is None else sql.SQL(" WHERE ({})").format(sql.SQL(listed.row_filter))
+    rows = sql.SQL("") if listed.row_filter is None else sql.SQL(" WHERE ({})").format(Verbatim(listed.row_filter))
     return sql.SQL("{}{}{}").format(sql.Identifier(listed.schema, listed.name), columns, rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from cdc.source.bindable import Cursor
 from sink.state.latency import added, percentile
 from widebeam.demo.stage import CONNECTOR
 
@@ -51,7 +52,7 @@ class Gauge:
     """A session that only looks."""
 
     def __init__(self, dsn: str) -> None:
-        self._connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
+        self._connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True, cursor_factory=Cursor)
 
     def close(self) -> None:
         """End the session."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from cdc.source.bindable import Cursor
 from widebeam.demo.fleet import COLUMNS, SHIPS, TICK_SECONDS, Channel, channels
 
 TABLE: Final = "tenant.tbl_data_timeseries"
@@ -75,7 +76,7 @@ def load(dsn: str, rows: int, *, seed: int = 1, watch: Callable[[int], None] = l
     random = Random(seed)  # noqa: S311 - a reproducible history, no secret
     ticks = _ticks_for(rows)
     late: list[str] = []
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(dsn, autocommit=True, cursor_factory=Cursor) as connection:
         connection.execute(_CREATE)
         with connection.cursor().copy(COPY) as copy:
             loaded = 0

@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString, NamedTuple
 import psycopg
 from psycopg import sql
 
+from cdc.source.bindable import Cursor
 from widebeam.demo.stage import CONNECTOR
 
 READINGS = 6
@@ -55,7 +56,7 @@ _CELLS = """
 
 def moments(dsn: str, *which: LiteralString) -> list[Moment]:
     """The moments, each with readings of all formats that it has."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(dsn, autocommit=True, cursor_factory=Cursor) as connection:
         found = [row for one in which for row in connection.execute(one).fetchall()]
         return [Moment(ship, at, *_looked_up(connection, ship, at)) for ship, at in found]
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
+from cdc.source.bindable import Cursor
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer
@@ -107,7 +108,7 @@ class Stage:
         if self.kafka is not None:
             text += _KAFKA_SECTION.substitute(bootstrap=self.kafka.bootstrap)
         self.connector_file.write_text(text)
-        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
+        with psycopg.connect(self.postgres.dsn(), autocommit=True, cursor_factory=Cursor) as connection:
             connection.execute("CREATE DATABASE ships")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from cdc.source.bindable import Cursor
 from widebeam.demo.fleet import SHIPS, Channel, channels, late_comers
 from widebeam.demo.history import COPY, History, split, tick_lines, time_text
 
@@ -86,7 +87,9 @@ class Writer:
 
     def run(self, stop: threading.Event) -> None:
         """Write, a ship's tick in each transaction, at the rate, until `stop`."""
-        with psycopg.connect(self._dsn, autocommit=True, application_name="widebeam demo writer") as connection:
+        with psycopg.connect(
+            self._dsn, autocommit=True, application_name="widebeam demo writer", cursor_factory=Cursor
+        ) as connection:
             due = time.monotonic()
             while not stop.is_set():
                 written = self._transaction(connection, 1)
@@ -96,7 +99,9 @@ class Writer:
     def backlog(self, rows: int, *, watch: Callable[[int], None] = lambda _: None) -> int:
         """Write at least `rows` rows as fast as the server takes them; gives their number. `watch` hears how many."""
         before = self.tally.rows
-        with psycopg.connect(self._dsn, autocommit=True, application_name="widebeam demo writer") as connection:
+        with psycopg.connect(
+            self._dsn, autocommit=True, application_name="widebeam demo writer", cursor_factory=Cursor
+        ) as connection:
             while self.tally.rows - before < rows:
                 self._transaction(connection, BACKLOG_TRANSACTION // len(self._decimals))
                 watch(self.tally.rows - before)
