@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.source.bindable import Verbatim
+from cdc.bindable import Verbatim
 from cdc.source.read_only import SourceSession
 from cdc.source.rows import await_visible
 from sink.mapping.dictionary import Dictionary, Names, Renamed

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 
 PINNED: Final[dict[str, str]] = {
     "DateStyle": "ISO, MDY",

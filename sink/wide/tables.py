@@ -7,7 +7,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from cdc.source.bindable import Verbatim
+from cdc.bindable import Verbatim
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part

@@ -353,11 +353,11 @@ VALUES: Final = (
         ("identifiers",),
         (
             Edit(
-                "cdc/source/bindable.py",
+                "cdc/bindable.py",
                 'yield part.as_bytes(context).replace(b"%", b"%%")',
                 "yield part.as_bytes(context)",
             ),
         ),
-        ("tests/cdc/source/test_bindable.py::test_a_name_beside_a_parameter_is_read_as_a_name",),
+        ("tests/cdc/test_bindable.py::test_a_name_beside_a_parameter_is_read_as_a_name",),
     ),
 )

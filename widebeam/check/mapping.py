@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.bindable import Verbatim
 from cdc.halt import Halt
-from cdc.source.bindable import Verbatim
 from cdc.source.described import describe
 from cdc.source.narrow import NarrowTable
 from sink import lookup

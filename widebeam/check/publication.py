@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.bindable import Verbatim
 from cdc.halt import Halt
-from cdc.source.bindable import Verbatim
 from cdc.source.identity import identities
 from cdc.source.narrow import NarrowTable
 from cdc.source.publication import Published as Inspected

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 from sink.state.latency import added, percentile
 from widebeam.demo.stage import CONNECTOR
 

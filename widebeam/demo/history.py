@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 from widebeam.demo.fleet import COLUMNS, SHIPS, TICK_SECONDS, Channel, channels
 
 TABLE: Final = "tenant.tbl_data_timeseries"

@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString, NamedTuple
 import psycopg
 from psycopg import sql
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 from widebeam.demo.stage import CONNECTOR
 
 READINGS = 6

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from cdc.source.bindable import Cursor
+from cdc.bindable import Cursor
 from widebeam.demo.fleet import SHIPS, Channel, channels, late_comers
 from widebeam.demo.history import COPY, History, split, tick_lines, time_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg import sql
 
-from cdc.source.bindable import Verbatim
+from cdc.bindable import Verbatim
 from cdc.source.session import connect
 
 NAMES = ["tank 50%", "50%s", "%(v)s", "%%", "100%d", '"%"', "plain"]
