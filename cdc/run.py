@@ -107,7 +107,9 @@ class _Run:
         self._decoder = Decoder()
         numbering = Numbering(settings.connector, journal.take_generation(), publisher.partitions)
         hit(Failpoint.CAPTURE_GENERATION_TAKEN)
-        self._assembler = Assembler(settings.tables, numbering, source, family=settings.family, oids=settings.oids)
+        self._assembler = Assembler(
+            settings.tables, numbering, source, family=settings.family, oids=settings.oids, vouch=settings.vouch
+        )
         self._begin: Begin | Single | None = None
         self._described = False
         self._records = 0

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import psycopg
 
 from cdc.record.envelope import JSON, Codec
-from cdc.record.relations import Family
+from cdc.record.relations import Family, Vouch
 from cdc.source.narrow import NarrowTable
 
 Survey: TypeAlias = "Callable[[psycopg.Connection[tuple[Any, ...]]], bool]"
@@ -24,7 +24,8 @@ class CaptureSettings:
     written to the target first). `drain_seconds` is how long a clean stop waits for deliveries. `slot_seconds` is how
     long to stand by for a slot in use; None: as long as it takes. `watch_seconds` lie between two looks at the
     source's catalog; `survey` looks at more there than whether everything is published still. `oids` are the tables'
-    as they were written down, by their qualified names. `follow` takes a failover for ours if it is, or raises a Halt.
+    as they were written down, by their qualified names; `vouch` compares their columns' types with those.
+    `follow` takes a failover for ours if it is, or raises a Halt.
     """
 
     connector: str
@@ -41,4 +42,5 @@ class CaptureSettings:
     watch_seconds: float = 10.0
     survey: Survey | None = None
     oids: Mapping[str, int] = field(default_factory=dict)
+    vouch: Vouch | None = None
     follow: Callable[[], None] | None = None

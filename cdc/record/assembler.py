@@ -29,7 +29,7 @@ from cdc.record.layout import Layout
 from cdc.record.numbering import Draft, Numbering
 from cdc.record.partition import partition
 from cdc.record.record import Barrier, Changes, Record, Stamp, Truncated
-from cdc.record.relations import Family, Relations
+from cdc.record.relations import Family, Relations, Vouch
 from cdc.source.narrow import NarrowTable
 
 __all__ = ["MESSAGE_PREFIX", "Assembler", "Draft", "Numbering"]
@@ -61,10 +61,11 @@ class Assembler:
         *,
         family: Family | None = None,
         oids: Mapping[str, int] | None = None,
+        vouch: Vouch | None = None,
         most_rows: int = 10_000,
         most_bytes: int = 2 * 1024 * 1024,
     ) -> None:
-        self._relations = Relations(tables, family, oids)
+        self._relations = Relations(tables, family, oids, vouch)
         self._layouts = self._relations.layouts
         self._numbering = numbering
         self._source = source

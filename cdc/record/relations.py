@@ -11,6 +11,9 @@ from cdc.record.layout import Layout, layout
 from cdc.source.narrow import NarrowTable
 from cdc.source.table_name import TableName
 
+Vouch: TypeAlias = "Callable[[NarrowTable, Relation], None]"
+"""Compares a table's first Relation message with what is written down of its columns' types; raises Halt."""
+
 Family: TypeAlias = "Callable[[str, str], NarrowTable | None]"
 """The narrow table of this schema and name, if a table of that name is one of ours."""
 
@@ -19,14 +22,21 @@ class Relations:
     """Takes Relation messages in the order of the stream.
 
     `layouts` has what was described so far by OID: None for a table that is not ours. It is added to and never
-    replaced. `oids` are the tables' as they were written down, by their qualified names.
+    replaced. `oids` are the tables' as they were written down, by their qualified names; `vouch` knows their types.
     """
 
-    def __init__(self, tables: Iterable[NarrowTable], family: Family | None, oids: Mapping[str, int] | None) -> None:
+    def __init__(
+        self,
+        tables: Iterable[NarrowTable],
+        family: Family | None,
+        oids: Mapping[str, int] | None,
+        vouch: Vouch | None = None,
+    ) -> None:
         self.layouts: dict[int, Layout | None] = {}
         self._tables = {(table.schema, table.name): table for table in tables}
         self._family = family
         self._oids = oids or {}
+        self._vouch = vouch
         self._names = {oid: name for name, oid in self._oids.items()}
         self._latest: dict[NarrowTable, Layout] = {}
 
@@ -36,6 +46,8 @@ class Relations:
         self._refuse_renamed(relation)
         if table is not None:
             self._refuse_replaced(relation, table)
+        if table is not None and self._vouch is not None and table not in self._latest:
+            self._vouch(table, relation)
         made = None if table is None else layout(table, relation, self._latest.get(table))
         self.layouts[relation.oid] = made
         if made is not None:

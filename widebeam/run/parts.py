@@ -28,6 +28,7 @@ from widebeam.gap.repair import RangeRepair
 from widebeam.process.heartbeat import progress_of
 from widebeam.run.sink_threads import SinkThreads
 from widebeam.setup import failover
+from widebeam.setup.column_types import ColumnTypes
 from widebeam.setup.prepared import Prepared
 from widebeam.setup.survey import Survey
 
@@ -61,6 +62,7 @@ def capture_into(
         watch_seconds=connector.options.source.watch_seconds,
         survey=Survey(connector).look,
         oids=ready.oids,
+        vouch=ColumnTypes(connector).vouch,
     )
     target = connector.options.target.conninfo()
     with connect(target, autocommit=True, application_name="widebeam-capture") as session:

@@ -75,3 +75,12 @@ def test_a_table_that_joins_is_known_by_its_name() -> None:
     layout = found.layouts[2]
     assert layout is not None
     assert layout.table == OTHER
+
+
+def test_the_first_relation_of_a_run_is_compared_with_what_is_written_down() -> None:
+    """Later ones are compared with it, and need no question to a database."""
+    asked: list[tuple[str, int]] = []
+    found = Relations([TABLE, OTHER], None, None, lambda table, now: asked.append((table.name, now.oid)))
+    for each in (READINGS, READINGS, relation(OTHER, oid=2), READINGS, READINGS._replace(oid=3, name="strangers")):
+        found.describe(each)
+    assert asked == [("readings", 1), ("others", 2)]
