@@ -40,7 +40,8 @@ _TRUNCATES: Final = 7
 """Commit LSNs are multiples of 8, and each truncate of a transaction adds one to the position."""
 
 _PLACES: Final = 16_384
-"""Wide keys whose place is remembered."""
+"""Wide keys whose place is remembered, of those that have _LONG bytes at most."""
+_LONG: Final = 1024
 _Place: TypeAlias = "tuple[int, bytes, dict[str, str | None]]"
 
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
@@ -235,7 +236,9 @@ class Assembler:
             self._places.clear()
         key = encode_key(table.placed(values))
         named = dict(zip(table.wide, values, strict=True))
-        place = self._places[wide] = (partition(key, self._numbering.partitions), key, named)
+        place = partition(key, self._numbering.partitions), key, named
+        if len(key) <= _LONG:
+            self._places[wide] = place
         return place
 
     def _stamp(self, begin: Begin | Single, number: int) -> Stamp:

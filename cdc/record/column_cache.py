@@ -15,7 +15,8 @@ import msgspec
 Values: TypeAlias = "Sequence[str | None]"
 
 _KEPT: Final = 200_000
-"""Values that are remembered before the memory starts anew; about 20 MB."""
+"""Values that are remembered before the memory starts anew, and pieces of _PIECE bytes of them; about 20 MB."""
+_PIECE: Final = 64
 
 _IN_VAIN: Final = 2_000
 """After so many columns of one name that had not come before, in a row, none of that name is looked for any more."""
@@ -51,9 +52,10 @@ class ColumnCache:
         return self._keep(text, tuple(read))
 
     def _keep(self, text: bytes, values: tuple[str | None, ...]) -> Values:
-        self._kept += len(values)
+        size = len(values) + len(text) // _PIECE
+        self._kept += size
         if self._kept > _KEPT:
             self._known.clear()
-            self._kept = len(values)
+            self._kept = size
         self._known[text] = values
         return values

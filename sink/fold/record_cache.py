@@ -18,7 +18,9 @@ from sink.fold.rows import WideRow
 Values: TypeAlias = "Sequence[str | None]"
 
 _KEPT: Final = 400_000
-"""Keys and discriminators that are remembered before the memory starts anew; about 30 MB."""
+"""Keys and discriminators that are remembered before the memory starts anew, and pieces of _PIECE characters of them;
+about 30 MB."""
+_PIECE: Final = 64
 
 
 class ColumnPick(NamedTuple):
@@ -69,10 +71,11 @@ class RecordCache:
             template = self._known[place] = _made(route, keys, chosen)
         if template is not _UNMET:
             return template
-        self._kept += len(keys) + len(chosen)
+        size = len(keys) + len(chosen) + sum(len(each or "") for each in (*keys, *chosen)) // _PIECE
+        self._kept += size
         if self._kept > _KEPT:
             self._known.clear()
-            self._kept = len(keys) + len(chosen)
+            self._kept = size
         self._known[place] = None
         return None
 

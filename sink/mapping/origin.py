@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cdc.event import Value
 from sink.mapping.mapping import Mapping
@@ -83,9 +83,17 @@ def made(rule: Rule) -> bool:
 def origin(rule: Rule, row: tuple[Value, ...]) -> str:
     """The origin of a row, given the values of `table.carried`: the table's name, and what tells raw keys apart."""
     name = rule.table.qualified
-    return f"{name} {_digest(row[: len(rule.table.key)])}" if made(rule) else name
+    if not made(rule):
+        return name
+    key = row[: len(rule.table.key)]
+    short = sum(len(each) for each in key if isinstance(each, str)) <= _LONG
+    return f"{name} {_remembered(key) if short else _digest(key)}"
 
 
-@lru_cache(maxsize=65_536)
 def _digest(key: tuple[Value, ...]) -> str:
     return blake2b(repr(key).encode(errors="surrogatepass"), digest_size=9).hexdigest()
+
+
+_LONG: Final = 256
+"""Characters of a key beyond which its digest is not remembered: what is, is bounded in bytes."""
+_remembered: Final = lru_cache(maxsize=65_536)(_digest)

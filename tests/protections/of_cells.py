@@ -36,7 +36,7 @@ CELLS: Final = (
     Protection(
         "raw keys are origins",
         ("crowded cell",),
-        (Edit("sink/mapping/origin.py", "if made(rule) else name", "if False else name"),),
+        (Edit("sink/mapping/origin.py", "if not made(rule):", "if True:"),),
         (REFUSED + "ids_that_come_to_one_name_while_it_runs_are_told_where_they_meet_and_not_where_they_follow",),
     ),
     Protection(

@@ -75,3 +75,11 @@ def test_records_of_one_codec_do_not_share_what_differs() -> None:
         assert isinstance(found, Changes)
         first, second = json.loads(keys)
         assert list(found.rows) == [["i", first, "1"], ["i", second, None]]
+
+
+def test_the_cache_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(column_cache, "_KEPT", 1_000)
+    known = ColumnCache()
+    for n in range(100):
+        known.column("a", raw([str(n) * 10_000]))
+    assert sum(map(len, known._known)) < 100_000
