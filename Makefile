@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test protections fuzz soak lint bench bench-peers bench-growth bench-ideas release recording lock clean
+.PHONY: help setup demo test test-all test-elsewhere protections fuzz soak lint bench bench-peers bench-growth bench-ideas release recording lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,8 +25,15 @@ setup: .venv/ready ## Make .venv with everything in it, for the tests too
 demo: .venv/demo ## See it work from end to end; ARGS="--direct", "--json" or "--keep"
 	@$(BIN)/widebeam demo $(ARGS)
 
-test: setup ## Run all tests, against real servers; ARGS are for pytest
+test: setup ## Run the tests, against real servers; ARGS are for pytest
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup -m "not exhaustive" $(ARGS)
+
+test-all: setup ## Run the slow exhaustive ones, too
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+
+# ARGS="later umask-077" for some conditions together, --whole for the whole suite.
+test-elsewhere: setup ## Run a part of the tests as on another day, in other zones and languages, on a slow machine
+	@$(BIN)/python -m tests.elsewhere $(ARGS)
 
 protections: setup ## Switch off each protection in turn and show that its tests fail; ARGS are names of some
 	$(BIN)/python -m tests.protections.prove $(ARGS)

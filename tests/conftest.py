@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,11 +16,15 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 from psycopg import sql
 
+from tests import faketime
 from tests.pipeline import Pipeline, pipeline_over
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer, binaries_of, newest_binaries
 from widebeam.lab.process import ServerFailed
+
+# Else each of the hundreds of processes that tests start compiles all of our modules for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault of what is tested
 settings.load_profile("patient")
@@ -151,6 +156,10 @@ def pipeline(transport: str, request: pytest.FixtureRequest, database: str, tmp_
 HERE = Path(__file__).parent
 APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/demo/test_demo.py"))
 """Files of long tests that share nothing but the servers: their tests may run in several processes."""
+
+
+def pytest_configure() -> None:
+    faketime.complete()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook

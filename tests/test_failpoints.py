@@ -83,6 +83,12 @@ def arrived(pipeline: Pipeline, key: str) -> bool:
             (cell[2], value) for cell, value in pipeline.wide().items()}  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    # The steps are the same ones; tests/test_run.py kills what the direct transport has in one process.
+    "transport",
+    ["kafka", pytest.param("direct", marks=pytest.mark.exhaustive)],
+    indirect=True,
+)
 def test_killed_at_each_step_the_pipeline_loses_nothing(remembered: Pipeline, tmp_path: Path) -> None:
     """In the order in which a run reaches them: each death is followed by a start, which goes on to the next one.
 

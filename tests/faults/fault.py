@@ -23,3 +23,5 @@ class Fault(NamedTuple):
     says: str = ""
     promised: Literal["recovers", "halts"] = "recovers"
     needs: Literal["small disk"] | None = None
+    exhaustive: bool = False
+    """A quicker fault of the list shows its kind."""

@@ -26,7 +26,13 @@ def running() -> Iterator[Stand]:
         yield made
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name.replace(" ", "_") for fault in FAULTS])
+EACH = [
+    pytest.param(fault, id=fault.name.replace(" ", "_"), marks=[pytest.mark.exhaustive] if fault.exhaustive else [])
+    for fault in FAULTS
+]
+
+
+@pytest.mark.parametrize("fault", EACH)
 def test_it_recovers_by_itself_when(running: Stand, fault: Fault) -> None:
     if fault.needs == "small disk" and not all(disk.small for disk in running.disks.values()):
         pytest.skip("mounting a tmpfs is not permitted here")

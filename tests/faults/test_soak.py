@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
+
 from tests.faults import every, of_runs
 from tests.faults.blows import COMMON, FAILPOINTS, blows
 from tests.faults.soak import ALL, soak
@@ -27,6 +29,7 @@ def test_what_comes_in_a_storm_follows_from_its_seed() -> None:
     assert set(islice(faults("7", ALL), len(ALL))) == {*every.FAULTS, *of_runs.FAULTS}
 
 
+@pytest.mark.exhaustive  # test_faults.py has a fault of each kind
 def test_a_short_storm_loses_nothing_and_leaves_nothing_behind() -> None:
     report = soak(6, 13, QUICK, rows=5_000)
     assert report["problems"] == []

@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from cdc.halt import Cause, Halt
 from cdc.log import topic as topics
@@ -59,6 +59,21 @@ def test_a_topic_that_is_not_as_recorded_halts(state: topics.TopicState | None, 
     with pytest.raises(Halt) as caught:
         topics.check("t", state, "id", 3)
     assert caught.value.cause is cause
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_record_is_as_old_as_the_broker_says_whatever_the_clock_of_its_host(
+    days: int, client: dict[str, Any], topic: str
+) -> None:
+    """Else one from a clock that is ahead is refused, and one from a clock behind is deleted before it is read."""
+    topics.create(client, topics.TopicPlan(topic, 1))
+    told = MagicMock()
+    producer = Producer(client)
+    producer.produce(topic, b"value", timestamp=int((time.time() + days * 86_400) * 1000), on_delivery=told)
+    producer.flush(20)
+    [(error, message)] = [call.args for call in told.call_args_list]
+    assert error is None
+    assert message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
 
 
 def drained(publisher: KafkaPublisher, count: int) -> list[int]:
