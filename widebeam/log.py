@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from widebeam.terminal import in_line
+
 _SECRET: Final = re.compile(
     r"""(password|secret|token|scram_\w+_key)(["']?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:[^\s,'"\\]|\\.)+)""",
     re.IGNORECASE,
@@ -26,7 +28,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The whole record as one line."""
-        return struck_out(" | ".join(super().format(record).splitlines()))
+        return in_line(struck_out(" | ".join(super().format(record).splitlines())))
 
 
 def struck_out(text: str) -> str:

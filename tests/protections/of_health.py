@@ -226,6 +226,18 @@ HEALTH: Final = (
         ("tests/widebeam/status/test_lag.py::test_a_record_that_cannot_be_looked_at_makes_it_unknown",),
     ),
     Protection(
+        "requests for health are few at a time",
+        ("part hangs",),
+        (Edit("widebeam/health/health_port.py", "while len(self._open) > _MOST:", "while False:"),),
+        (HEALTH_PORT + "two_hundred_silent_clients_take_few_threads_and_keep_nobody_from_an_answer",),
+    ),
+    Protection(
+        "names are shown and not obeyed",
+        ("odd texts",),
+        (Edit("widebeam/terminal.py", "return _ESCAPED.sub(_shown, words)", "return words"),),
+        ("tests/widebeam/test_terminal.py::test_control_characters_are_shown_as_escapes_and_what_is_a_letter_stays",),
+    ),
+    Protection(
         "health answers by its code",
         ("part hangs",),
         (

@@ -29,6 +29,7 @@ from widebeam.cli.status import status
 from widebeam.cli.verify import verify
 from widebeam.process.child import PARENT, die_with_parent
 from widebeam.process.restarts import AWAY
+from widebeam.terminal import say
 
 _EPILOG = (
     "CONNECTOR is the name of a file in connectors/ (or in the directory WIDEBEAM_CONNECTORS), or a path. "
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"widebeam {version('widebeam')}")
+        say(f"widebeam {version('widebeam')}")
         raise typer.Exit
 
 
@@ -83,5 +84,5 @@ def main() -> None:
         if wants_debug():
             raise
         message, code = explained(error)
-        print(message, file=sys.stderr)
+        say(message, err=True)
         sys.exit(AWAY if PARENT in os.environ and is_away(error) else code)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 import typer
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import say, say_json
 
 
 def check(
@@ -31,11 +31,11 @@ def check(
     except ConfigError as error:
         if not as_json:
             raise
-        typer.echo(orjson.dumps([Finding(said, "configuration", "")._asdict() for said in error.mistakes]))
+        say_json([Finding(said, "configuration", "")._asdict() for said in error.mistakes])
         raise typer.Exit(2) from None
     if as_json:
-        typer.echo(orjson.dumps([finding._asdict() for finding in found]))
+        say_json([finding._asdict() for finding in found])
         raise typer.Exit(1 if found else 0)
     if found:
         raise Preconditions(found)
-    typer.echo("Nothing stands in the way of a run.")
+    say("Nothing stands in the way of a run.")

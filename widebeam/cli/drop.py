@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import confirm, say
 
 
 def drop(
@@ -26,12 +27,12 @@ def drop(
 
     loaded = load(connector)
     if not yes:
-        typer.confirm(f"Drop {loaded.name} with its wide tables in {loaded.options.target.shown}?", abort=True)
+        confirm(f"Drop {loaded.name} with its wide tables in {loaded.options.target.shown}?")
     done = module.drop(loaded, keep_audit=keep_audit)
     if done is None:
-        typer.echo(f"There is no connector {loaded.name} in {loaded.options.target.shown}: nothing to drop.")
+        say(f"There is no connector {loaded.name} in {loaded.options.target.shown}: nothing to drop.")
         return
     things = {"slot": "slot", "publication": "publication", "topic": "topic", "group": "consumer group"}
     also = "".join(f", the {shown}" for name, shown in things.items() if getattr(done, name))
     control = ", and the schema widebeam, for it was the last connector" if done.control else ""
-    typer.echo(f"Dropped {loaded.name}: {done.tables} wide tables{also}{control}.")
+    say(f"Dropped {loaded.name}: {done.tables} wide tables{also}{control}.")

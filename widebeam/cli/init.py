@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from widebeam.terminal import say_script
+
 
 def init(
     dsn: Annotated[
@@ -42,4 +44,4 @@ def init(
         )
     server = Server(dsn=dsn, password=os.environ.get("WIDEBEAM_SOURCE__PASSWORD"))  # type: ignore[arg-type]
     with connect(server.conninfo(), autocommit=True, connect_timeout=10) as session:
-        typer.echo(survey(session, dsn, table or ()), nl=False)
+        say_script(survey(session, dsn, table or ()))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 import typer
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import say, say_json, say_script
 
 
 def plan(
@@ -29,13 +29,13 @@ def plan(
     loaded = load(connector)
     drawn, statements = make(loaded, full=full)
     if as_sql:
-        typer.echo("\n".join(statements))
+        say_script("\n".join([*statements, ""]))
     elif as_json:
-        typer.echo(orjson.dumps({**drawn.plan.as_dict(), "sql": statements}))
+        say_json({**drawn.plan.as_dict(), "sql": statements})
     else:
-        typer.echo(text(drawn.plan))
+        say(text(drawn.plan))
     if apply:
         refused = make_tables(loaded, drawn)
-        typer.echo(f"made: {len(drawn.needs) - len(refused):,} columns are there now", err=True)
+        say(f"made: {len(drawn.needs) - len(refused):,} columns are there now", err=True)
         for (_, key), (reason, detail) in refused.items():
-            typer.echo(f"  none for {key!r} ({reason}): {detail}", err=True)
+            say(f"  none for {key!r} ({reason}): {detail}", err=True)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ def list_entries(
         heaps, found = store.heaps(session, choice), store.entries(session, choice, limit)
     if as_json:
         reasons = {heap.reason: heap.entries for heap in heaps}
-        typer.echo(orjson.dumps({"reasons": reasons, "entries": [entry.as_dict() for entry in found]}))
+        say_json({"reasons": reasons, "entries": [entry.as_dict() for entry in found]})
     else:
         _show_list(heaps, found)
 
@@ -70,14 +69,14 @@ def show(
     with _target(connector) as (name, session):
         found = store.entries(session, store.Choice(name, [number]))
     if not found:
-        typer.echo(f"There is no entry {number} in the quarantine of {name}.", err=True)
+        say(f"There is no entry {number} in the quarantine of {name}.", err=True)
         raise typer.Exit(1)
     fields = found[0].as_dict()
     if as_json:
-        typer.echo(orjson.dumps(fields))
+        say_json(fields)
         return
     for label, value in fields.items():
-        typer.echo(f"{label + ':':<10}{value if isinstance(value, str | int | None) else orjson.dumps(value).decode()}")
+        say(f"{label + ':':<10}{value if isinstance(value, str | int | None) else orjson.dumps(value).decode()}")
 
 
 @quarantine.command()
@@ -113,7 +112,7 @@ def retry(
         must_have(target, choice)
         done = Retry(source, target, ready.mapping, patience, lookup).run(choice)
     if as_json:
-        typer.echo(orjson.dumps(done, option=orjson.OPT_NON_STR_KEYS))
+        say_json(done, option=orjson.OPT_NON_STR_KEYS)
     else:
         _show_retried(done)
     raise typer.Exit(1 if done.stayed else 0)
@@ -137,8 +136,8 @@ def discard(
         store.must_have(session, choice)
         count = sum(heap.entries for heap in store.heaps(session, choice))
         if count and not yes:
-            typer.confirm(f"Discard {count:,} entries of {name}?", abort=True)
-        typer.echo(f"Discarded {store.discard(session, choice):,} entries of {name}.")
+            confirm(f"Discard {count:,} entries of {name}?")
+        say(f"Discarded {store.discard(session, choice):,} entries of {name}.")
 
 
 def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
@@ -169,21 +168,21 @@ def _show_list(heaps: list[Heap], found: list[Entry]) -> None:
         console.print("The quarantine is empty.")
         return
     for heap in heaps:
-        console.print(f"{heap.entries:,} {escape(heap.reason)}, {heap.first:%Y-%m-%d %H:%M} to {heap.last:%H:%M}")
+        console.print(f"{heap.entries:,} {heap.reason}, {heap.first:%Y-%m-%d %H:%M} to {heap.last:%H:%M}")
     table = Table(header_style="dim")
     for name in ("id", "at", "position", "origin", "reason", "detail"):
         table.add_column(name)
     for entry in found:
         fields = [str(entry.id), f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.position or "", entry.origin, entry.reason]
-        table.add_row(*map(escape, [*fields, entry.detail]))
+        table.add_row(*fields, entry.detail)
     console.print(table)
 
 
 def _show_retried(done: Retried) -> None:
-    typer.echo(f"{len(done.placed):,} placed, {len(done.gone):,} gone from the source, {done.stayed:,} stay")
+    say(f"{len(done.placed):,} placed, {len(done.gone):,} gone from the source, {done.stayed:,} stay")
     for number, (reason, detail) in list(done.unfit.items())[:20]:
-        typer.echo(f"  {number}: {reason}: {detail}")
+        say(f"  {number}: {reason}: {detail}")
     for number, why in list(done.unread.items())[:20]:
-        typer.echo(f"  {number}: not one source row of this connector: {why}")
+        say(f"  {number}: not one source row of this connector: {why}")
     if done.undecided:
-        typer.echo(f"  {len(done.undecided):,} have no source row any more, and deletes are ignored: not decided")
+        say(f"  {len(done.undecided):,} have no source row any more, and deletes are ignored: not decided")

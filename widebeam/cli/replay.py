@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
     from widebeam.config.connector import Connector
@@ -51,15 +50,15 @@ def replay(
     going = bool(planned.steps) and not dry_run
     if going and not yes:
         asked = f"Apply {planned.records:,} records again? Until then readers of the wide tables see the past."
-        typer.confirm(asked, abort=True, err=as_json)
+        confirm(asked, err=as_json)
     if going:
         rewind(loaded, planned)
         if wait:
             _wait(loaded, planned, patience)
     if as_json:
-        typer.echo(orjson.dumps(_as_dict(loaded.name, planned, replayed=going)))
+        say_json(_as_dict(loaded.name, planned, replayed=going))
     elif going:
-        typer.echo("All of it is applied again." if wait else "The sinks go on from there; --wait waits for them.")
+        say("All of it is applied again." if wait else "The sinks go on from there; --wait waits for them.")
 
 
 def _wait(connector: Connector, planned: Plan, patience: float) -> None:

@@ -9,6 +9,7 @@ import typer
 from cdc.halt import Halt
 from widebeam.cli.outcome import wants_debug
 from widebeam.cli.parts.part import ConnectorName, record_halt
+from widebeam.terminal import say
 
 
 def resume(
@@ -33,11 +34,11 @@ def resume(
     try:
         if backfill_gap:
             crossed = cross(loaded)
-            typer.echo(f"{loaded.name} has a new stream from {crossed.cutoff} on, {crossed.ranges} ranges to compare.")
+            say(f"{loaded.name} has a new stream from {crossed.cutoff} on, {crossed.ranges} ranges to compare.")
         else:
             halt = forget(loaded)
-            typer.echo(f"{loaded.name} was not halted." if halt is None else f"No longer halted: {halt.what}")
+            say(f"{loaded.name} was not halted." if halt is None else f"No longer halted: {halt.what}")
     except Halt as halt:
         record_halt(loaded, halt)
         raise
-    typer.echo(f"`widebeam run {loaded.name}` goes on.")
+    say(f"`widebeam run {loaded.name}` goes on.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import say_script
 
 
 def roles(
@@ -28,4 +29,4 @@ def roles(
         parts = [script(loaded, one, prefix) for one in ("source", "target") if side in (one, "both")]
     except BadPrefix as error:
         raise typer.BadParameter(str(error)) from None
-    typer.echo("\n".join(parts), nl=False)
+    say_script("\n".join(parts))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Annotated, Protocol
 
-import orjson
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from widebeam.cli.parts.part import ConnectorName
 from widebeam.status.status import Status
+from widebeam.terminal import Console, say_json
 
 
 def status(
@@ -62,7 +61,7 @@ class _Json:
     """One object a line."""
 
     def show(self, seen: Status) -> None:
-        typer.echo(orjson.dumps(seen.as_json()))
+        say_json(seen.as_json())
 
     def close(self) -> None:
         pass

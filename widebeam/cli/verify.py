@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from widebeam.cli.outcome import wants_debug
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.terminal import Console, say_json
 
 if TYPE_CHECKING:
     from widebeam.config.connector import Connector
@@ -33,7 +32,7 @@ def verify(
     set_up("verify", debug=wants_debug())
     report = _compare(load(connector), patience, named, quiet=as_json)
     if as_json:
-        typer.echo(orjson.dumps(report.as_dict()))
+        say_json(report.as_dict())
     else:
         _show(report)
     raise typer.Exit(0 if report.right else 1)
@@ -93,15 +92,9 @@ def _cells(report: VerifyReport) -> Table:
         table.add_column(name)
     for one in report.differing:
         texts = [", ".join(map(_text, one.entity)), ", ".join(map(_text, one.time)), one.key]
-        table.add_row(*(_escaped(text) for text in [*texts, _text(one.narrow), _text(one.wide)]))
+        table.add_row(*texts, _text(one.narrow), _text(one.wide))
     return table
 
 
 def _text(value: str | None) -> str:
     return "NULL" if value is None else value
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape  # noqa: PLC0415
-
-    return escape(text)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from widebeam.demo.sample import Moment
 from widebeam.demo.ticker import Ticker
+from widebeam.terminal import Console, say
 
 
 class Rates(TypedDict):
@@ -76,7 +77,7 @@ class Reporter:
         verdict = f"{figures.differences} differences between {figures.rows:,} narrow rows and {figures.cells:,} cells"
         self.console.print(Text(verdict, style="bold green" if figures.differences == 0 else "bold red"))
         if self.as_json:
-            print(figures.line(), flush=True)
+            say(figures.line())
 
 
 def _moment(moment: Moment) -> Table:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +19,15 @@ from widebeam.config.connector import Connector
 from widebeam.finding import Finding
 
 _PATIENCE: Final = 5.0
-"""Seconds for a request to come and an answer to go."""
+"""Seconds for a piece of a request to come and an answer to go."""
+
+_LONGEST: Final = 10.0
+"""Seconds for all of a request."""
+
+_MOST: Final = 16
+"""Requests at a time. One more takes the place of the oldest, which keeps silent: an answer takes no time."""
+
+_REQUEST_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +100,71 @@ def _nobody() -> Health:
 
 
 class _Server(ThreadingHTTPServer):
+    """Whoever keeps silent, or sends a byte now and then, gives way to the next, and his time has an end."""
+
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, place: tuple[str, int], ask: Ask) -> None:
         self.ask = ask
+        self._guard = threading.Lock()
+        self._open: dict[socket.socket, float] = {}  # the oldest first
         super().__init__(place, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, of which there are few."""
+        with self._guard:
+            self._open[request] = time.monotonic()
+            while len(self._open) > _MOST:
+                _hang_up(self._first())
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """About twice a second."""
+        late = time.monotonic() - _LONGEST
+        with self._guard:
+            for request in [one for one, began in self._open.items() if began < late]:
+                del self._open[request]
+                _hang_up(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It was answered."""
+        with self._guard:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nobody's error."""
+
+    def _first(self) -> socket.socket:
+        first = next(iter(self._open))
+        del self._open[first]
+        return first
+
+
+def _hang_up(request: socket.socket) -> None:
+    """Its thread reads the end, and ends."""
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Bounded(io.RawIOBase):
+    """What a request may have of lines: some bytes in all, and then its end."""
+
+    def __init__(self, lines: Any) -> None:
+        self._lines = lines
+        self._left = _REQUEST_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line."""
+        line: bytes = self._lines.readline(min(self._left, _REQUEST_BYTES if size is None or size < 0 else size))
+        self._left -= len(line)
+        return line
+
+    def close(self) -> None:
+        """Close what it reads from."""
+        self._lines.close()
+        super().close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,6 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "widebeam"
     sys_version = ""
     timeout = _PATIENCE
+
+    def setup(self) -> None:
+        """Read no more than a request of ours can have."""
+        super().setup()
+        self.rfile = _Bounded(self.rfile)  # type: ignore[assignment]
 
     def do_GET(self) -> None:
         """Answer for /live and /ready; 503 where it is not so."""
@@ -117,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The log is for the connector."""
 
     def _answer(self, code: int, body: dict[str, object]) -> None:
-        text = json.dumps(body, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps(body).encode() + b"\n"
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))

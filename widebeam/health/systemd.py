@@ -8,6 +8,8 @@ import socket
 from collections.abc import MutableMapping
 from typing import Final
 
+from widebeam.terminal import in_line
+
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`; told when it is another one."""
-        self._once("STATUS", " ".join(text.split()))
+        self._once("STATUS", in_line(" ".join(text.split())))
 
     def alive(self) -> None:
         """The watchdog may wait for us another time."""

@@ -7,13 +7,14 @@ import time
 from collections import deque
 from typing import Final, Protocol, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
 from widebeam.status.quantity import count, duration, size
 from widebeam.status.status import Status
+from widebeam.terminal import Console, plain
 
 EVERY: Final = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -76,7 +77,7 @@ class Lines:
 
     def line(self, text: str) -> None:
         """Write a line, from any thread, in one piece."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{plain(text)}\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -113,7 +114,7 @@ class Bars:
 
     def line(self, text: str) -> None:
         """Write a line above the bars."""
-        self._progress.console.print(text, markup=False, soft_wrap=True)
+        self._progress.console.print(plain(text), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the bars as they are, below the log."""

@@ -10,6 +10,7 @@ from rich.text import Text
 from widebeam.status.progress import backfill_text
 from widebeam.status.quantity import count, duration, size
 from widebeam.status.status import Partition, Status
+from widebeam.terminal import text
 
 _COLOURS = {
     "converged": "green", "halted": "bold red", "lost": "bold red", "stuck": "bold red", "stopped": "red",
@@ -21,12 +22,12 @@ def page(status: Status) -> RenderableType:
     """The whole status: what matters most first."""
     parts: list[RenderableType] = [_head(status)]
     if status.halt is not None:
-        text = Text(f"{status.halt.what}\n\n{status.halt.remedy}")
-        parts.append(Panel(text, title=Text(f"halted: {status.halt.cause}"), border_style="red"))
+        why = text(f"{status.halt.what}\n\n{status.halt.remedy}")
+        parts.append(Panel(why, title=text(f"halted: {status.halt.cause}"), border_style="red"))
     elif status.cause:
-        parts.append(Panel(Text(f"{status.cause}\n\n{_to_do(status)}"), title=status.state, border_style="red"))
-    parts.extend(Text(f"note: {notice}", style="yellow") for notice in status.notices)
-    parts.extend(Text(problem, style="yellow") for problem in status.problems if problem != status.cause)
+        parts.append(Panel(text(f"{status.cause}\n\n{_to_do(status)}"), title=status.state, border_style="red"))
+    parts.extend(text(f"note: {notice}", style="yellow") for notice in status.notices)
+    parts.extend(text(problem, style="yellow") for problem in status.problems if problem != status.cause)
     if status.state in ("absent", "unreachable"):
         return Group(*parts)
     parts += [_facts(status), _partitions(status.partitions)]
@@ -34,7 +35,7 @@ def page(status: Status) -> RenderableType:
 
 
 def _head(status: Status) -> Text:
-    head = Text(status.connector, style="bold")
+    head = text(status.connector, style="bold")
     head.append(f"  {status.state}", style=_COLOURS.get(status.state, "cyan"))
     if status.phase not in (None, status.state):
         head.append(f" ({status.phase})", style="dim")
@@ -50,25 +51,25 @@ def _facts(status: Status) -> Table:
     table.add_column(style="dim")
     table.add_column()
     stream, slot = status.stream, status.slot
-    table.add_row("backfill", Text(backfill_text(status, status.backfill.rows_s or 0).removeprefix("backfill ")))
-    table.add_row("stream", Text(f"{count(stream.changes)} changes captured, {count(stream.rows)} applied"))
-    table.add_row("behind", Text(_behind(status)))
+    table.add_row("backfill", text(backfill_text(status, status.backfill.rows_s or 0).removeprefix("backfill ")))
+    table.add_row("stream", text(f"{count(stream.changes)} changes captured, {count(stream.rows)} applied"))
+    table.add_row("behind", text(_behind(status)))
     latency = status.latency_ms
     if any(value is not None for value in latency.values()):
-        table.add_row("commit to visible", Text(", ".join(f"{name} {_ms(value)}" for name, value in latency.items())))
+        table.add_row("commit to visible", text(", ".join(f"{name} {_ms(value)}" for name, value in latency.items())))
     if slot is not None:
         state = "active" if slot.active else "nobody streams"
         room = "" if slot.room_bytes is None else f" ({size(slot.room_bytes)} more are allowed)"
         kept = "" if slot.retained_bytes is None else f", keeps {size(slot.retained_bytes)} of WAL{room}"
-        table.add_row("slot", Text(f"{state}, confirmed {slot.confirmed}{kept}, {slot.wal_status}"))
+        table.add_row("slot", text(f"{state}, confirmed {slot.confirmed}{kept}, {slot.wal_status}"))
     else:
-        table.add_row("slot", Text("not there", style="red"))
+        table.add_row("slot", text("not there", style="red"))
     lives = [one.part for one in status.signs if one.fresh]
-    table.add_row("lives", Text(", ".join(sorted(lives)) or "nobody", style="" if lives else "red"))
+    table.add_row("lives", text(", ".join(sorted(lives)) or "nobody", style="" if lives else "red"))
     for one in status.restarts:
-        table.add_row("started again", Text(f"{one.part}, {one.times} times, last at {one.at:%H:%M:%S}Z: {one.cause}"))
-    table.add_row("quarantine", Text(f"{status.quarantine} readings"))
-    table.add_row("generation", Text(f"{status.generation}, cutoff {status.cutoff}, over {status.transport}"))
+        table.add_row("started again", text(f"{one.part}, {one.times} times, last at {one.at:%H:%M:%S}Z: {one.cause}"))
+    table.add_row("quarantine", text(f"{status.quarantine} readings"))
+    table.add_row("generation", text(f"{status.generation}, cutoff {status.cutoff}, over {status.transport}"))
     return table
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,13 @@ def plant(listener: socket.socket, tmp_path: Path) -> Connector:
     file = tmp_path / "plant.toml"
     file.write_text((FILE + HEALTH).format(dsn="host=127.0.0.1 port=1 dbname=x", port=listener.getsockname()[1]))
     return load(str(file), {})
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def ask(connector: Connector, path: str, method: str = "GET") -> tuple[int, dict[str, object]]:
@@ -71,6 +81,51 @@ def test_a_client_that_says_nothing_keeps_nobody_from_an_answer(plant: Connector
         socket.create_connection(("127.0.0.1", plant.options.health.port or 0)),
     ):
         assert ask(plant, "/live")[0] == 200
+
+
+def test_two_hundred_silent_clients_take_few_threads_and_keep_nobody_from_an_answer(
+    plant: Connector, listener: socket.socket
+) -> None:
+    listener.close()
+    with served(plant, lambda: Health(live=True, ready=True, body={})), contextlib.ExitStack() as silent:
+        before = threading.active_count()
+        for _ in range(200):
+            one = silent.enter_context(socket.create_connection(("127.0.0.1", plant.options.health.port or 0)))
+            one.sendall(b"GET /ready HTTP/1.0\r\nX: ")
+        assert ask(plant, "/live")[0] == 200
+        until(lambda: threading.active_count() - before <= health_port._MOST + 1)
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_hung_up_on(
+    plant: Connector, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_port, "_LONGEST", 0.0)
+    listener.close()
+    with (
+        served(plant, lambda: Health(live=True, ready=True, body={})),
+        socket.create_connection(("127.0.0.1", plant.options.health.port or 0), timeout=30) as slow,
+    ):
+        slow.sendall(b"GET /rea")
+        assert slow.recv(1) == b""
+
+
+def test_a_request_without_an_end_is_not_read_to_its_end(plant: Connector, listener: socket.socket) -> None:
+    listener.close()
+    with (
+        served(plant, lambda: Health(live=True, ready=True, body={})),
+        socket.create_connection(("127.0.0.1", plant.options.health.port or 0), timeout=30) as endless,
+    ):
+        endless.sendall(b"GET /ready HTTP/1.0\r\n" + b"X: " + b"x" * 2 * health_port._REQUEST_BYTES)
+        assert endless.recv(12).startswith(b"HTTP/1.0 ")
+
+
+def test_what_others_named_is_escaped_in_the_answer(plant: Connector, listener: socket.socket) -> None:
+    listener.close()
+    with (
+        served(plant, lambda: Health(live=True, ready=True, body={"x": "\x1b\x9b\u202e"})),
+        urllib.request.urlopen(f"http://127.0.0.1:{plant.options.health.port}/ready", timeout=30) as answer,
+    ):
+        assert answer.read().isascii()
 
 
 def test_a_port_that_is_taken_is_a_finding_and_no_run_begins(
