@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from widebeam.check.service import replication, setting
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding, statement
 
@@ -37,7 +38,7 @@ def wal_level(session: Session, _: Connector) -> Iterator[Finding]:
     """WAL that holds what logical decoding needs."""
     level = _scalar(session, "SHOW wal_level")
     if level != "logical":
-        yield Finding(f"wal_level is {level}", "", "ALTER SYSTEM SET wal_level = 'logical'; and restart the server")
+        yield Finding(f"wal_level is {level}", "", setting(session, "wal_level", "logical"))
 
 
 def slots(session: Session, connector: Connector) -> Iterator[Finding]:
@@ -48,8 +49,7 @@ def slots(session: Session, connector: Connector) -> Iterator[Finding]:
         yield Finding(
             f"all {limit} replication slots are taken: {', '.join(names) or 'none is allowed'}",
             "",
-            f"ALTER SYSTEM SET max_replication_slots = {max(limit + 1, 10)}; and restart the server "
-            "(or drop a slot that nobody needs)",
+            f"{setting(session, 'max_replication_slots', str(max(limit + 1, 10)))} (or drop a slot that nobody needs)",
         )
 
 
@@ -62,7 +62,7 @@ def senders(session: Session, connector: Connector) -> Iterator[Finding]:
         yield Finding(
             f"all {limit} walsenders are taken",
             "",
-            f"ALTER SYSTEM SET max_wal_senders = {max(limit + 1, 10)}; and restart the server",
+            setting(session, "max_wal_senders", str(max(limit + 1, 10))),
         )
 
 
@@ -98,7 +98,7 @@ def replication_right(session: Session, _: Connector) -> Iterator[Finding]:
         "FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("?", False)
     if not may:
-        yield Finding(f"the role {role} may not replicate", "", statement(session, "ALTER ROLE {} REPLICATION;", role))
+        yield Finding(f"the role {role} may not replicate", "", replication(session, statement(session, "{}", role)))
 
 
 def encoding(session: Session, _: Connector) -> Iterator[Finding]:

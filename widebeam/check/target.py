@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from widebeam.check.server import encoding, version
+from widebeam.check.service import setting
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding, statement
 from widebeam.plan.locks import lack
@@ -56,7 +57,7 @@ def may_create(session: Session, connector: Connector) -> Iterator[Finding]:
             yield Finding(
                 f"the role {role} may not create the schema {schema}",
                 "",
-                statement(session, "CREATE SCHEMA {} AUTHORIZATION {};", schema, role),
+                statement(session, "CREATE SCHEMA {0}; GRANT USAGE, CREATE ON SCHEMA {0} TO {1};", schema, role),
             )
         elif row is not None and not row[0]:
             yield Finding(
@@ -96,8 +97,7 @@ def connections(session: Session, connector: Connector) -> Iterator[Finding]:
         yield Finding(
             f"{needed} connections are needed, {max(limit - taken, 0)} of {limit} are free",
             "",
-            f"ALTER SYSTEM SET max_connections = {limit + needed + 10}; and restart the server, "
-            f"or fewer `workers` in {connector.file}",
+            f"{setting(session, 'max_connections', str(limit + needed + 10))}, or fewer `workers` in {connector.file}",
         )
 
 
@@ -118,7 +118,7 @@ def locks(session: Session, connector: Connector) -> Iterator[Finding]:
             f"a chunk or a truncate can write all {tables} wide tables in one transaction, with {found.needed} locks"
             f" in all, and there is room for {found.room}",
             "",
-            f"ALTER SYSTEM SET max_locks_per_transaction = {found.setting}; and restart the server",
+            setting(session, "max_locks_per_transaction", str(found.setting)),
         )
 
 

@@ -16,10 +16,13 @@ def check(
 ) -> None:
     """Say everything that stands in the way of a run, each with the statement that mends it; exit code 1 if any.
 
+    What costs time or disk sooner or later is told as advice, and stands in nobody's way.
+
     With --json an array of {what, where, remedy}, also for mistakes in the file (exit code 2).
 
     Example: widebeam check ships
     """
+    from widebeam.check.advice import advice  # noqa: PLC0415
     from widebeam.check.check import Preconditions, findings  # noqa: PLC0415
     from widebeam.check.made import made_findings  # noqa: PLC0415
     from widebeam.config.config import ConfigError, load  # noqa: PLC0415
@@ -39,3 +42,5 @@ def check(
     if found:
         raise Preconditions(found)
     say("Nothing stands in the way of a run.")
+    for each in advice(loaded):
+        say(f"Advice: {each}")

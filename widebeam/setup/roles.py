@@ -36,6 +36,7 @@ def script(connector: Connector, side: Side, prefix: str = "widebeam") -> str:
         .format(
             **roles,
             reader_name=sql.SQL(f"{prefix}_reader"),
+            target_name=sql.SQL(f"{prefix}_target"),
             wide=sql.Identifier(wide),
             wide_text=sql.Literal(sql.Identifier(wide).as_string()),
             reading=_reading(connector, roles["source"], roles["operator"]),

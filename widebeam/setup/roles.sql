@@ -4,8 +4,14 @@
 --
 -- REPLICATION lets a role read the whole write-ahead log: let pg_hba.conf admit {source} to this database only, over
 -- hostssl, from Widebeam's hosts, and never to the keyword `replication`, which is for base backups.
+-- (Amazon RDS and Aurora have a role in the place of the attribute.)
 DO $$ BEGIN
-    CREATE ROLE {source} LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
+        CREATE ROLE {source} LOGIN NOCREATEDB NOCREATEROLE;
+        GRANT rds_replication TO {source};
+    ELSE
+        CREATE ROLE {source} LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+    END IF;
 EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 DO $$ BEGIN
     CREATE ROLE {operator} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
@@ -38,7 +44,12 @@ DO $$ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO {target}, {operator}, {reader}', current_database());
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {target}', current_database());
 END $$;
--- The writer owns both schemas, and can make nothing outside of them.
+-- The writer owns both schemas, and can make nothing outside of them. (Who is no superuser gives them away as a member.)
+DO $$ BEGIN
+    IF NOT pg_has_role(current_user, '{target_name}', 'USAGE') THEN
+        EXECUTE format('GRANT {target} TO %I', current_user);
+    END IF;
+END $$;
 CREATE SCHEMA IF NOT EXISTS widebeam AUTHORIZATION {target};
 CREATE SCHEMA IF NOT EXISTS {wide} AUTHORIZATION {target};
 ALTER SCHEMA widebeam OWNER TO {target};
