@@ -72,6 +72,9 @@ ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS name text GENERATED ALWAYS
     CASE WHEN left(table_name, 1) = '"' THEN '"' || replace(table_name, '"', '""') || '"' ELSE table_name END
 ) STORED;
 
+-- Parts of its keys are told apart whatever is in them (Rule.joined); false for tables from before that.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS escapes boolean NOT NULL DEFAULT false;
+
 -- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
 -- partition that is gone, a table whose rows were written anew.
 CREATE TABLE IF NOT EXISTS widebeam.notices (

@@ -115,7 +115,8 @@ class Joiner:
             return None
         amiss = self._amiss(table, found.types)
         if amiss is None:
-            return Source(table.schema, table.name, found.oid, found.types, None)
+            alike = self._settings.mapping.rule.escapes
+            return Source(table.schema, table.name, found.oid, found.types, None, alike)
         if monotonic() - self._unfit.setdefault(table.qualified, monotonic()) > _PATIENCE:
             raise amiss
         return None

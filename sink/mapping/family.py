@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping as Dict
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from cdc.lsn import Lsn
@@ -23,13 +24,17 @@ class Family(Protocol):
 
 
 class Source(NamedTuple):
-    """A narrow table as widebeam.sources has it. `gate` is None until it is published, Lsn(0) for one of the first."""
+    """A narrow table as widebeam.sources has it. `gate` is None until it is published, Lsn(0) for one of the first.
+
+    `escapes` is how the parts of its keys are joined (Rule.joined).
+    """
 
     schema: str
     name: str
     oid: int
     types: dict[str, str]
     gate: Lsn | None
+    escapes: bool = True
 
     @property
     def qualified(self) -> str:
@@ -39,8 +44,10 @@ class Source(NamedTuple):
 
 def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:
     """The rules of these tables, without those that do not belong any more."""
-    tables = ((family.narrow(each.schema, each.name), each.types) for each in sources)
-    return tuple(family.rule(table, types) for table, types in tables if table is not None)
+    tables = ((family.narrow(each.schema, each.name), each) for each in sources)
+    return tuple(
+        replace(family.rule(table, each.types), escapes=each.escapes) for table, each in tables if table is not None
+    )
 
 
 def joining(sources: Iterable[Source]) -> frozenset[str]:

@@ -249,7 +249,7 @@ class _Row:
             if value is None:
                 raise _Unreadable("null_key", f"the key is NULL: {name}")
             parts.append(value)
-        return rule.key_separator.join(parts)
+        return rule.joined(parts)
 
 
 def _escaped(text: str, special: re.Pattern[str]) -> str:

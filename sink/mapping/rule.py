@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Dict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -41,7 +42,7 @@ class DictionaryRule:
 class Rule:
     """How one narrow table is read.
 
-    `entity` and `key` are names of real or virtual columns; the parts of a key are joined by `key_separator`. `time`
+    `entity` and `key` are names of real or virtual columns; the parts of a key are `joined`. `time`
     says what becomes of the raw time columns, which `table.time` names (one, two for s_ns, or none). `table_value` is
     the virtual column `table`. `labels` names a jsonb column; `fields` are the names in entity and key that are fields
     of it, and `all_labels` tells that the key is all of them, sorted, as name=value.
@@ -75,6 +76,7 @@ class Rule:
     nulls: frozenset[str] = frozenset()
     measures: bool = False
     measure_separator: str = "."
+    escapes: bool = True
 
     @classmethod
     def of(
@@ -101,6 +103,24 @@ class Rule:
             and not (self.labels or self.dictionary or self.table_value or self.where)
             and not (self.nulls or self.numbers or self.measures)
         )
+
+    def joined(self, parts: Sequence[str]) -> str:
+        """The key that these parts make: no others make the same one.
+
+        They are joined as they are where they can be told apart again; else what could be taken for a separator gets
+        a backslash. A connector from before that (not `escapes`) joins them as it always did, since its columns are
+        named so.
+        """
+        separator = self.key_separator
+        plain = separator.join(parts)
+        if len(parts) < 2 or not self.escapes or not separator:
+            return plain
+        # Where the separator is one character, there are more of them in what is escaped than in what is not.
+        mark = next((each for each in "\\~^|!" if each not in separator), "\\")
+        if plain.split(separator) == list(parts) and (len(separator) == 1 or mark not in plain):
+            return plain
+        special = re.compile(f"[{re.escape(separator + mark)}]")
+        return separator.join(special.sub(lambda found: mark + found[0], part) for part in parts)
 
     @property
     def virtual(self) -> frozenset[str]:

@@ -17,27 +17,28 @@ from sink.mapping.mapping import Mapping
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOAD: Final = (
-    "SELECT schema_name, table_name, oid, types, gate_lsn::text FROM widebeam.sources WHERE connector = %s"
+    "SELECT schema_name, table_name, oid, types, gate_lsn::text, escapes FROM widebeam.sources WHERE connector = %s"
     " ORDER BY joined_at, schema_name, table_name"
 )
 _ADD: Final = (
-    "INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, gate_lsn)"
-    " VALUES (%s, %s, %s, %s, %s, %s::pg_lsn) ON CONFLICT DO NOTHING"
+    "INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, gate_lsn, escapes)"
+    " VALUES (%s, %s, %s, %s, %s, %s::pg_lsn, %s) ON CONFLICT DO NOTHING"
 )
 
 
 def load(connection: Connection, connector: str) -> list[Source]:
     """All narrow tables, those that joined first at the beginning."""
     return [
-        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate))
-        for schema, name, oid, types, gate in connection.execute(_LOAD, [connector])
+        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate), escapes)
+        for schema, name, oid, types, gate, escapes in connection.execute(_LOAD, [connector])
     ]
 
 
 def add(connection: Connection, connector: str, source: Source) -> None:
     """Write a narrow table down."""
     gate = None if source.gate is None else str(source.gate)
-    connection.execute(_ADD, [connector, source.schema, source.name, source.oid, Jsonb(source.types), gate])
+    found = [source.schema, source.name, source.oid, Jsonb(source.types), gate, source.escapes]
+    connection.execute(_ADD, [connector, *found])
 
 
 def note_types(connection: Connection, connector: str, source: Source, types: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ def renamed_keys(rule: Rule, dictionary: Dictionary, renamed: Sequence[Renamed])
 
 def _key(rule: Rule, places: list[int], names: Names) -> str | None:
     parts = [names[place] for place in places]
-    return None if None in parts else rule.key_separator.join(part for part in parts if part is not None)
+    return None if None in parts else rule.joined([part for part in parts if part is not None])
 
 
 def _columns(rule: Rule, before: str, after: str) -> list[tuple[str, str]]:

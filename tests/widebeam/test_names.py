@@ -129,3 +129,59 @@ def test_a_gap_is_crossed_beside_names_with_percent_signs(percent):
     with percent.streaming():
         percent.execute(READINGS.format(5, 5))
         assert percent.verify().differences == 0
+
+
+PARTS = """
+[source]
+dsn = "{dsn}"
+table = "public.n"
+entity = ["e", "f"]
+time = "at"
+key = ["k", "l"]
+key_separator = "-"
+[source.value]
+columns = ["v"]
+[target]
+dsn = "{dsn}"
+"""
+MET = """
+INSERT INTO n SELECT e, f, '2024-01-0{day}', k, l, row_number() OVER () + 10 * {day}
+FROM (VALUES ('x_y', 'z'), ('x', 'y_z'), ('X', 'y_z')) AS entities (e, f),
+    (VALUES ('a-b', 'c'), ('a', 'b-c'), ('A-b', 'c'), ('e\u0301', 'c'), ('\u00e9', 'c')) AS keys (k, l);
+"""
+
+
+def test_entities_and_keys_whose_parts_join_to_the_same_words_have_columns_and_tables_of_their_own(database, tmp_path):
+    plant = Plant(database, tmp_path / "parts.toml", PARTS.format(dsn=database))
+    plant.execute(
+        "CREATE TABLE n (e text, f text, at timestamptz, k text, l text, v int, PRIMARY KEY (e, f, at, k, l));"
+        + MET.format(day=1)
+    )
+    plant.prepare()
+    with plant.streaming():
+        plant.backfill()
+        plant.execute(MET.format(day=2))
+        report = plant.verify()
+    assert (report.differences, report.quarantined) == (0, 0)
+    assert plant.execute("SELECT count(*), count(DISTINCT entity) FROM widebeam.columns") == [(15, 3)]
+    views = plant.execute("SELECT DISTINCT schema_name, view_name FROM widebeam.tables")
+    assert len(views) == 3
+    assert {"a\\-b-c", "a-b\\-c"} <= {key for (key,) in plant.execute("SELECT key FROM widebeam.columns")}
+
+
+def test_columns_of_a_connector_from_before_parts_were_told_apart_keep_their_names(database, tmp_path):
+    plant = Plant(database, tmp_path / "before.toml", PARTS.format(dsn=database))
+    plant.execute(
+        "CREATE TABLE n (e text, f text, at timestamptz, k text, l text, v int, PRIMARY KEY (e, f, at, k, l));"
+        "INSERT INTO n VALUES ('x', 'y', '2024-01-01', 'a', 'b-c', 1)"
+    )
+    plant.prepare()
+    plant.execute("UPDATE widebeam.sources SET escapes = false")  # as the control schema is brought up to date
+    plant.execute("UPDATE widebeam.columns SET key = 'a-b-c', column_name = 'a-b-c'")
+    plant.execute('ALTER TABLE wide.x_y__1 RENAME COLUMN "a-b\\-c" TO "a-b-c"')
+    plant.prepare()
+    with plant.streaming():
+        plant.backfill()
+        plant.execute("INSERT INTO n VALUES ('x', 'y', '2024-01-02', 'a', 'b-c', 2)")
+        assert plant.verify().differences == 0
+    assert plant.execute("SELECT array_agg(key) FROM widebeam.columns") == [(["a-b-c"],)]

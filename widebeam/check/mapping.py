@@ -203,4 +203,24 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-CHECKS: Final = (tables_match, alike, column_types, dictionary)
+def keys_apart(_: Session, connector: Connector) -> Iterator[Finding]:
+    """Keys of several parts, or of several measures, are told apart by what joins them."""
+    source = connector.options.source
+    if len(source.key) > 1 and not source.key_separator:
+        yield Finding(
+            "with an empty `key_separator` the keys (ab, c) and (a, bc) would be one column",
+            "",
+            f'key_separator = "/" in [source] of {connector.file}, or any other text',
+        )
+    names, joined = (source.value.names if source.value.measures else ()), source.value.measure_separator
+    alike = [(one, other) for one in names for other in names if one != other and one.endswith(joined + other)]
+    for one, other in alike:
+        yield Finding(
+            f"a reading of {one} and one of {other} could be in one column: a key and its measure are joined by "
+            f"`measure_separator` {joined!r}, and {one} ends with that and {other}",
+            "",
+            f'measure_separator = ":" in [source.value] of {connector.file}, or any other text that ends no name so',
+        )
+
+
+CHECKS: Final = (keys_apart, tables_match, alike, column_types, dictionary)

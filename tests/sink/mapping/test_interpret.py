@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdc.event import UNCHANGED
 from cdc.source.narrow import NarrowTable
@@ -166,3 +168,23 @@ def test_only_single_real_columns_as_they_are_make_a_rule_plain():
     assert not replace(plain, key=("channel", "ship")).plain
     assert plain.time_types == {"at": "timestamp without time zone"}
     assert replace(plain, time=TimeRule("epoch_s")).time_types == {"at": "timestamp with time zone"}
+
+
+PARTS = st.lists(st.text(alphabet="a-\\~/", max_size=4), min_size=2, max_size=2)
+
+
+@given(PARTS, PARTS, st.sampled_from(["/", "-", "--", "-/", "\\", "/\\", "aa", "~"]))
+def test_no_two_keys_of_several_parts_are_one_column(one, other, separator):
+    rule = replace(THINGS, key_separator=separator)
+    assert (rule.joined(one) == rule.joined(other)) == (one == other)
+
+
+def test_parts_that_can_be_told_apart_are_joined_as_they_are():
+    rule = replace(THINGS, key_separator="-")
+    assert rule.joined(["a", "b c", "ü/\\"]) == "a-b c-ü/\\"
+    assert rule.joined(["a-b"]) == "a-b"
+    assert [rule.joined(parts) for parts in (["a-b", "c"], ["a", "b-c"])] == ["a\\-b-c", "a-b\\-c"]
+
+
+def test_a_connector_from_before_that_keeps_its_columns_names():
+    assert replace(THINGS, escapes=False).joined(["a/b", "c"]) == "a/b/c"

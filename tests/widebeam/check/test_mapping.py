@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from widebeam.check.check import findings
+from widebeam.check.mapping import keys_apart
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
@@ -120,13 +121,12 @@ def test_two_raw_keys_that_are_joined_to_one_are_found_in_one_table(make):
     keys = "ALTER TABLE a ADD unit text DEFAULT 'x', DROP CONSTRAINT a_pkey, ADD PRIMARY KEY (place, tag, unit, at);"
     keys += "INSERT INTO a VALUES ('here', 1, 1, 5, 'x'), ('here', 2, 1, 6, 'x');"
     connector = make(
-        keys + "UPDATE tags SET name = CASE id WHEN 1 THEN 'a/b' ELSE 'a' END;"
-        "UPDATE a SET unit = CASE tag WHEN 1 THEN 'c' ELSE 'b/c' END;",
+        keys + "UPDATE tags SET name = 'a';",
         key='key = ["name", "unit"]',
         tables='tables = ["public.a"]',
     )
     (finding,) = findings(connector)
-    assert finding.what.startswith("several rows of public.a fill one cell with different values: 'a/b/c' of (here, ")
+    assert finding.what.startswith("several rows of public.a fill one cell with different values: 'a/x' of (here, ")
 
 
 def test_an_id_with_two_names_is_found(make):
@@ -237,3 +237,14 @@ def checked(file: Path) -> tuple[int, list[dict[str, str]]]:
         [sys.executable, "-m", "widebeam", "check", "--json", str(file)], capture_output=True, check=False
     )
     return done.returncode, json.loads(done.stdout)
+
+
+def test_what_joins_keys_and_measures_has_to_tell_them_apart(tmp_path):
+    measured = FILE.format(dsn="host=h").replace('["v"]', '["c", "b.c"]\nmeasures = true')
+    measured = measured.replace('key = "name"', 'key = ["name", "tag"]\nkey_separator = ""')
+    (tmp_path / "apart.toml").write_text(measured)
+    found = said(list(keys_apart(None, load(str(tmp_path / "apart.toml"), {}))))
+    assert "with an empty `key_separator` the keys (ab, c) and (a, bc) would be one column" in found
+    assert "a reading of b.c and one of c could be in one column" in found
+    (tmp_path / "apart.toml").write_text(measured.replace('_separator = ""', '_separator = "/"').replace("b.c", "b_c"))
+    assert list(keys_apart(None, load(str(tmp_path / "apart.toml"), {}))) == []
