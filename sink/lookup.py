@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.bindable import Verbatim
+from cdc.fate import Whose
+from cdc.fault import session_of
 from cdc.source.read_only import SourceSession
 from cdc.source.rows import await_visible
 from sink.mapping.dictionary import Dictionary, Names, Renamed
@@ -65,9 +67,10 @@ class Lookup:
             return []
         if self._read_at is None:
             self.dictionary.take((each, tuple(names)) for each, names in target.execute(_KNOWN, [self._connector]))
-        source = self._source.connected()
-        await_visible(source, xids)
-        read = entries(source, self._rule)
+        with session_of(Whose.SOURCE):
+            source = self._source.connected()
+            await_visible(source, xids)
+            read = entries(source, self._rule)
         changed = [(each, names) for each, names in read if self.dictionary.entries.get(each) != names]
         renamed = self.dictionary.take(changed)
         if registry is not None and renamed:

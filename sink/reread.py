@@ -17,6 +17,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.event import UNCHANGED
+from cdc.fate import Whose
+from cdc.fault import session_of
 from cdc.record.record import Changes, Stamp
 from cdc.source.read_only import SourceSession
 from cdc.source.rows import await_visible
@@ -47,14 +49,16 @@ class SourceCells:
     def settle(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
         """Set or clear the cells that were touched in a fold. Raises psycopg.Error, TimeoutError."""
         if fold.touched:
-            source = self._source.connected()
-            await_visible(source, {touch.xid for touch in fold.touched.values()})
-            settle(source, fold, mapping, interpreters)
+            with session_of(Whose.SOURCE):
+                source = self._source.connected()
+                await_visible(source, {touch.xid for touch in fold.touched.values()})
+                settle(source, fold, mapping, interpreters)
 
     def fill(self, fold: Fold, mapping: Mapping, interpreters: Interpreters) -> None:
         """Set the cells that were touched in a chunk's fold. Raises psycopg.Error."""
         if fold.touched:
-            fill(self._source.connected(), fold, mapping, interpreters)
+            with session_of(Whose.SOURCE):
+                fill(self._source.connected(), fold, mapping, interpreters)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 import psycopg
 
 from cdc.failpoint import Failpoint, hit
+from cdc.fate import Fate
+from cdc.fault import fault
 from cdc.log.transport import Assignment, Reader, Received
 from sink.apply import TooManyTables
 from sink.fold.batch import Batch, Place, Poison
@@ -43,8 +45,6 @@ _HEED: Final = 1.0
 """Seconds between two looks at whether somebody has rewound a partition on which nothing comes."""
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024
-_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
-"""The target will not have a value, however often it is tried."""
 
 
 _NO_POISON: Final[Mapping[Place, Poison]] = MappingProxyType({})
@@ -173,8 +173,8 @@ class Sink:
                 except TooManyTables as found:
                     self._batch_rows = max(1, int(batch.rows * found.share))
                     continue
-                except _REFUSED:
-                    if poison:
+                except psycopg.Error as error:
+                    if poison or not _is_poison(error):
                         raise
                     self._isolate(left[:taken])
             if batch.halted_by is not None:
@@ -201,7 +201,9 @@ class Sink:
         place = received[0].partition, received[0].offset
         try:
             self._apply(received, {place: Poison.VALUES})
-        except _REFUSED:
+        except psycopg.Error as error:
+            if not _is_poison(error):
+                raise
             self._apply(received, {place: Poison.WHOLE})
 
     def _commit(self, batch: Batch) -> None:
@@ -237,3 +239,9 @@ class Sink:
                 self._reader.close()
         finally:
             self._session.close()
+
+
+def _is_poison(error: psycopg.Error) -> bool:
+    """Whether the target will not have a value, however often it is tried."""
+    found = fault(error)
+    return found is not None and found.fate is Fate.POISON

@@ -6,21 +6,22 @@ import logging
 import threading
 from collections.abc import Callable
 from threading import Event
+from time import monotonic
 from typing import Final, TypeVar
 
-import psycopg
-from psycopg import errors
 from tenacity import (
     RetryCallState,
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     sleep_using_event,
-    stop_after_delay,
     stop_any,
     stop_when_event_set,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
+from cdc.fate import Fate, Whose
+from cdc.fault import fault
 from cdc.trouble import TROUBLES
 from sink.apply import Applier
 from sink.lookup import Lookup
@@ -36,15 +37,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_PASSING: Final = (
-    psycopg.OperationalError,  # lost connections, deadlocks, serialisation failures, time-outs, a full disk
-    psycopg.InternalError,
-    psycopg.InterfaceError,
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    Fenced,
-)
-"""What may be over at the next attempt, on a new connection and from the progress that the target then tells."""
+_TRIED_AGAIN: Final = (Fate.PASSES, Fate.WAITS, Fate.REFUSED, Fate.CONFLICT)
 
 
 class Stopped(Exception):
@@ -63,6 +56,7 @@ class Session:
         self._applier: Applier | None = None
         self._lookup: Lookup | None = None
         self._cells: SourceCells | None = None
+        self._said = ""
         self.lost = False
 
     @property
@@ -114,10 +108,13 @@ class Session:
         return SourceCells(self._settings.source_dsn)
 
     def retried(self, action: Callable[[], T], stop: Event) -> T:
-        """Do it until it is done. Raises Halt after `give_up_after` seconds of failures, and Stopped."""
+        """Do it until it is done: as long as it takes where a server is away or read-only.
+
+        Raises Halt after `give_up_after` seconds of other failures, and Stopped.
+        """
         retrying = Retrying(
-            retry=retry_if_exception_type(_PASSING),
-            stop=stop_any(stop_after_delay(self._settings.give_up_after), stop_when_event_set(stop)),
+            retry=retry_if_exception(_may_pass),
+            stop=stop_any(_Patience(self._settings.give_up_after), stop_when_event_set(stop)),
             wait=wait_random_exponential(0.1, max=5),
             sleep=sleep_using_event(stop),
             before_sleep=self._start_anew,
@@ -125,19 +122,25 @@ class Session:
         )
         try:
             done = retrying(action)
-            TROUBLES.over(_where())
-            return done
-        except _PASSING as error:
+        except Exception as error:
+            if not _may_pass(error):
+                raise
             if stop.is_set():
                 raise Stopped from error
-            raise halts.target_unwritable(error, self._settings.give_up_after) from error
+            raise halts.given_up(error, fault(error), self._settings.give_up_after) from error
+        TROUBLES.over(_where())
+        self._said = ""
+        return done
 
     def _start_anew(self, attempt: RetryCallState) -> None:
         """Whatever the last attempt did or did not, the target's progress tells."""
         error = None if attempt.outcome is None else attempt.outcome.exception()
         said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        _log.warning("sink starts anew after %s", said)
-        TROUBLES.hold(_where(), said)
+        log = _log.warning if said != self._said else _log.debug  # one that waits for hours says so once
+        log("sink starts anew after %s", said)
+        self._said = said
+        found = None if error is None else fault(error)
+        TROUBLES.hold(_where(), said if found is None else f"{found.whose}: {said}")
         self.close()
         self.lost = True
 
@@ -146,3 +149,27 @@ def _where() -> str:
     """Whose trouble it is: on the direct transport the sinks are threads of one process."""
     thread = threading.current_thread()
     return "sink" if thread is threading.main_thread() else thread.name
+
+
+class _Patience(stop_base):
+    """Over after so many seconds of failures that do not end by themselves: who waits for a server waits for it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def __call__(self, attempt: RetryCallState) -> bool:
+        error = None if attempt.outcome is None else attempt.outcome.exception()
+        found = None if error is None else fault(error)
+        if found is not None and found.fate is Fate.WAITS:
+            self._since = None
+            return False
+        self._since = monotonic() if self._since is None else self._since
+        return monotonic() - self._since >= self._seconds
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, Fenced):
+        return True
+    found = fault(error)
+    return found is not None and found.whose is not Whose.KAFKA and found.fate in _TRIED_AGAIN

@@ -15,7 +15,8 @@ class SinkSettings:
 
     `batch_rows` is how many narrow rows go into one target transaction at most (a record is never cut). `patience`
     is for how many seconds a generation with a gap may be the last one until that is taken for a loss of the log;
-    `give_up_after` for how many one failure may last. `rewindable`: a replay may set the progress back while it runs.
+    `give_up_after` for how many one failure may last, but for a server's being away.
+    `rewindable`: a replay may set the progress back while it runs.
     """
 
     target_dsn: str = field(repr=False)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import closing
 from threading import Event
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.fate import Fate
+from cdc.fault import fault
 from cdc.halt import CONNECTOR, Cause, Halt
+from cdc.trouble import TROUBLES
 from snapshot.chunks import ledger
 from snapshot.chunks.gate import await_gate, await_replay
 from snapshot.chunks.ledger import Counts
@@ -22,7 +26,11 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_LOSSES: Final = 10
+_BACKFILL: Final = "backfill"
+_COMES_AGAIN: Final = (Fate.PASSES, Fate.WAITS)
 _LOOK_AGAIN: Final = 0.25  # seconds between two looks at a ledger in which nothing is due
+_LONGEST_REST: Final = 15.0
+"""Seconds between two attempts while a server is waited for, at most: a chunk may be read from the source in each."""
 
 __all__ = ["Backfill", "BackfillSettings"]
 
@@ -34,6 +42,8 @@ class Backfill:
         self._settings = settings
         self._connector = settings.mapping.connector
         self._losses = 0  # of sessions, since the last chunk was done
+        self._rests = _LOOK_AGAIN
+        self._conflicts = Counter[int]()  # by chunk, how often a standby has cancelled it
 
     def run(self, stop: Event) -> Counts:
         """Work until no chunk is open or `stop` is set; answer the ledger's counts.
@@ -47,28 +57,40 @@ class Backfill:
         while True:
             try:
                 with sessions(self._settings, stop) as connected:
+                    _check_writable(connected.target)
                     if reopen:
                         ledger.reopen(connected.target, self._connector)
                         reopen = False
                     finished = self._work(connected, stop)
                     if finished is not None:
                         return self._verdict(connected.target, finished)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 self._lost(error, stop)
 
-    def _lost(self, error: psycopg.OperationalError, stop: Event) -> None:
-        """A session was lost between two chunks: connect again, unless that happens time after time."""
-        self._losses += 1
-        if self._losses > _MOST_LOSSES or stop.is_set():
+    def _lost(self, error: psycopg.Error, stop: Event) -> None:
+        """A session was lost between two chunks: connect again, unless that happens time after time.
+
+        Who waits for a server that is away or takes no writes waits for it.
+        """
+        found = fault(error)
+        if found is None or found.fate not in _COMES_AGAIN or stop.is_set():
+            raise error
+        self._losses += found.fate is not Fate.WAITS
+        if self._losses > _MOST_LOSSES:
             raise error
         _LOG.warning("a session was lost: %s", error)
-        stop.wait(_LOOK_AGAIN * self._losses)
+        if found.fate is Fate.WAITS:
+            TROUBLES.hold(_BACKFILL, str(error).partition("\n")[0])
+            self._rests = min(self._rests * 2, _LONGEST_REST)
+            stop.wait(self._rests)
+        else:
+            stop.wait(_LOOK_AGAIN * self._losses)
 
     def _work(self, connected: Sessions, stop: Event) -> Counts | None:
         """Chunk after chunk; None when a session broke, so that new ones are needed."""
         if not self._ready(connected, stop):
             return ledger.counts(connected.target, self._connector)
-        with closing(Worker(self._settings, connected)) as worker:
+        with closing(Worker(self._settings, connected, self._conflicts)) as worker:
             return self._chunks(worker, self._joiner(connected), connected, stop)
 
     def _joiner(self, connected: Sessions) -> Joiner | None:
@@ -81,6 +103,8 @@ class Backfill:
             if joiner is not None:
                 joiner.look()
             chunk = ledger.claim(connected.target, self._connector)
+            if chunk is None or self._rests == _LOOK_AGAIN:
+                TROUBLES.over(_BACKFILL)
             if chunk is None:
                 counts = ledger.counts(connected.target, self._connector)
                 stays = joiner is not None or self._settings.stays
@@ -92,6 +116,7 @@ class Backfill:
             else:
                 self._losses = 0
                 self._settings.done()
+                self._rests = _LOOK_AGAIN
         return ledger.counts(connected.target, self._connector)
 
     def _ready(self, connected: Sessions, stop: Event) -> bool:
@@ -117,3 +142,9 @@ class Backfill:
             f"{first.upper or 'the end'}) with: {first.error}",
             f"Mend the cause, then `widebeam run {CONNECTOR}`: failed chunks get new attempts, merged ones stay.",
         )
+
+
+def _check_writable(target: Connection) -> None:
+    """Nothing is read from the source as long as the target would not take it."""
+    if target.execute("SELECT current_setting('transaction_read_only')").fetchone() != ("off",):
+        raise psycopg.errors.ReadOnlySqlTransaction("the target is read-only")

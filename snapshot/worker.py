@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from time import monotonic
@@ -12,8 +13,11 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.fate import Fate
+from cdc.fault import fault
 from cdc.lsn import Lsn
 from cdc.source.writers import StillWriting
+from cdc.trouble import TROUBLES
 from sink.fold.column_route import Routes
 from sink.lookup import Lookup
 from sink.mapping.wide import Need, Refused
@@ -34,12 +38,25 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOG: Final = logging.getLogger(__name__)
 
+_CONFLICTS: Final = 2
+"""Times that a standby may cancel a chunk; then it is read from the primary, which never does."""
+
+_LONGER: Final = 4
+"""So many times as long is the rest after each of them: what is replayed may be over by then."""
+
+_STANDBY: Final = "backfill from the standby"
+_WAYS_OUT: Final = (
+    f"after {_CONFLICTS} times it is read from the primary. On the standby, hot_standby_feedback = on or a longer "
+    "max_standby_streaming_delay keeps it from that"
+)
+
 
 class Worker:
     """Does chunks over one set of sessions."""
 
-    def __init__(self, settings: BackfillSettings, sessions: Sessions) -> None:
+    def __init__(self, settings: BackfillSettings, sessions: Sessions, conflicts: Counter[int] | None = None) -> None:
         self._settings, self._sessions = settings, sessions
+        self._conflicts = Counter[int]() if conflicts is None else conflicts
         self._mapping = settings.mapping
         self._registry = Registry(self._mapping)
         self._registry.refresh(sessions.target)
@@ -104,10 +121,10 @@ class Worker:
             seconds = attached.SOON if isinstance(busy, attached.Early) else attached.REST
             ledger.postpone(self._sessions.target, connector, chunk.number, why=str(busy), seconds=seconds)
         except psycopg.Error as error:
-            _LOG.warning("chunk %d of %s failed: %s", chunk.number, connector, error)
-            self._failed(chunk, str(error))
+            self._missed(chunk, error)
             return False
         ledger.release(self._sessions.target, connector, chunk.number)
+        TROUBLES.over(_STANDBY)
         return True
 
     def _write_over(self, chunk: Chunk, stop: Event) -> None:
@@ -130,7 +147,11 @@ class Worker:
 
     def _fill(self, chunk: Chunk, stop: Event) -> None:
         began = monotonic()
-        with _without_garbage_collection(), self._reader.read(chunk, stop) as reading:
+        reader = self._reader
+        if self._conflicts[chunk.number] >= _CONFLICTS:
+            _LOG.info("chunk %d is read from the primary, since its standby cancels it", chunk.number)
+            reader = self._reader_over(self._sessions.primary, self._cutoff, self._ensure)
+        with _without_garbage_collection(), reader.read(chunk, stop) as reading:
             self._merger.merge(chunk, reading, began)
 
     def _repair_range(self, chunk: Chunk) -> None:
@@ -154,21 +175,46 @@ class Worker:
             self._mapping = mapping
             self._reader = self._new_reader()
 
-    def _failed(self, chunk: Chunk, error: str) -> None:
-        """Write the failure down over a session of its own: the worker's may be broken, or hold half a COPY."""
-        settings, connector = self._settings, self._settings.mapping.connector
-        try:
-            with connect(settings.target_dsn) as target:
-                ledger.mark_failed(
-                    target,
-                    connector,
-                    chunk.number,
-                    error=error,
-                    attempts=settings.attempts,
-                    backoff=settings.backoff,
+    def _missed(self, chunk: Chunk, error: psycopg.Error) -> None:
+        """A chunk that could not be done: whose failure is it? Raises it where a server is to be waited for."""
+        found = fault(error)
+        match found and found.fate:
+            case Fate.CONFLICT:
+                self._conflicts[chunk.number] += 1
+                seconds = self._settings.backoff * _LONGER ** self._conflicts[chunk.number]
+                why = f"chunk {chunk.number} was cancelled on the standby: {error}; {_WAYS_OUT}"
+                TROUBLES.hold(_STANDBY, why)
+                self._rest(chunk, why, seconds)
+            case Fate.WAITS:
+                self._rest(chunk, str(error), self._settings.backoff)
+                raise error
+            case _:
+                _LOG.warning("chunk %d of %s failed: %s", chunk.number, self._mapping.connector, error)
+                self._written_down(
+                    lambda target: ledger.mark_failed(
+                        target,
+                        self._mapping.connector,
+                        chunk.number,
+                        error=str(error),
+                        attempts=self._settings.attempts,
+                        backoff=self._settings.backoff,
+                    )
                 )
-        except psycopg.OperationalError as away:
-            _LOG.warning("the target is away too, so nothing is written down: %s", away)
+
+    def _rest(self, chunk: Chunk, why: str, seconds: float) -> None:
+        """It is tried again later, and that was no failed attempt of ours."""
+        _LOG.warning("chunk %d of %s waits: %s", chunk.number, self._mapping.connector, why)
+        self._written_down(
+            lambda target: ledger.postpone(target, self._mapping.connector, chunk.number, why=why, seconds=seconds)
+        )
+
+    def _written_down(self, write: Callable[[Connection], None]) -> None:
+        """Over a session of its own: the worker's may be broken, or hold half a COPY."""
+        try:
+            with connect(self._settings.target_dsn) as target:
+                write(target)
+        except psycopg.Error as away:
+            _LOG.warning("the target cannot be written, so nothing is written down: %s", away)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ LAYERS = ["cdc", "sink", "snapshot", "widebeam"]
 """From the lowest to the highest: each may import itself and those before it."""
 
 WORDS = {
-    "cdc": ["event", "failpoint", "halt", "lsn", "patience", "refusal", "bindable", "trouble"],
+    "cdc": ["event", "failpoint", "fate", "fault", "halt", "lsn", "patience", "refusal", "bindable", "trouble"],
     "widebeam": ["finding", "log", "terminal"],
 }
 """Modules in a package itself on which its rooms stand. The others there bring the rooms together."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from cdc.fate import Fate, Whose
+from cdc.fault import Fault
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from sink.fold.progress import Progress
@@ -28,11 +32,18 @@ def log_incomplete(progress: Progress, seconds: float) -> Halt:
     )
 
 
-def target_unwritable(error: BaseException, seconds: float) -> Halt:
-    """One failure after the other."""
+_COULD_NOT: Final = {Whose.SOURCE: "the source could not be read", Whose.TARGET: "the target could not be written"}
+
+
+def given_up(error: BaseException, found: Fault | None, seconds: float) -> Halt:
+    """One failure after the other, and whose they were."""
+    whose = Whose.TARGET if found is None else found.whose
+    did = _COULD_NOT.get(whose, f"{whose} failed")
+    if found is not None and found.fate is Fate.REFUSED:
+        did = f"{whose} does not let us in (see the role, its password and pg_hba.conf), which it has not"
     return Halt(
         Cause.REPEATED_FAILURE,
-        f"the target could not be written for {seconds:.0f} s: {error}",
+        f"{did} for {seconds:.0f} s: {error}",
         f"mend what the message says, and `widebeam run {CONNECTOR}`: nothing is lost",
     )
 

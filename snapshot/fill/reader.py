@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 
 from cdc.failpoint import Failpoint, hit
+from cdc.fate import Whose
+from cdc.fault import session_of
 from cdc.lsn import Lsn
 from cdc.source.table_name import TableName
 from sink.fold.column_route import Routes
@@ -25,6 +27,7 @@ from snapshot.chunks.plan import Chunk
 from snapshot.fill.fold import ChunkFold, Others, Refused
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+Block: TypeAlias = "bytes | bytearray | memoryview"
 Ensure: TypeAlias = Callable[[list[Need]], Refused]
 """Makes columns, in a transaction of its own; answers the keys that cannot have one."""
 
@@ -174,7 +177,7 @@ class ChunkReader:
         """Some lines at a time, without their line ends, and their size in bytes."""
         blocks, size = [], 0
         with self._source.cursor().copy(select(self._rule(chunk), chunk)) as copy:
-            for block in copy:
+            for block in _of_the_source(copy):
                 blocks.append(block)
                 size += len(block)
                 if len(blocks) >= self._at_once or size > _BYTES_AT_ONCE:
@@ -189,8 +192,15 @@ class ChunkReader:
     def _snapshot(self) -> Iterator[None]:
         """A short transaction in which everything is read as of one moment."""
         with self._source.transaction():
-            self._source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            with session_of(Whose.SOURCE):
+                self._source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield
+
+
+def _of_the_source(copy: Iterable[Block]) -> Iterator[Block]:
+    """What it brings; its errors are known to be the source's, wherever they are met."""
+    with session_of(Whose.SOURCE):
+        yield from copy
 
 
 def select(rule: Rule, chunk: Chunk) -> sql.Composed:

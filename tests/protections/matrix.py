@@ -57,6 +57,8 @@ RECOVERS: Final = (
     Line("silent server", "a server that says nothing holds up who looks on, and nobody else"),
     Line("session limits", "a role's or a database's time limits on statements, locks, idle sessions, transactions"),
     Line("password rotated", "in its file, under running parts"),
+    Line("read-only target", "demoted, or locked because its disk is nearly full: waited for, and told"),
+    Line("standby conflict", "a standby cancels what is read, to replay what was removed on the primary"),
     Line("SIGTERM", "drains in time, and leaves no process behind"),
 )
 HALTS: Final = (

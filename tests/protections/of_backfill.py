@@ -133,7 +133,7 @@ BACKFILL: Final = (
         (
             Edit(
                 "snapshot/worker.py",
-                "self._failed(chunk, str(error))\n",
+                "self._missed(chunk, error)\n",
                 "self._sessions.target.execute(\"UPDATE widebeam.chunks SET state = 'void' WHERE chunk = 3\")\n",
             ),
         ),
@@ -167,7 +167,7 @@ BACKFILL: Final = (
     Protection(
         "backfill connects again",
         ("session ends", "backfill dies"),
-        (Edit("snapshot/run.py", "if self._losses > _MOST_LOSSES or stop.is_set():", "if True:"),),
+        (Edit("snapshot/run.py", "if self._losses > _MOST_LOSSES:", "if True:"),),
         (RUN + "a_worker_whose_sessions_are_ended_between_two_chunks_connects_again",),
         r"psycopg\.(OperationalError|errors\.AdminShutdown)",
     ),

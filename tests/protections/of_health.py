@@ -39,7 +39,7 @@ HEALTH: Final = (
     Protection(
         "a server out of reach is no failure",
         ("part fails", "session ends"),
-        (Edit("widebeam/process/restarts.py", "outside=code == AWAY)", "outside=False)"),),
+        (Edit("widebeam/process/restarts.py", "outside=code == AWAY", "outside=False"),),
         (STORM,),
         "cdc.halt.Halt",
     ),

@@ -51,13 +51,19 @@ OPERATION: Final = (
     Protection(
         "deaths from outside do not count",
         ("part fails", "capture dies", "backfill dies"),
-        (Edit("widebeam/process/restarts.py", "if not death.outside and self", "if self"),),
+        (
+            Edit(
+                "widebeam/process/restarts.py",
+                "if not (death.outside or death.refused) and self",
+                "if not death.refused and self",
+            ),
+        ),
         (SUPERVISE + "a_kill_from_outside_neither_counts_nor_makes_anything_forgotten",),
     ),
     Protection(
         "not up is no refusal",
         ("part fails",),
-        (Edit("widebeam/cli/outcome.py", "PGconn.ping(again.encode()) == Ping.OK and not", "not"),),
+        (Edit("cdc/fault.py", "PGconn.ping(again.encode()) == Ping.OK and not", "not"),),
         (SUPERVISE + "a_server_that_is_not_up_yet_is_told_from_one_that_refuses_in_whatever_language[57P03-True]",),
     ),
     Protection(
@@ -482,5 +488,33 @@ OPERATION: Final = (
         (
             "tests/cdc/source/test_pinned.py::test_a_password_that_was_rotated_in_its_file_is_read_by_the_next_connection",
         ),
+    ),
+    Protection(
+        "a target that takes no writes is waited for",
+        ("read-only target", "disk full"),
+        (Edit("sink/session.py", "found is not None and found.fate is Fate.WAITS:", "False:"),),
+        ("tests/sink/test_run.py::test_a_target_that_is_read_only_is_waited_for_however_long_and_the_wait_is_told",),
+    ),
+    Protection(
+        "whose an error is",
+        ("read-only target",),
+        (Edit("cdc/fault.py", "setattr(error, _MARK, whose)", "pass"),),
+        ("tests/cdc/test_fate.py::test_an_error_is_of_the_innermost_session_that_claims_it",),
+    ),
+    Protection(
+        "refusals count by time",
+        ("password rotated",),
+        (Edit("widebeam/process/restarts.py", "(death.outside or death.refused)", "death.outside"),),
+        (SUPERVISE + "a_part_that_is_not_let_in_is_waited_for_by_time_and_not_by_number",),
+    ),
+    Protection(
+        "a chunk that a standby cancels",
+        ("standby conflict",),
+        (Edit("snapshot/worker.py", "case Fate.CONFLICT:", "case Fate.GONE:"),),
+        (
+            "tests/snapshot/test_standby.py::"
+            "test_a_chunk_that_a_standby_cancels_is_no_failure_and_is_read_from_the_primary_in_the_end",
+        ),
+        r"cdc.halt.Halt",
     ),
 )

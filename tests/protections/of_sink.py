@@ -174,7 +174,7 @@ SINK: Final = (
     Protection(
         "passing failures tried again",
         ("deadlock", "time-out", "disk full", "session ends"),
-        (Edit("sink/session.py", "psycopg.OperationalError,  # lost", "# lost"),),
+        (Edit("sink/session.py", "_TRIED_AGAIN: Final = (Fate.PASSES, ", "_TRIED_AGAIN: Final = ("),),
         (RUN + "a_failure_that_passes_is_tried_again_and_nothing_is_lost",),
     ),
     Protection(

@@ -19,8 +19,10 @@ from cdc.log.direct import MemoryLog
 from cdc.lsn import Lsn
 from cdc.record.envelope import encode
 from cdc.record.record import Barrier, Changes, Stamp, Truncated
+from cdc.trouble import TROUBLES
 from sink import apply
 from sink.run import Sink, SinkSettings
+from tests.pipeline import until
 
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]
 TABLE = "tenant.tbl_data_timeseries"
@@ -288,6 +290,28 @@ def test_a_target_that_stays_away_halts_in_the_end(database, mapping):
     pipe.start(give_up_after=0.5)
     pipe.threads[0].join(20)
     assert [failure.cause for failure in pipe.failures] == [Cause.REPEATED_FAILURE]
+
+
+def test_a_target_that_is_read_only_is_waited_for_however_long_and_the_wait_is_told(target, pipe, monkeypatch):
+    def read_only(how):
+        name = sql.Identifier(target.info.dbname)
+        target.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(name, sql.SQL(how)))
+        target.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'widebeam sink%'"
+        )
+
+    tries = []
+    monkeypatch.setattr(TROUBLES, "hold", lambda where, what: tries.append(what))
+    read_only("on")
+    pipe.change(8, [narrow("i", "a", "Decimal", "1")])
+    pipe.start(give_up_after=0.0)
+    until(lambda: len(tries) > 2 or pipe.failures)
+    read_only("off")
+    pipe.wait(target)
+    assert read(target, "a") == [("1",)]
+    assert pipe.failures == []
+    assert any("the target: ReadOnlySqlTransaction" in what for what in tries)
 
 
 def test_a_stop_while_the_target_is_away_ends_cleanly(database, mapping):

@@ -7,16 +7,24 @@ import subprocess
 from collections.abc import Iterator
 from threading import Event
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from cdc.fate import Whose
+from cdc.fault import session_of
 from cdc.source.session import connect
+from cdc.trouble import TROUBLES
 from sink.mapping.mapping import Mapping
 from snapshot.chunks import ledger
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.chunks.gate import await_gate, await_replay
+from snapshot.fill import reader
 from snapshot.run import Backfill, BackfillSettings
 from widebeam.lab.account import new_directory
 from widebeam.lab.postgres import PostgresServer
+
+CONFLICT = "canceling statement due to conflict with recovery"
 
 INSERT = """
 INSERT INTO tenant.readings (ship_id, data_channel_id, created_time, double_v, value_format)
@@ -56,3 +64,35 @@ def test_a_standby_is_waited_for_until_it_has_replayed_the_gate(
         there = standby.dsn(primary.info.dbname)
         counts = Backfill(BackfillSettings(mapping, database, database, standby_dsn=there)).run(Event())
         assert (counts.rows, counts.cells, counts.given_up) == (1, 1, 0)
+
+
+def test_a_chunk_that_a_standby_cancels_is_no_failure_and_is_read_from_the_primary_in_the_end(
+    source: psycopg.Connection[object], target: object, mapping: Mapping, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the standby is the same server by another name."""
+    told: list[str] = []
+    monkeypatch.setattr(TROUBLES, "hold", lambda _, what: told.append(what))
+    read = reader._of_the_source
+
+    def cancelled(copy: psycopg.Copy) -> Iterator[object]:
+        with session_of(Whose.SOURCE):
+            if copy.connection.info.host == "localhost":
+                raise psycopg.errors.SerializationFailure(CONFLICT)
+        return read(copy)
+
+    monkeypatch.setattr(reader, "_of_the_source", cancelled)
+    source.execute(INSERT)
+    with connect(database, autocommit=True) as primary:
+        ledger.write_plan(primary, "ships", plan_chunks(primary, mapping.rule, 100, 24))
+    settings = BackfillSettings(
+        mapping,
+        database,
+        database,
+        standby_dsn=make_conninfo(database, host="localhost"),
+        attempts=1,
+        backoff=0.001,
+    )
+    counts = Backfill(settings).run(Event())
+    assert (counts.rows, counts.given_up) == (1, 0)
+    assert len(told) == 2
+    assert all(CONFLICT in why and "hot_standby_feedback" in why for why in told)

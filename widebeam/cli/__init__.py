@@ -14,7 +14,7 @@ from widebeam.cli.check import check
 from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
-from widebeam.cli.outcome import explained, is_away, wants_debug
+from widebeam.cli.outcome import exit_code, explained, wants_debug
 from widebeam.cli.parts.backfill import backfill
 from widebeam.cli.parts.capture import capture
 from widebeam.cli.parts.run import run
@@ -28,7 +28,6 @@ from widebeam.cli.roles import roles
 from widebeam.cli.status import status
 from widebeam.cli.verify import verify
 from widebeam.process.child import PARENT, die_with_parent
-from widebeam.process.restarts import AWAY
 from widebeam.terminal import say
 
 _EPILOG = (
@@ -85,4 +84,4 @@ def main() -> None:
             raise
         message, code = explained(error)
         say(message, err=True)
-        sys.exit(AWAY if PARENT in os.environ and is_away(error) else code)
+        sys.exit(exit_code(error, code) if PARENT in os.environ else code)

@@ -7,10 +7,10 @@ import sys
 from typing import Final
 
 import psycopg
-from confluent_kafka import KafkaError, KafkaException
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
+from confluent_kafka import KafkaException
 
+from cdc.fate import LOST, Fate
+from cdc.fault import fault
 from cdc.halt import Halt
 from cdc.journal import Superseded
 from cdc.log.transport import DeliveryFailed
@@ -21,6 +21,7 @@ from snapshot.chunks.gate import GateClosed
 from widebeam.check.check import Preconditions
 from widebeam.config.config import ConfigError
 from widebeam.log import struck_out
+from widebeam.process.restarts import AWAY, REFUSED
 from widebeam.replay.plan import ReplayRefused
 from widebeam.replay.point import BadPoint
 from widebeam.replay.replay import NothingApplied
@@ -51,11 +52,6 @@ _EXPECTED: Final = (
 )
 """Things that happen: their message is for the user. Anything else is a fault of ours, and says so."""
 
-_NO_BROKER: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
-
-_PING: Final = 5
-"""Seconds for a server to answer once more."""
-
 
 def wants_debug() -> bool:
     """Whether tracebacks and debug messages are wanted; asked before the options are read, too."""
@@ -68,40 +64,18 @@ def explained(error: Exception) -> tuple[str, int]:
     return struck_out(message), code
 
 
+def exit_code(error: Exception, code: int) -> int:
+    """The exit code of a part that somebody minds: whether its end was its own failure."""
+    found = fault(error)
+    if isinstance(error, BrokerRefused) or (found is not None and found.fate is Fate.REFUSED):
+        return REFUSED
+    return AWAY if is_away(error) else code
+
+
 def is_away(error: Exception) -> bool:
-    """Whether it is only that a server is out of reach, or not up yet: then it is tried again, however often."""
-    match error:
-        case psycopg.OperationalError(sqlstate=str(code)):
-            return code.startswith(("08", "57P"))
-        case psycopg.OperationalError():
-            return not _refuses(error)
-        case KafkaException():
-            return bool(error.args) and getattr(error.args[0], "code", int)() in _NO_BROKER
-        case _:
-            return False
-
-
-def _refuses(error: psycopg.OperationalError) -> bool:
-    """Whether a server that is up would not have us. A session that it had let in was lost, whatever for.
-
-    libpq keeps the SQLSTATE of a failed connection to itself, and the message is in the server's language. PQping looks
-    at the SQLSTATE, so the server is asked once more.
-    """
-    tried = error.pgconn
-    if tried is None or tried.backend_pid:
-        return False
-    given = make_conninfo(**{each.keyword.decode(): each.val.decode() for each in tried.info if each.val is not None})
-    again = make_conninfo(given, connect_timeout=_PING, target_session_attrs="any")
-    return PGconn.ping(again.encode()) == Ping.OK and not _lets_in(again)
-
-
-def _lets_in(conninfo: str) -> bool:
-    """Whether a server would have us, but for being a standby where a primary is wanted, say: it may be promoted."""
-    try:
-        psycopg.connect(conninfo).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    """Whether it is only that a server is out of reach or takes no writes: then it is tried again, however often."""
+    found = fault(error)
+    return found is not None and (found.fate is Fate.WAITS or found.code == LOST)
 
 
 def _explained(error: Exception) -> tuple[str, int]:

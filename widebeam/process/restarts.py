@@ -13,6 +13,9 @@ FIRST_PAUSE: Final = 0.5
 AWAY: Final = 75
 """The exit code of a part that could not reach a server: nothing that a person could mend here. (EX_TEMPFAIL)"""
 
+REFUSED: Final = 77
+"""The exit code of a part that a server or a broker would not let in: a password may be being changed. (EX_NOPERM)"""
+
 _VARYING: Final = re.compile(r"\d+")
 _DOUBLINGS: Final = 20
 _OWN: Final = frozenset(
@@ -35,6 +38,8 @@ _OWN: Final = frozenset(
 class Policy:
     """`deaths` by the same cause `within` so many seconds, without progress between them, and a person has to look.
 
+    A part that is refused has to be let in again within as many seconds.
+
     A part that ran for `well_after` seconds counts as if it had got on. Pauses double up to `longest_pause`.
     """
 
@@ -48,12 +53,14 @@ class Death(NamedTuple):
     """How a part ended that should not have, after so many seconds, and whether it had got on in them.
 
     `outside`: by somebody else, or for want of a server: however often, that is not the part's own failure.
+    `refused`: it was not let in.
     """
 
     how: str
     ran: float
     progressed: bool
     outside: bool = False
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +71,7 @@ class Record:
     alike: deque[float] = field(default_factory=deque)
     cause: str = ""
     restarts: int = 0
+    refused_since: float | None = None
 
     def died(self, death: Death, now: float, policy: Policy) -> float | None:
         """The part died: seconds to wait before the next start; None gives up."""
@@ -72,7 +80,13 @@ class Record:
             self.alike.clear()
         self.failures += 1
         self.restarts += 1
-        if not death.outside and self._count(death.how, now, policy) >= policy.deaths:
+        if death.refused and not death.progressed:
+            self.refused_since = now if self.refused_since is None else self.refused_since
+            if now - self.refused_since >= policy.within:
+                return None
+        else:
+            self.refused_since = None
+        if not (death.outside or death.refused) and self._count(death.how, now, policy) >= policy.deaths:
             return None
         return min(FIRST_PAUSE * 2.0 ** min(self.failures - 1, _DOUBLINGS), policy.longest_pause)
 
@@ -92,7 +106,7 @@ def death(code: int, last: str, ran: float, *, progressed: bool) -> Death:
     if code == 0:  # a part without an end only comes to it when it is told to, and we have not told it
         return Death(f"was asked to end by somebody else: {last}", ran, progressed, outside=True)
     if code > 0:
-        return Death(f"ended with {code}: {last}", ran, progressed, outside=code == AWAY)
+        return Death(f"ended with {code}: {last}", ran, progressed, outside=code == AWAY, refused=code == REFUSED)
     try:
         how = signal.Signals(-code)
     except ValueError:  # a real-time signal

@@ -181,9 +181,10 @@ class Supervisor:
         pause = record.died(found, time.monotonic(), self._policy)
         self._watch.died(end.part.name, found.how, record.restarts)
         if pause is None:
+            often = f"died {len(record.alike)} times within {self._policy.within:g} s by the same cause"
             raise Halt(
                 Cause.REPEATED_FAILURE,
-                f"{end.part.name} died {len(record.alike)} times within {self._policy.within:g} s by the same cause, "
+                f"{end.part.name} {f'was not let in for {self._policy.within:g} s' if found.refused else often}, "
                 f"and did not get on between: {found.how}",
                 f"Mend that, then `widebeam run {CONNECTOR}`: it goes on from where it was.",
             )

@@ -21,10 +21,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from cdc.halt import Cause, Halt
 from cdc.source.session import Silent, connect
-from widebeam.cli.outcome import is_away
+from widebeam.cli.outcome import exit_code, is_away
 from widebeam.process import child, poller, restarts
 from widebeam.process.child import Part
-from widebeam.process.restarts import AWAY, Death, Policy, Record, death
+from widebeam.process.restarts import AWAY, REFUSED, Death, Policy, Record, death
 from widebeam.run import supervise as supervise_module
 from widebeam.run.supervise import PartRefused, Supervisor
 
@@ -314,6 +314,13 @@ def test_the_count_starts_anew_with(between: Death):
     assert died((0, SAME), (1, SAME), (2, between), (3, SAME)) == [False] * 4
 
 
+def test_a_part_that_is_not_let_in_is_waited_for_by_time_and_not_by_number():
+    refused = death(REFUSED, "password authentication failed", 0.1, progressed=False)
+    policy = Policy(deaths=3, within=100)
+    assert died(*((now, refused) for now in range(0, 120, 20)), policy=policy) == [False] * 5 + [True]
+    assert died((0, refused), (50, refused._replace(progressed=True)), (120, refused), policy=policy) == [False] * 3
+
+
 def test_deaths_that_lie_too_far_apart_do_not_count_together():
     policy = Policy(deaths=3, within=100)
     assert died((0, SAME), (60, SAME), (120, SAME), (130, SAME), policy=policy) == [False, False, False, True]
@@ -346,7 +353,7 @@ def test_signal_handlers_are_put_back():
         (psycopg.errors.InvalidPassword("FATAL: the database system is starting up"), False),
         (psycopg.errors.CannotConnectNow("FATAL: das Datenbanksystem startet"), True),
         (psycopg.errors.AdminShutdown("terminating connection"), True),
-        (psycopg.errors.DiskFull("no space"), False),
+        (psycopg.errors.DiskFull("no space"), True),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), True),
         (KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)), False),
         (LookupError("gone"), False),
@@ -399,6 +406,12 @@ def test_a_session_that_is_lost_is_no_refusal(database: str):
         session.execute("SELECT 1")
     assert caught.value.sqlstate is None
     assert is_away(caught.value)
+
+
+def test_a_part_that_is_refused_says_so_by_its_exit_code(foreign: str):
+    with pytest.raises(psycopg.OperationalError) as caught:
+        connect(foreign, user="28P01", dbname="x", password="secret")
+    assert exit_code(caught.value, 1) == REFUSED
 
 
 @pytest.mark.parametrize(("minded", "code"), [(True, AWAY), (False, 1)])
