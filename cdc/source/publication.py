@@ -16,7 +16,7 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 _COLUMN_LISTS: Final = 150_000
 """The server version that brought column lists and row filters."""
-_LOCK_TIMEOUT: Final = "500ms"
+_LOCK_TIMEOUT: Final = "200ms"
 """Writers queue behind us for so long at most."""
 # As JSON, since servers before 15 have no prattrs; it is NULL, too, where all columns are published.
 _LISTED: Final = """

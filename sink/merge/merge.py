@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dict
+from itertools import product
 from typing import Final
 
 from psycopg import RawCursor, sql
@@ -18,13 +19,13 @@ from cdc.lsn import Lsn
 from sink.fold.rows import PartRows
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Part
+from sink.mapping.wide import Column, Part
 from sink.merge import overflow
 from sink.merge.bound import Bound, Row
 from sink.merge.clears import Clears, columns_now
 from sink.merge.overflow import Overflow
 from sink.merge.stage import EVERYWHERE, Connection, Range, Stage, Stages
-from sink.merge.staging_slot import StagingSlot, shape_of
+from sink.merge.staging_slot import StagingSlot, pieces, shape_of
 from sink.wide import tables
 
 _WRITE_AT_ONCE: Final = 256  # lines of COPY handed over together: some 100 kB of whole rows
@@ -57,8 +58,8 @@ class Merger:
         self._stages = Stages(connection, mapping)
         self._clears: Clears | None = None
         self._overs: Stage | None = None
-        self._numbers: dict[str, int] = {}
-        self._berths: dict[str, StagingSlot] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._slots: dict[str, list[StagingSlot]] = {}
         self._overflows: dict[str, Overflow] = {}
         self._staged: set[tuple[Stage, int]] = set()
         self._merged: set[tuple[Stage, int]] = set()
@@ -75,12 +76,12 @@ class Merger:
         self._merged.clear()
         self._stages.begin()
         if changes != self._changes:
-            self._berths, self._overflows, self._bounds = {}, {}, {}
+            self._slots, self._overflows, self._bounds = {}, {}, {}
             self._changes, self._planned = changes, 0
         every = list(batch)
         self._few = self._bound(every) if self._binds else {}
         if not self._few:
-            self._moor(every)
+            self._make_room(every)
 
     def _bound(self, batch: list[PartRows]) -> dict[str, list[Row]]:
         """The rows of a batch by table, if they are so few that none has to be staged; else nothing."""
@@ -99,24 +100,33 @@ class Merger:
             few[table] = found
         return few
 
-    def _moor(self, batch: list[PartRows]) -> None:
-        """See that there is a place in the staging tables for these rows."""
+    def _make_room(self, batch: list[PartRows]) -> None:
+        """See that there is a slot in the staging tables for these rows."""
         for rows in batch:
             table = rows.part.table
-            number = self._numbers.setdefault(table, len(self._numbers) + 1)
-            stage = self._stages.of(shape_of(rows.columns))
-            staging_slot = self._berths.get(table)
-            if staging_slot is None or staging_slot.stage is not stage or staging_slot.columns != rows.columns:
-                self._planned -= 0 if staging_slot is None else staging_slot.planned
-                self._berths[table] = StagingSlot(
-                    self._connection, self._mapping, rows.part, rows.columns, stage, number
-                )
+            known = self._slots.get(table, [])
+            same = known and (known[0].whole == rows.columns)
+            wanted = [slot.columns for slot in known] if same else pieces(self._mapping, rows.columns)
+            self._slots[table] = [
+                self._slot(rows, n, columns, known[n] if n < len(known) else None) for n, columns in enumerate(wanted)
+            ]
+            number = self._slots[table][0].number
             if rows.clears and self._clears is None:
                 self._clears = Clears(self._connection, self._mapping)
             if rows.over is not None and table not in self._overflows:
                 self._overs = self._overs or Stage(self._connection, self._mapping, overflow.SHAPE)
-                known = self._mapping, rows.part, rows.over, self._overs, number
-                self._overflows[table] = Overflow(self._connection, *known)
+                self._overflows[table] = Overflow(
+                    self._connection, self._mapping, rows.part, rows.over, self._overs, number
+                )
+
+    def _slot(self, rows: PartRows, n: int, columns: Sequence[Column], known: StagingSlot | None) -> StagingSlot:
+        """The slot for the piece `n` of a wide table's columns: the one that is known, if nothing has changed."""
+        stage = self._stages.of(shape_of(columns))
+        if known is not None and known.stage is stage and known.whole == rows.columns:
+            return known
+        self._planned -= 0 if known is None else known.planned
+        number = self._numbers.setdefault((rows.part.table, n), len(self._numbers) + 1)
+        return StagingSlot(self._connection, self._mapping, rows, columns, stage, number)
 
     def stage(self, *batch: PartRows) -> None:
         """COPY rows into the staging tables, in the transaction that merges them; more may come after.
@@ -126,15 +136,17 @@ class Merger:
         """
         copies: dict[bytes, list[tuple[int, list[str]]]] = {}
         for rows in batch if not self._few else ():
-            staging_slot = self._berths[rows.part.table]
-            for columns, lines in rows.copies:
-                self._note(staging_slot.stage, staging_slot.number)
-                copies.setdefault(staging_slot.copy(columns), []).append((staging_slot.number, lines))
+            slots = self._slots[rows.part.table]
+            for slot, each in product(slots, rows.copies):
+                columns, lines = each if len(slots) == 1 else slot.cut(each)
+                if lines:
+                    self._note(slot.stage, slot.number)
+                    copies.setdefault(slot.copy(columns), []).append((slot.number, lines))
             clears = None if self._clears is None else self._clears.stage
             for stage, lines in ((self._overs, rows.over_lines), (clears, rows.clear_lines)):
                 if lines and stage is not None:
-                    self._note(stage, staging_slot.number)
-                    copies.setdefault(stage.copy_all, []).append((staging_slot.number, lines))
+                    self._note(stage, slots[0].number)
+                    copies.setdefault(stage.copy_all, []).append((slots[0].number, lines))
         for copy, parts in copies.items():
             self._write(copy, parts)
 
@@ -165,14 +177,15 @@ class Merger:
             self._upsert(rows)
 
     def _upsert(self, rows: PartRows) -> None:
-        staging_slot, over = self._berths[rows.part.table], self._overflows.get(rows.part.table)
-        members = over is not None and self._take(self._overs, staging_slot.number)
-        if self._take(staging_slot.stage, staging_slot.number):
-            self._merge(staging_slot.upsert, staging_slot)
+        slots, over = self._slots[rows.part.table], self._overflows.get(rows.part.table)
+        members = over is not None and self._take(self._overs, slots[0].number)
+        for slot in slots:
+            if self._take(slot.stage, slot.number):
+                self._merge(slot.upsert, slot)
         if over is not None and members:
             over.set()
-        if self._clears is not None and self._take(self._clears.stage, staging_slot.number):
-            self._clears.merge(staging_slot.number, rows)
+        if self._clears is not None and self._take(self._clears.stage, slots[0].number):
+            self._clears.merge(slots[0].number, rows)
         if over is not None and members:
             over.clear(columns_now(self._connection, self._mapping, rows.part))
 
@@ -184,10 +197,11 @@ class Merger:
         """
         self._locate(parts)
         for part in parts:
-            staging_slot, over = self._berths[part.table], self._overflows.get(part.table)
-            if self._take(staging_slot.stage, staging_slot.number):
-                self._merge(staging_slot.fill, staging_slot)
-            if over is not None and self._take(self._overs, staging_slot.number):
+            slots, over = self._slots[part.table], self._overflows.get(part.table)
+            for slot in slots:
+                if self._take(slot.stage, slot.number):
+                    self._merge(slot.fill, slot)
+            if over is not None and self._take(self._overs, slots[0].number):
                 over.fill()
 
     def _locate(self, parts: Sequence[Part]) -> None:
@@ -196,15 +210,15 @@ class Merger:
         Their statements go one by one: in a pipeline, a process that is stopped between two of them would keep its
         locks, since the server's time limit for who idles in a transaction holds between two answers only.
         """
-        stages = {self._berths[part.table].stage for part in parts} if len(parts) > 1 else ()
+        stages = {slot.stage for part in parts for slot in self._slots[part.table]} if len(parts) > 1 else ()
         self._ranges = {(stage, number): where for stage in stages for number, where in stage.ranges().items()}
         # One plan for all places; it is made at the first use, which takes longer than to merge a small batch.
         self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
 
-    def _merge(self, statement: bytes, staging_slot: StagingSlot) -> None:
-        self._plan(staging_slot)
-        where = self._ranges.get((staging_slot.stage, staging_slot.number), EVERYWHERE)
-        RawCursor(self._connection).execute(statement, where, prepare=staging_slot.planned > 0)
+    def _merge(self, statement: bytes, slot: StagingSlot) -> None:
+        self._plan(slot)
+        where = self._ranges.get((slot.stage, slot.number), EVERYWHERE)
+        RawCursor(self._connection).execute(statement, where, prepare=slot.planned > 0)
 
     def _plan(self, merge: StagingSlot | Bound) -> None:
         """Keep the plan of its statement, if there is room."""

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
-from sink.mapping.width import VIEW_COLUMNS
+from sink.mapping.width import ROW_BYTES, VIEW_COLUMNS, Width, width
 from sink.wide import tables
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -41,6 +41,16 @@ _COPIES: Final = 64
 """Statements of a staging table that are kept."""
 
 _numbers: Final = count(1)
+
+
+def takes(mapping: Mapping, room: Shape, shape: Shape) -> bool:
+    """Does every row of this shape fit a page of a staging table that has room for that one?
+
+    It has the number beside what the wide table's row has, the columns in another order, and a bit for each of the
+    slots: a row that fits its wide table may be longer than a page here.
+    """
+    row = width(["integer", *mapping.key_types.values(), "pg_lsn", *shape])
+    return Width(row.columns - len(shape) + len(room), row.end).row_bytes <= ROW_BYTES
 
 
 class Stage:
@@ -175,7 +185,8 @@ class Stages:
         if shape in self._by_shape or len(self._by_shape) < _MOST:
             return shape
         wanted = Counter(shape)
-        return next((each for each in self._by_shape if wanted <= Counter(each)), shape)
+        fitting = (each for each in self._by_shape if wanted <= Counter(each) and takes(self._mapping, each, shape))
+        return next(fitting, shape)
 
     def _with_room(self, shape: Shape) -> Shape:
         """What a new one is to look like. Where there are many, it has room for all, and those not in use go."""
@@ -186,4 +197,5 @@ class Stages:
             room |= Counter(each)
         for each in [each for each in self._by_shape if each not in self._in_use]:
             self._by_shape.pop(each).drop()
-        return tuple(sorted(room.elements())) if room.total() < VIEW_COLUMNS else shape
+        wide = tuple(sorted(room.elements()))
+        return wide if len(wide) < VIEW_COLUMNS and takes(self._mapping, wide, shape) else shape

@@ -12,10 +12,11 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from sink.fold.rows import by_type
+from sink.fold.copytext import NULL
+from sink.fold.rows import Lines, PartRows, by_type
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Column, Part
-from sink.merge.stage import Connection, Shape, Stage
+from sink.mapping.wide import Column
+from sink.merge.stage import Connection, Shape, Stage, takes
 from sink.wide import tables
 
 
@@ -24,18 +25,51 @@ def shape_of(columns: Iterable[Column]) -> Shape:
     return tuple(sorted(column.type for column in columns))
 
 
+def pieces(mapping: Mapping, columns: Sequence[Column]) -> list[Sequence[Column]]:
+    """The columns of a wide table as they are staged: together, or in halves where a row would not fit a page so."""
+    shape = shape_of(columns)
+    if takes(mapping, shape, shape):
+        return [columns]
+    middle = len(columns) // 2
+    return [columns[:middle], columns[middle:]]
+
+
 class StagingSlot:
-    """The rows with this `number` in a staging table are those of this wide table, which has these columns."""
+    """The rows with this `number` in a staging table are those of this wide table, which has these columns.
+
+    (Half of its columns, where its rows fill a page: see `pieces`.)
+    """
 
     def __init__(
-        self, connection: Connection, mapping: Mapping, part: Part, columns: Sequence[Column], stage: Stage, number: int
+        self,
+        connection: Connection,
+        mapping: Mapping,
+        rows: PartRows,
+        columns: Sequence[Column],
+        stage: Stage,
+        number: int,
     ) -> None:
-        self.part, self.columns, self.stage, self.number = part, list(columns), stage, number
+        self.part, self.whole, self.columns = rows.part, rows.columns, list(columns)
+        self.stage, self.number = stage, number
         self._connection, self._mapping = connection, mapping
         ordered = sorted(columns, key=by_type)
         places = stage.places(column.type for column in ordered)
         self.planned = 0  # what the plans that the server keeps of it take
         self._slots = {column.ordinal: place for column, place in zip(ordered, places, strict=True)}
+
+    def cut(self, lines: Lines) -> Lines:
+        """What of lines of the key, `_lsn` and columns of the wide table belongs here."""
+        own = [n for n, column in enumerate(lines.columns) if column.ordinal in self._slots]
+        if len(own) == len(lines.columns):
+            return lines
+        head = len(self._mapping.key_columns) + 1
+        found = []
+        for line in lines.lines if own else ():
+            fields = line[:-1].split("\t")
+            values = [fields[head + n] for n in own]
+            if any(value != NULL for value in values):
+                found.append("\t".join([*fields[:head], *values]) + "\n")
+        return Lines([lines.columns[n] for n in own], found)
 
     def copy(self, columns: Iterable[Column]) -> bytes:
         """COPY of lines of the mark, the key, `_lsn` and these columns."""

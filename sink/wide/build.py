@@ -11,7 +11,7 @@ from psycopg import sql
 from sink.mapping.layout import folded
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Need
-from sink.wide import tables
+from sink.wide import tables, views
 from sink.wide.planned import Planned
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -30,9 +30,10 @@ def make(connection: Connection, mapping: Mapping, planned: list[Planned]) -> No
         tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns)
         for part, columns, new in ordered
     ]
+    kept = views.options(connection, mapping.schema, [view for each in planned for view in each.views])
     for each in planned:
         for view in each.views:
-            statements.append(tables.create_view(mapping, each.entity, view))
+            statements.append(tables.create_view(mapping, each.entity, view, kept.get(view, ())))
             if (opened := tables.open_view(mapping, each.entity, view)) is not None:
                 statements.append(opened)
     # In one message, which the server reads whole before it locks anything: between two messages of a pipeline it

@@ -1,4 +1,4 @@
-"""Changing types and names of columns in place. A view that shows them is made anew, with the rights that it had."""
+"""Changing types and names of columns in place. A view that shows them is made anew, with all that somebody gave it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part
 from sink.wide import tables
 from sink.wide.cell import text_of
+from sink.wide.views import kept
 from sink.wide.widen import Widening
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -76,16 +77,16 @@ def _without_views(connection: Connection, mapping: Mapping, changes: Sequence[W
     """The views that show these columns are away meanwhile."""
     parts = {each.entity.parts[each.after.part]: each.entity for each in changes}
     views = {(part.schema, view): entity for part, entity in parts.items() for view in part.views}
-    rights = {view: connection.execute(_RIGHTS, view).fetchall() for view in views}
+    before = [kept(connection, view) for view in views]
     for view in views:
         connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(*view)))
     yield
     for each in changes:
         each.entity.add(each.after)
-    for view, entity in views.items():
+    for (view, entity), was in zip(views.items(), before, strict=True):
         connection.execute(tables.create_view(mapping, entity, view[1]))
-        for right in rights[view]:
-            connection.execute(_grant(view, *right))
+        if was is not None:
+            was.restore(connection, {each.before.name: each.after.name for each in changes if each.entity is entity})
 
 
 def _by_part(changes: Iterable[Widening]) -> list[tuple[Part, list[tuple[Column, Column]]]]:
@@ -111,17 +112,6 @@ def _alter(part: Part, columns: Iterable[Column]) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {}").format(tables.relation(part), sql.SQL(", ").join(changes))
 
 
-def _grant(view: tuple[str, str], right: str, role: str | None, grantable: bool) -> sql.Composed:
-    form = "GRANT {} ON {} TO {} WITH GRANT OPTION" if grantable else "GRANT {} ON {} TO {}"
-    grantee = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
-    return sql.SQL(form).format(sql.SQL(right), sql.Identifier(*view), grantee)
-
-
-_RIGHTS: Final = """
-SELECT held.privilege_type, role.rolname, held.is_grantable
-FROM pg_class AS view, aclexplode(view.relacl) AS held LEFT JOIN pg_roles AS role ON role.oid = held.grantee
-WHERE view.relnamespace = to_regnamespace(quote_ident(%s)) AND view.relname = %s AND held.grantee <> view.relowner
-"""
 _DOMAINS: Final = """
 WITH RECURSIVE made_of AS (
     SELECT name, to_regtype(name)::oid AS type, -1 AS modifier FROM unnest(%s::text[]) AS name

@@ -11,6 +11,7 @@ from cdc.bindable import Verbatim
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part
+from sink.wide.views import with_options
 
 FILLFACTOR = 50
 """Rows are filled cell by cell: half a page free keeps an update on its page (1.6 MB of heap instead of 40 to 102)."""
@@ -62,8 +63,8 @@ def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {}").format(relation(part), sql.SQL(", ").join(additions))
 
 
-def create_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed:
-    """Make a view that joins parts, or bring it up to date: columns are only ever added at its end.
+def create_view(mapping: Mapping, entity: Entity, view: str, options: Sequence[str] = ()) -> sql.Composed:
+    """Make a view that joins parts, or bring it up to date: columns are only ever added at its end, `options` kept.
 
     Not a FULL JOIN, though it means the same: the planner cannot push a range of time below one, and would read
     both tables whole for an hour of them.
@@ -73,8 +74,10 @@ def create_view(mapping: Mapping, entity: Entity, view: str) -> sql.Composed:
     lsn = sql.SQL(", ").join(sql.Identifier(_alias(part), LSN_COLUMN) for part in parts)
     columns = [sql.Identifier(_alias(entity.parts[column.part]), column.name) for column in shown]
     lsn_column = sql.SQL("GREATEST({}) AS {}").format(lsn, sql.Identifier(LSN_COLUMN))
-    return sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(
+    kept = sql.SQL(" WITH ({})").format(with_options(options)) if options else sql.SQL("")
+    return sql.SQL("CREATE OR REPLACE VIEW {}{} AS SELECT {} FROM {}").format(
         sql.Identifier(parts[0].schema, view),
+        kept,
         sql.SQL(", ").join([key, lsn_column, *columns]),
         _joined(parts, key),
     )

@@ -156,3 +156,24 @@ def test_nothing_goes_in_a_pipeline(target, mapping, monkeypatch):
     for how in ("upsert", "fill"):
         fleet.write({f"ship-{n}": {T1: {"a": "7"}} for n in range(3)}, how=how)
     assert [fleet.read(f"ship-{n}", "a") for n in range(3)] == [[("7",)]] * 3
+
+
+@pytest.mark.parametrize("how", ["upsert", "fill"])
+def test_a_row_that_fills_its_page_is_staged_and_merged(target, mapping, how):
+    columns = {f"k{n}": "double_v" for n in range(1100)}
+    fleet = Fleet(target, mapping, {"ship": columns})
+    assert len(fleet.registry.entities['["ship"]'].parts) == 2
+    fleet.write({"ship": {T1: dict.fromkeys(columns, "1.5"), T2: {"k1": "2.5"}}}, how=how)
+    assert fleet.read("ship", "k0", "k1", "k998", "k1099") == [("1.5",) * 4, (None, "2.5", None, None)]
+    if how == "upsert":
+        fleet.write({"ship": {T1: dict.fromkeys(columns), T2: {"k1": None, "k998": "7"}}}, 16)
+        assert fleet.read("ship", "k1", "k998") == [(None, "7")]
+
+
+def test_a_row_shares_no_staging_table_in_which_it_outgrows_its_page(target, mapping, monkeypatch):
+    monkeypatch.setattr(stage, "_MOST", 1)
+    floats = {f"k{n}": "double_v" for n in range(990)}
+    fleet = Fleet(target, mapping, {"small": {f"s{n}": "str_v" for n in range(400)}, "big": floats})
+    for _ in range(2):
+        fleet.write({"small": {T1: {"s1": "x"}}, "big": {T1: dict.fromkeys(floats, "1.5")}})
+    assert fleet.read("big", "k0", "k989") == [("1.5", "1.5")]

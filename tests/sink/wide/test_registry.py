@@ -249,3 +249,42 @@ def test_a_column_that_somebody_shows_keeps_its_domain(target, mapping):
     registry.leave_domains(target)
     assert registry.entities['["ship-1"]'].columns["a"].type == "public.reading"
     registry.check(target)
+
+
+GIVEN = """
+CREATE ROLE {reader}; CREATE ROLE {owner};
+CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+GRANT SELECT (created_time, a), UPDATE (a) ON wide."ship-1" TO {reader} WITH GRANT OPTION;
+COMMENT ON VIEW wide."ship-1" IS 'mine; it''s 100 %';
+COMMENT ON COLUMN wide."ship-1".a IS 'level';
+ALTER VIEW wide."ship-1" SET (security_barrier = true);
+ALTER VIEW wide."ship-1" ALTER COLUMN a SET DEFAULT 7;
+CREATE TRIGGER kept INSTEAD OF INSERT ON wide."ship-1" FOR EACH ROW EXECUTE FUNCTION public.nothing();
+ALTER VIEW wide."ship-1" OWNER TO {owner};
+GRANT SELECT ON wide."ship-1" TO PUBLIC;
+"""
+HELD = """
+SELECT relacl::text, reloptions, obj_description(oid), pg_get_userbyid(relowner), relhastriggers,
+    (SELECT array_agg((attname, attacl::text, col_description(oid, attnum), atthasdef)::text ORDER BY attnum)
+     FROM pg_attribute WHERE attrelid = oid AND attnum BETWEEN 1 AND 3)
+FROM pg_class WHERE oid = 'wide."ship-1"'::regclass
+"""
+
+
+def test_a_view_keeps_what_somebody_gave_it(target, mapping):
+    """Beside a new column, where it is widened, and where it is renamed and back."""
+    mapping = replace(mapping, type_conflict="widen")
+    registry = Registry(mapping)
+    roles = {each: sql.Identifier(f"{each}_{target.info.dbname}") for each in ("reader", "owner")}
+    registry.ensure(target, needs("a", "b", source="long_v"))
+    target.execute(sql.SQL(GIVEN).format(**roles).as_bytes(target))
+    before = target.execute(HELD).fetchone()
+    registry.ensure(target, needs("c"))
+    assert target.execute(HELD).fetchone() == before
+    registry.ensure(target, needs("b", source="str_v"))
+    assert target.execute(HELD).fetchone() == before
+    registry.rename(target, lambda: {"a": "z"})
+    renamed = target.execute(HELD).fetchone()
+    assert renamed[:5] == before[:5]
+    assert renamed[5] == [each.replace("(a,", "(z,") for each in before[5]]
+    target.execute(sql.SQL("DROP OWNED BY {reader}, {owner}; DROP ROLE {reader}, {owner}").format(**roles))
