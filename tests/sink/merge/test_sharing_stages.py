@@ -160,14 +160,18 @@ def test_nothing_goes_in_a_pipeline(target, mapping, monkeypatch):
 
 @pytest.mark.parametrize("how", ["upsert", "fill"])
 def test_a_row_that_fills_its_page_is_staged_and_merged(target, mapping, how):
-    columns = {f"k{n}": "double_v" for n in range(1100)}
+    columns = {"b0": "bool_v", "b1": "bool_v"} | {f"k{n}": "double_v" for n in range(1000)}
+    cells = {key: "t" if source == "bool_v" else "1.5" for key, source in columns.items()}
+    del cells["b0"]  # a row without a NULL has no bits for them
     fleet = Fleet(target, mapping, {"ship": columns})
-    assert len(fleet.registry.entities['["ship"]'].parts) == 2
-    fleet.write({"ship": {T1: dict.fromkeys(columns, "1.5"), T2: {"k1": "2.5"}}}, how=how)
-    assert fleet.read("ship", "k0", "k1", "k998", "k1099") == [("1.5",) * 4, (None, "2.5", None, None)]
+    assert len(fleet.registry.entities['["ship"]'].of_part(1)) == 1000
+    fleet.write({"ship": {T1: cells, T2: {"k1": "2.5"}}}, how=how)
+    assert fleet.read("ship", "k0", "k1", "k997", "k999", "b1") == [
+        ("1.5", "1.5", "1.5", "1.5", "true"), (None, "2.5", None, None, None),
+    ]  # fmt: skip
     if how == "upsert":
-        fleet.write({"ship": {T1: dict.fromkeys(columns), T2: {"k1": None, "k998": "7"}}}, 16)
-        assert fleet.read("ship", "k1", "k998") == [(None, "7")]
+        fleet.write({"ship": {T1: dict.fromkeys(cells), T2: {"k1": None, "k997": "7"}}}, 16)
+        assert fleet.read("ship", "k1", "k997") == [(None, "7")]
 
 
 def test_a_row_shares_no_staging_table_in_which_it_outgrows_its_page(target, mapping, monkeypatch):
