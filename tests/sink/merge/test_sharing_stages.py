@@ -177,7 +177,7 @@ def test_a_row_that_fills_its_page_is_staged_and_merged(target, mapping, how):
 def test_a_row_shares_no_staging_table_in_which_it_outgrows_its_page(target, mapping, monkeypatch):
     monkeypatch.setattr(stage, "_MOST", 1)
     floats = {f"k{n}": "double_v" for n in range(998)}
-    fleet = Fleet(target, mapping, {"small": {f"s{n}": "str_v" for n in range(400)}, "big": floats})
+    fleet = Fleet(target, mapping, {"small": {f"s{n}": "str_v" for n in range(400)}, "zbig": floats})
     for _ in range(2):
-        fleet.write({"small": {T1: {"s1": "x"}}, "big": {T1: dict.fromkeys(floats, "1.5")}})
-    assert fleet.read("big", "k0", "k997") == [("1.5", "1.5")]
+        fleet.write({"small": {T1: {"s1": "x"}}, "zbig": {T1: dict.fromkeys(floats, "1.5")}})
+    assert fleet.read("zbig", "k0", "k997") == [("1.5", "1.5")]
