@@ -6,9 +6,16 @@ CREATE SCHEMA IF NOT EXISTS widebeam;
 
 -- Which script made the schema last. One row; none in schemas from before.
 CREATE TABLE IF NOT EXISTS widebeam.version (
-    version int NOT NULL,                 -- a program that knows a lower one only must not work with it
+    version int PRIMARY KEY,              -- a program that knows a lower one only must not work with it
     script  text NOT NULL                 -- its SHA-256: with another one, it is run again
 );
+-- Each table here has a key: else a publication FOR ALL TABLES in the target would refuse our updates and deletes.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'widebeam.version'::regclass AND contype = 'p') THEN
+        ALTER TABLE widebeam.version ADD PRIMARY KEY (version);
+    END IF;
+END $$;
 
 -- One row a connector.
 CREATE TABLE IF NOT EXISTS widebeam.connectors (

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from snapshot.run import Backfill, BackfillSettings
+from tests.plant import Plant
 from tests.readings import PUBLIC_SOURCE
 from widebeam.check.check import findings
 from widebeam.cli import app
@@ -148,3 +149,24 @@ def test_a_newer_schema_is_refused_by_all_who_write_and_by_check(session, connec
     for verb in ("run", "verify", "sink", "backfill"):
         done = CliRunner().invoke(app, [verb, str(connector.file)])
         assert isinstance(done.exception, ConfigError) or done.exit_code == 2, (verb, done.output, done.exception)
+
+
+def test_under_a_publication_for_all_tables_an_older_schema_is_brought_up_to_date_and_a_run_goes_on(database, tmp_path):
+    plant = Plant(database, tmp_path / "all.toml", FILE.format(dsn=database))
+    plant.execute(NARROW)
+    plant.prepare()
+    plant.execute(
+        "ALTER TABLE widebeam.version DROP CONSTRAINT version_pkey; UPDATE widebeam.version SET script = 'older';"
+        "CREATE PUBLICATION everything FOR ALL TABLES"
+    )
+    plant.prepare()
+    with plant.streaming():
+        plant.backfill()
+        plant.execute("UPDATE readings SET f = 0 WHERE f = 1; DELETE FROM readings WHERE f > 90")
+        assert plant.verify().differences == 0
+    assert not plant.execute(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text IN ('widebeam', "
+        "'wide') AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = pg_class.oid AND indisprimary)"
+    )
+    result = CliRunner().invoke(app, ["drop", "--yes", str(plant.file)])
+    assert result.exit_code == 0, result.output
