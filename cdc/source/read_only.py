@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from cdc.source.session import connect
+from cdc.source.session import connect_to_read
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -21,8 +21,7 @@ class SourceSession:
     def connected(self) -> Connection:
         """The session. Raises psycopg.Error when the source cannot be reached."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, autocommit=True, application_name=self._name)
-            self._connection.execute("SET default_transaction_read_only = on")
+            self._connection = connect_to_read(self._dsn, application_name=self._name)
         return self._connection
 
     def close(self) -> None:

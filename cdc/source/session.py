@@ -42,6 +42,8 @@ PINNED: Final[dict[str, str]] = {
 LIMITS: Final = ("idle_session_timeout", "transaction_timeout")
 """Limits that older servers do not know, so that they would not let a session in that sets them at its start."""
 
+_READ_ONLY: Final[dict[str, str]] = {"default_transaction_read_only": "on"}
+
 ALIVE: Final[dict[str, int]] = {
     "connect_timeout": 30,  # for each host: a server that is reached and says nothing, too
     # Nothing comes, as from a server that is at work: so it is asked for a sign of life, by the kernels. Without
@@ -82,6 +84,19 @@ _UNLIMITED: Final = sql.SQL(
 
 ANSWER: Final = 60.0
 """Seconds that a server may take for a question that is answered from its catalog."""
+
+
+_READ_BACK: Final = sql.SQL(
+    "SELECT pg_catalog.pg_backend_pid(), ARRAY(SELECT pg_catalog.current_setting(name, true)"
+    " FROM pg_catalog.unnest({}::text[]) WITH ORDINALITY AS pinned(name, n) ORDER BY n)"
+)
+_PID: Final = "SELECT pg_catalog.pg_backend_pid()"
+_TAKEN: Final = 5.0
+"""Seconds for a pool to give a second session; one that has none to give does not share ours."""
+
+
+class SharedSession(psycopg.NotSupportedError):
+    """Between us and the server is a pool that drops our settings, or gives our session to others in between."""
 
 
 class FromFile(str):
@@ -147,25 +162,67 @@ def pinned_options(more: str = "") -> str:
     return " ".join(filter(None, [_set(HEARD), more, _set(PINNED)]))
 
 
-def pinned_conninfo(dsn: str, **parameters: str | int) -> str:
+def pinned_conninfo(dsn: str, *, read_only: bool = False, **parameters: str | int) -> str:
     """The connection string `dsn` with the pinned settings, with `parameters` on top."""
     parts = dsn.parts() if isinstance(dsn, FromFile) else conninfo_to_dict(dsn)
     given: dict[str, Any] = {name: value for name, value in parts.items() if value is not None}
-    fixed = {"options": pinned_options(str(given.get("options") or "")), "client_encoding": "UTF8"}
+    options = pinned_options(str(given.get("options") or "")) + (f" {_set(_READ_ONLY)}" if read_only else "")
+    fixed = {"options": options, "client_encoding": "UTF8"}
     defaults = {"application_name": "widebeam", **ALIVE}
     return make_conninfo(**{**defaults, **given, **fixed, **parameters})
 
 
+def connect_to_read(dsn: str, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect likewise, in autocommit, to look and never to write: so from the start, and not by a later setting."""
+    return _opened(dsn, read_only=True, **parameters)
+
+
 def connect(dsn: str, *, autocommit: bool = False, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...)."""
-    connection = psycopg.connect(pinned_conninfo(dsn, **parameters), autocommit=True, cursor_factory=Cursor)
+    """Connect under the pinned settings; `parameters` are libpq's own (application_name, connect_timeout, ...).
+
+    Raises SharedSession, before anything is set, where a pool is in between through which none can be had.
+    """
+    connection = _opened(dsn, read_only=False, **parameters)
+    connection.autocommit = autocommit
+    return connection
+
+
+def _opened(dsn: str, *, read_only: bool, **parameters: str | int) -> psycopg.Connection[tuple[Any, ...]]:
+    conninfo = pinned_conninfo(dsn, read_only=read_only, **parameters)
+    connection = psycopg.connect(conninfo, autocommit=True, cursor_factory=Cursor)
     try:
+        _check_ours(connection, conninfo, {**PINNED, **(_READ_ONLY if read_only else {}), "client_encoding": "UTF8"})
         connection.execute(_UNLIMITED)
-        connection.autocommit = autocommit
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_ours(connection: psycopg.Connection[Any], conninfo: str, pins: dict[str, str]) -> None:
+    """The session prints as it was told to, and is nobody else's. SharedSession says what a pool made of it."""
+    pid, found = connection.execute(_READ_BACK.format(sql.Literal(list(pins)))).fetchone() or (0, [])
+    lost = [f"{name} = {now}" for (name, pinned), now in zip(pins.items(), found, strict=True) if now != pinned]
+    if lost:
+        raise SharedSession(
+            f"the session did not get the settings that it was asked to have ({', '.join(lost)}): a pool between us "
+            "and the server drops `options`, so that values would be printed otherwise. Name the server itself in `dsn`"
+        )
+    if pid != connection.info.backend_pid and _is_given_away(connection, conninfo, pid):
+        raise SharedSession(
+            "a pool between us and the server gives a session to others after each transaction (pool_mode = "
+            "transaction or statement), so that neither settings nor locks of a session would be ours. Name the server "
+            "itself in `dsn`, or a pool with pool_mode = session"
+        )
+
+
+def _is_given_away(connection: psycopg.Connection[Any], conninfo: str, pid: int) -> bool:
+    """Somebody answers for the server: does a second session get the first one's, or the first one another then?"""
+    try:
+        with psycopg.connect(conninfo) as other, answered(other, _TAKEN):
+            return other.execute(_PID).fetchone() == (pid,) or connection.execute(_PID).fetchone() != (pid,)
+    except psycopg.OperationalError:
+        return False
 
 
 def _set(settings: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.source.narrow import NarrowTable
-from cdc.source.session import connect
+from cdc.source.session import SharedSession, connect_to_read
 from widebeam.check.cells import CHECKS as CELLS
 from widebeam.check.identity import CHECKS as IDENTITY
 from widebeam.check.inheritance import CHECKS as INHERITANCE
@@ -16,6 +16,7 @@ from widebeam.check.kafka import broker_findings
 from widebeam.check.mapping import CHECKS as MAPPING
 from widebeam.check.publication import CHECKS as PUBLICATION
 from widebeam.check.server import CHECKS as SERVER
+from widebeam.check.server import standby_findings
 from widebeam.check.table import CHECKS as TABLE
 from widebeam.check.target import CHECKS as TARGET
 from widebeam.check.types import CHECKS as TYPES
@@ -63,6 +64,7 @@ def findings(connector: Connector) -> list[Finding]:
         Side("target", connector.options.target, (*TARGET, *TYPES)),
     ):
         found.extend(_side(side, connector))
+    found.extend(standby_findings(connector))
     found.extend(broker_findings(connector))
     found.extend(port_findings(connector))
     return found
@@ -72,7 +74,10 @@ def _side(side: Side, connector: Connector) -> Iterator[Finding]:
     """Run the checks of one database in one session that cannot write."""
     where = f"{side.name} ({side.server.shown})"
     try:
-        session = connect(side.server.conninfo(), autocommit=True, connect_timeout=_CONNECT_SECONDS)
+        session = connect_to_read(side.server.conninfo(), connect_timeout=_CONNECT_SECONDS)
+    except SharedSession as error:
+        yield Finding(first_line(error), where, f"set `dsn` of [{side.name}] to the server itself")
+        return
     except psycopg.OperationalError as error:
         yield Finding(
             f"cannot be reached: {first_line(error)}",
@@ -82,7 +87,6 @@ def _side(side: Side, connector: Connector) -> Iterator[Finding]:
         )
         return
     with session:
-        session.execute("SET default_transaction_read_only = on")
         for check, seen in _each(side, session, connector):
             try:
                 for finding in check(session, seen):

@@ -12,7 +12,7 @@ import psycopg
 
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.source import publication, slot
-from cdc.source.session import connect
+from cdc.source.session import SharedSession, connect_to_read
 from sink.state import sources
 from sink.wide.registry import Registry
 from widebeam.config import catalog
@@ -33,13 +33,11 @@ def made_findings(connector: Connector) -> list[Finding]:
     source, target = connector.options.source.conninfo(), connector.options.target.conninfo()
     try:
         with (
-            connect(source, autocommit=True, connect_timeout=_SECONDS) as one,
-            connect(target, autocommit=True, connect_timeout=_SECONDS) as other,
+            connect_to_read(source, connect_timeout=_SECONDS) as one,
+            connect_to_read(target, connect_timeout=_SECONDS) as other,
         ):
-            for session in (one, other):
-                session.execute("SET default_transaction_read_only = on")
             return list(_findings(one, other, connector))
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, SharedSession):
         return []
 
 

@@ -8,11 +8,14 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.source.session import SharedSession, connect_to_read
 from widebeam.check.service import replication, setting
 from widebeam.config.connector import Connector
-from widebeam.finding import Finding, statement
+from widebeam.finding import Finding, first_line, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_STANDBY_SECONDS: Final = 10
 
 OLDEST: Final = 140000
 """pgoutput carries logical messages (our barriers) from PostgreSQL 14 on."""
@@ -115,6 +118,35 @@ def encoding(session: Session, _: Connector) -> Iterator[Finding]:
 def _scalar(session: Session, query: str, *parameters: object) -> Any:
     row = session.execute(query, parameters or None).fetchone()
     return None if row is None else row[0]
+
+
+def standby_findings(connector: Connector) -> Iterator[Finding]:
+    """What stands in the way of reading chunks over `standby_dsn`; nothing where there is none."""
+    given = connector.options.backfill.standby_dsn
+    if given is None:
+        return
+    dsn, where = given.get_secret_value(), f"standby ({given.place})"
+    remedy = "set `standby_dsn` of [backfill] to a standby of the source itself, or leave it out"
+    try:
+        system = _system_of(dsn)
+    except SharedSession as error:
+        yield Finding(first_line(error), where, remedy)
+        return
+    except psycopg.Error as error:
+        yield Finding(f"cannot be reached: {first_line(error)}", where, f"start it, or {remedy}")
+        return
+    try:
+        source = _system_of(connector.options.source.conninfo())
+    except psycopg.Error:
+        return  # the checks of the source tell that
+    if system != source:
+        yield Finding(f"is of system {system}, and the source is of system {source}", where, remedy)
+
+
+def _system_of(dsn: str) -> int:
+    with connect_to_read(dsn, connect_timeout=_STANDBY_SECONDS) as session:
+        row = session.execute("SELECT system_identifier FROM pg_control_system_of()").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 CHECKS: Final = (version, primary, wal_level, slots, senders, own_slot, replication_right, encoding)

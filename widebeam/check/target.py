@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.source.session import connect
 from widebeam.check.server import encoding, version
 from widebeam.check.service import setting
 from widebeam.config.connector import Connector
@@ -20,11 +21,12 @@ CONTROL: Final = "widebeam"
 """The schema of Widebeam's own state."""
 
 
-def writable(session: Session, _: Connector) -> Iterator[Finding]:
-    """A primary whose transactions can write. (Our own session is read-only, so the role's default is asked.)"""
-    recovering, read_only = session.execute(
-        "SELECT pg_is_in_recovery(), reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'"
-    ).fetchone() or (False, False)
+def writable(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A primary whose transactions can write. (Our own session is read-only, so another one is asked.)"""
+    with connect(connector.options.target.conninfo(), autocommit=True, connect_timeout=10) as as_a_run:
+        recovering, read_only = as_a_run.execute(
+            "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'"
+        ).fetchone() or (False, False)
     if recovering:
         yield Finding("is a standby", "", "set `dsn` of [target] to the primary")
     elif read_only:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.halt import Halt
-from cdc.source.session import connect
+from cdc.source.session import connect_to_read
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
@@ -22,8 +22,7 @@ _SECONDS: Final = 10
 def types(session: Session, connector: Connector) -> Iterator[Finding]:
     """The types of value columns, and of what becomes a wide table's key, are there in the target."""
     try:
-        with connect(connector.options.source.conninfo(), autocommit=True, connect_timeout=_SECONDS) as source:
-            source.execute("SET default_transaction_read_only = on")
+        with connect_to_read(connector.options.source.conninfo(), connect_timeout=_SECONDS) as source:
             for name, column in _wanted(source, connector).items():
                 if session.execute("SELECT to_regtype(%s) IS NULL", [name]).fetchone() == (True,):
                     yield Finding(

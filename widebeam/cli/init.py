@@ -29,7 +29,7 @@ def init(
     """
     import os  # noqa: PLC0415
 
-    from cdc.source.session import connect  # noqa: PLC0415
+    from cdc.source.session import connect_to_read  # noqa: PLC0415
     from widebeam.config.config import ConfigError  # noqa: PLC0415
     from widebeam.config.options.server import Server, has_secret  # noqa: PLC0415
     from widebeam.init.survey import survey  # noqa: PLC0415
@@ -43,5 +43,5 @@ def init(
             ["DSN: a password on a command line is seen by everybody; use PGPASSFILE or WIDEBEAM_SOURCE__PASSWORD"]
         )
     server = Server(dsn=dsn, password=os.environ.get("WIDEBEAM_SOURCE__PASSWORD"))  # type: ignore[arg-type]
-    with connect(server.conninfo(), autocommit=True, connect_timeout=10) as session:
+    with connect_to_read(server.conninfo(), connect_timeout=10) as session:
         say_script(survey(session, dsn, table or ()))

@@ -39,7 +39,6 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     `dsn` is what the file shows: it has no password. Raises NothingNarrow. Reads the catalog, samples and
     dictionaries, in transactions that cannot write.
     """
-    session.execute("SET default_transaction_read_only = on")
     session.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(PATIENCE)))
     encoding = session.info.parameter_status("server_encoding")
     if encoding != "UTF8":

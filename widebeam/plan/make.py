@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from cdc.source.session import connect
+from cdc.source.session import connect_to_read
 from sink import lookup
 from sink.mapping.dictionary import Dictionary
 from sink.mapping.interpret import Interpreter
@@ -35,11 +35,9 @@ def make(connector: Connector, *, full: bool = False) -> tuple[Drawn, list[str]]
     """
     options = connector.options
     with (
-        connect(options.source.conninfo(), autocommit=True, application_name="widebeam-plan") as source,
-        connect(options.target.conninfo(), autocommit=True, application_name="widebeam-plan") as target,
+        connect_to_read(options.source.conninfo(), application_name="widebeam-plan") as source,
+        connect_to_read(options.target.conninfo(), application_name="widebeam-plan") as target,
     ):
-        for session in (source, target):
-            session.execute("SET default_transaction_read_only = on")
         mapping = connector.mapping(catalog.sources(source, connector))
         evidence, sources = _evidence(source, connector, mapping, full=full)
         there, taken = _there(target, mapping), _taken(target, mapping.schema)
