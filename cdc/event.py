@@ -91,13 +91,19 @@ class Type(NamedTuple):
     name: str
 
 
+MESSAGE_BYTES: Final = 1024
+"""Of a message's content that is looked at, at the most."""
+
+
 class Message(NamedTuple):
-    """pg_logical_emit_message. `lsn` is where the message itself stands."""
+    """pg_logical_emit_message. `lsn` is where the message itself stands. Anybody who may connect can emit one, of any
+    size: of more than MESSAGE_BYTES only the `size` is told, and `content` is empty."""
 
     transactional: bool
     lsn: Lsn
     prefix: str
     content: bytes
+    size: int = 0
 
 
 class Insert(NamedTuple):

@@ -34,6 +34,7 @@ class Report(NamedTuple):
 
     All that is acknowledged lies before `log_ends` in the log; partitions that are not in it are as they were.
     `waiting_since` is the commit time (microseconds since 1970) of something that was read and is not durable yet.
+    `ignored` are messages since the last report that had our prefix and were no barriers.
     """
 
     acknowledged: Lsn
@@ -42,6 +43,7 @@ class Report(NamedTuple):
     changes: int
     log_ends: Mapping[int, int] = {}
     waiting_since: int | None = None
+    ignored: int = 0
 
 
 class Journal(Protocol):
@@ -97,6 +99,7 @@ class PostgresJournal:
                 "UPDATE widebeam.connectors SET acknowledged = greatest(acknowledged, %s::pg_lsn),"
                 " received = %s::pg_lsn, received_at = now(), records = records + %s, changes = changes + %s,"
                 " log_ends = log_ends || %s,"
+                " ignored_messages = ignored_messages + %s,"
                 " waiting_since = timestamptz 'epoch' + %s::bigint * interval '1 microsecond',"
                 " advanced_at = CASE WHEN acknowledged < %s::pg_lsn OR %s > 0 THEN now() ELSE advanced_at END"
                 " WHERE connector = %s AND generation = %s",
@@ -106,6 +109,7 @@ class PostgresJournal:
                     report.records,
                     report.changes,
                     Jsonb({str(partition): end for partition, end in report.log_ends.items()}),
+                    report.ignored,
                     report.waiting_since,
                     str(report.acknowledged),
                     report.records,

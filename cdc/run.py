@@ -214,15 +214,19 @@ class _Run:
     def _report(self) -> None:
         """First into the journal, then to the server: so the slot is never ahead of what we know."""
         acknowledged = self._ack.acknowledged
-        if acknowledged > self._told or self._records or self._ack.in_flight:
+        if acknowledged > self._told or self._records or self._ack.in_flight or self._assembler.ignored:
             received = max(Lsn(self._stream.received), acknowledged)
+            ignored = self._assembler.ignored
             hit(Failpoint.CAPTURE_CONFIRMED)
             if self._journal.acknowledge(
-                Report(acknowledged, received, self._records, self._changes, self._publisher.ends, self._waiting())
+                Report(
+                    acknowledged, received, self._records, self._changes, self._publisher.ends, self._waiting(), ignored
+                )
             ):
                 hit(Failpoint.CAPTURE_JOURNALED)
                 self._told = acknowledged
                 self._records = self._changes = 0
+                self._assembler.ignored -= ignored
             self._written = time.monotonic()
         self._tell()
 

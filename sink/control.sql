@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
     received_at     timestamptz,
     waiting_since   timestamptz,          -- commit time of something that was read then and was not durable in the log
     advanced_at     timestamptz,          -- when `acknowledged` or `records` last grew
+    ignored_messages bigint NOT NULL DEFAULT 0,  -- with our prefix in the WAL, and no barriers: somebody else's
     records         bigint NOT NULL DEFAULT 0,   -- published by capture, all generations
     changes         bigint NOT NULL DEFAULT 0,   -- narrow rows in them
     converged_at    timestamptz,
@@ -55,6 +56,7 @@ CREATE TABLE IF NOT EXISTS widebeam.connectors (
 ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS log_ends jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS waiting_since timestamptz;
 ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS advanced_at timestamptz;
+ALTER TABLE widebeam.connectors ADD COLUMN IF NOT EXISTS ignored_messages bigint NOT NULL DEFAULT 0;
 
 -- The narrow tables. A table that joins while the connector runs has its row, and its chunks, before it is published.
 CREATE TABLE IF NOT EXISTS widebeam.sources (
@@ -108,6 +110,11 @@ CREATE TABLE IF NOT EXISTS widebeam.signs (
     troubles   jsonb NOT NULL DEFAULT '[]', -- [["where", "what it fails at", for how many seconds]]
     PRIMARY KEY (connector, host, part, pid)
 );
+
+-- Turns (sink/wide/ddl_lock.py): never a row in them. Whoever may lock these is one of us, which an advisory lock cannot
+-- say: anybody who may connect can hold one.
+CREATE TABLE IF NOT EXISTS widebeam.turn_columns (id int PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS widebeam.turn_types (id int PRIMARY KEY);
 
 -- Parts of `widebeam run` that died in the present run on a host, or in the last one: for `status`.
 CREATE TABLE IF NOT EXISTS widebeam.restarts (

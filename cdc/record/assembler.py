@@ -35,7 +35,7 @@ from cdc.source.narrow import NarrowTable
 __all__ = ["MESSAGE_PREFIX", "Assembler", "Draft", "Numbering"]
 
 MESSAGE_PREFIX: Final = "widebeam"
-"""pg_logical_emit_message(true, this, ...) makes a barrier."""
+"""pg_logical_emit_message(true, this, ...) makes a barrier, one a transaction, of MESSAGE_BYTES at the most."""
 _TRUNCATES: Final = 7
 """Commit LSNs are multiples of 8, and each truncate of a transaction adds one to the position."""
 
@@ -83,6 +83,9 @@ class Assembler:
         self._begin: Begin | Single | None = None
         self._position = Lsn(0)
         self._places: dict[Row, _Place] = {}
+        self._barred: Lsn | None = None  # the transaction that has had its barrier
+        self.ignored = 0
+        """Messages with our prefix that are no barriers. Anybody who may connect to the source can emit them."""
 
     def take(self, event: Event, size: int = 0) -> Sequence[Draft]:
         """What became ready by `event`, whose frames had `size` bytes. Inserts come first: they are nearly all."""
@@ -203,6 +206,10 @@ class Assembler:
     def _barrier(self, event: Message) -> Sequence[Draft]:
         if not event.transactional or event.prefix != MESSAGE_PREFIX:
             return ()
+        if event.size or self._barred == self._open().final_lsn:
+            self.ignored += 1  # another one of the transaction says nothing more, since its place is the commit's
+            return ()
+        self._barred = self._open().final_lsn
         content = event.content.decode(errors="replace")
         return [*self._flush(), *self._everywhere(lambda stamp: Barrier(stamp, content))]
 

@@ -39,6 +39,10 @@ class Cursor:
         """Raise `Undecodable`, `back` bytes before the present offset."""
         raise Undecodable(self.offset - back, expected, self.frame)
 
+    def skip(self) -> None:
+        """Go to the end without a copy of what is left."""
+        self.offset = len(self.frame)
+
     def take(self, size: int, what: str) -> bytes:
         """The next `size` bytes."""
         end = self.offset + size

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 
 from cdc.event import (
+    MESSAGE_BYTES,
     Begin,
     Column,
     Commit,
@@ -242,6 +243,9 @@ class Decoder:
             cursor.fail("flags 0 or 1", back=1)
         lsn, prefix = cursor.lsn("the message's LSN"), cursor.string("the message's prefix")
         size = cursor.number(4, "the content's length")
+        if size > MESSAGE_BYTES and size == cursor.left:
+            cursor.skip()
+            return Message(flags == 1, lsn, prefix, b"", size)
         return Message(flags == 1, lsn, prefix, cursor.take(size, "the content"))
 
 

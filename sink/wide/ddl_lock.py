@@ -1,7 +1,8 @@
 """Turns: one process at a time changes wide tables, and nobody queues for long behind it.
 
 Locks on the tables are asked for by short attempts: whoever waits for one makes all others wait behind him. Merges
-share a lock of their own, so that a change of types or names stops them as a whole, between two batches.
+share a lock of their own, so that a change of types or names stops them as a whole, between two batches. The locks are
+on tables that hold nothing: an advisory one could be held by anybody who may connect.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ def attempts() -> Retrying:
 def take(connection: Connection) -> None:
     """In the open transaction, before all else: nobody else changes tables until its end."""
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.columns'))")
+    connection.execute("LOCK TABLE widebeam.turn_columns IN EXCLUSIVE MODE")
 
 
 def stop_the_others(connection: Connection) -> None:
     """Wait for our own sessions that are in the middle of a batch, longer than for readers; then they wait."""
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_BATCH_TIMEOUT)))
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext('widebeam.types'))")
+    connection.execute("LOCK TABLE widebeam.turn_types IN EXCLUSIVE MODE")
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
 
 
 def share(connection: Connection) -> None:
     """Be one of those others until the open transaction's end; wait for whoever has stopped them."""
-    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('widebeam.types'))")
+    connection.execute("LOCK TABLE widebeam.turn_types IN ROW SHARE MODE")

@@ -106,3 +106,10 @@ def test_a_session_has_its_own_limit_again(database: str) -> None:
         with patience.bounded("this", session):
             assert session.execute("SHOW lock_timeout").fetchone() == ("30s",)
         assert session.execute("SHOW lock_timeout").fetchone() == ("7s",)
+
+
+def test_whoever_holds_the_advisory_lock_of_set_up_is_named(connector: Connector, other: psycopg.Connection) -> None:
+    """Anybody who may connect can take one: he is told by PID, role and application."""
+    other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"widebeam.prepare {connector.name}"])
+    with pytest.raises(lock.Busy, match=f"PID {other.info.backend_pid} .*somebody else.*an advisory lock"):
+        preparing.prepare(connector)

@@ -264,8 +264,8 @@ SINK: Final = (
             Edit(
                 "sink/wide/ddl_lock.py",
                 'connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))\n'
-                "    connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
-                "connection.execute(\"SELECT pg_advisory_xact_lock(hashtext('widebeam.columns",
+                '    connection.execute("LOCK TABLE widebeam.turn_columns',
+                'connection.execute("LOCK TABLE widebeam.turn_columns',
             ),
         ),
         (RETRY,),

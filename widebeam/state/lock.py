@@ -8,6 +8,8 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.patience import holders
+
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _WAIT: Final = "60s"
@@ -25,7 +27,10 @@ def alone(target: Session, connector: str) -> Iterator[None]:
     try:
         target.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
     except psycopg.errors.LockNotAvailable:
-        raise Busy(f"another widebeam has been setting {connector} up, or dropping it, for {_WAIT}") from None
+        raise Busy(
+            f"another widebeam has been setting {connector} up, or dropping it, for {_WAIT}, or somebody holds the "
+            f"advisory lock of that: {'; '.join(holders(target)) or 'nobody that can be seen any more'}"
+        ) from None
     finally:
         target.execute("RESET lock_timeout")
     try:

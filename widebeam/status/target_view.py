@@ -27,6 +27,7 @@ _CONNECTOR: Final = (
     "extract(epoch FROM now() - halted_at)::float8 AS halt_age, "
     "extract(epoch FROM (to_jsonb(c) ->> 'waiting_since')::timestamptz)::float8 AS waiting_since, "
     "extract(epoch FROM now() - (to_jsonb(c) ->> 'advanced_at')::timestamptz)::float8 AS still, "
+    "coalesce((to_jsonb(c) ->> 'ignored_messages')::bigint, 0) AS ignored_messages, "
     "current_setting('transaction_read_only') = 'on' AS read_only "
     "FROM widebeam.connectors c WHERE connector = %s"
 )
@@ -117,6 +118,16 @@ def halt(found: Row) -> tuple[HaltSeen, HaltFact] | tuple[None, None]:
         HaltSeen(found["halt_cause"], what, remedy, found["halted_at"]),
         HaltFact(found["halt_cause"], what, remedy, found["halt_age"] or 0.0),
     )
+
+
+def notes(found: Row) -> list[str]:
+    """What somebody should know of, and does not keep the connector from its work."""
+    if not found["ignored_messages"]:
+        return []
+    return [
+        f"{found['ignored_messages']:,} logical messages with the prefix widebeam were ignored, which are not ours: "
+        "somebody on the source calls pg_logical_emit_message"
+    ]
 
 
 def mapped(found: Row) -> str:

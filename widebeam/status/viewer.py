@@ -137,7 +137,7 @@ class Viewer:
             partitions=partitions,
             quarantine=target_view.quarantined(target, self._name),
             halt=halted if verdict.state == "halted" else None,
-            notices=tuple(one.what for one in told),
+            notices=(*(one.what for one in told), *target_view.notes(found)),
             restarts=restart_log.load(target, self._name),
             signs=lives or (),
             problems=tuple(dict.fromkeys([*look.problems, *verdict.also])),

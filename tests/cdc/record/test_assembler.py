@@ -290,6 +290,18 @@ def test_our_transactional_message_becomes_a_barrier_in_every_partition() -> Non
     assert [d.record.content for d in found if isinstance(d.record, Barrier)] == ["mark"] * 3
 
 
+def test_a_message_of_ours_that_is_too_long_or_the_second_of_its_transaction_is_ignored_and_counted() -> None:
+    one = Insert(READINGS, row("x", "t", "a"))
+    made = assembler()
+    long = Message(True, Lsn(8), "widebeam", b"", 60_000_000)
+    again = [Message(True, Lsn(8), "widebeam", b"mark")] * 3
+    found = drafts(made, [READINGS, *transaction([one, long, one])])
+    assert [type(d.record) for d in found] == [Changes]
+    found = drafts(made, transaction(again, lsn=1600))
+    assert [type(d.record) for d in found] == [Barrier, Barrier, Barrier]
+    assert made.ignored == 3
+
+
 def halted(cause: Cause, events: Iterable[Event]) -> None:
     with pytest.raises(Halt) as caught:
         drafts(assembler(), events)

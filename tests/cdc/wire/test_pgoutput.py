@@ -68,6 +68,13 @@ def test_every_message_kind_but_rows_is_decoded() -> None:
         assert decoder.decode(frame) == event
 
 
+def test_of_a_message_that_is_too_long_only_the_size_is_told() -> None:
+    frame = b"M\1" + pack(">Q", 8) + b"widebeam\0" + pack(">I", 2000) + b"x" * 2000
+    assert Decoder().decode(frame) == Message(True, Lsn(8), "widebeam", b"", 2000)
+    with pytest.raises(Undecodable):
+        Decoder().decode(frame[:-1])
+
+
 def test_an_empty_schema_is_pg_catalog() -> None:
     frame = b"R" + pack(">I", 7) + b"\0t\0d" + pack(">H", 0)
     assert Decoder().decode(frame) == Relation(7, "pg_catalog", "t", "d", ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -288,3 +289,23 @@ def test_a_view_keeps_what_somebody_gave_it(target, mapping):
     assert renamed[:5] == before[:5]
     assert renamed[5] == [each.replace("(a,", "(z,") for each in before[5]]
     target.execute(sql.SQL("DROP OWNED BY {reader}, {owner}; DROP ROLE {reader}, {owner}").format(**roles))
+
+
+def test_who_may_only_connect_keeps_no_column_from_being_made(target, database, mapping):
+    """An advisory lock could be held by anybody, and a table of ours can be locked by nobody else."""
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_advisory_lock(hashtext('widebeam.columns')), pg_advisory_lock(hashtext('widebeam.types'))"
+        )
+        other.execute("DO $$ BEGIN CREATE ROLE wb_nobody; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        other.execute("SET ROLE wb_nobody")
+        for table in ("turn_columns", "turn_types"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), other.transaction():
+                other.execute(f"LOCK TABLE widebeam.{table} IN ACCESS SHARE MODE")
+        registry = Registry(mapping)
+        registry.refresh(target)
+        with target.transaction():
+            target.execute("SET LOCAL statement_timeout = '20s'")
+            ddl_lock.take(target)
+            ddl_lock.stop_the_others(target)
+        assert registry.ensure(target, needs("new")) == {}
