@@ -135,8 +135,8 @@ def topic(kafka: KafkaBroker) -> Iterator[str]:
     name = f"test.{uuid4().hex[:12]}"
     yield name
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    if name in admin.list_topics(timeout=10).topics:
-        admin.delete_topics([name])[name].result(timeout=10)
+    if name in admin.list_topics(timeout=60).topics:
+        admin.delete_topics([name])[name].result(timeout=60)
 
 
 @pytest.fixture(params=["kafka", "direct"])

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from widebeam.lab.account import server_account
+
 ROOT: Final = Path(__file__).parents[1]
 
 PART: Final = (
@@ -44,6 +46,8 @@ PLACES: Final = (
 
 PYTEST: Final = (".venv/bin/pytest", "-n", "3", "--dist", "loadgroup", "-m", "not exhaustive")
 
+PYTHONS: Final = (sys.executable, "/usr/bin/python3")
+
 FAR: Final = "멀리 있는 길"
 """A directory with spaces and letters that ASCII does not have."""
 
@@ -59,7 +63,8 @@ class Place:
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     before: list[str] = field(default_factory=list)
     directory: Path = ROOT
-    user: str | None = None
+    user: int | None = None
+    group: int | None = None
     umask: int = -1
     runs: int = 1
     stack: ExitStack = field(default_factory=ExitStack)
@@ -70,8 +75,7 @@ def later(place: Place) -> None:
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not libraries or shutil.which("cc") is None:
         raise Missing("libfaketime and a C compiler (apt-get install faketime gcc libc6-dev)")
-    # A clock that only says how long something takes is no date.
-    place.environment |= {"LD_PRELOAD": str(libraries[0]), "FAKETIME": "+400d", "DONT_FAKE_MONOTONIC": "1"}
+    place.environment |= {"LD_PRELOAD": str(libraries[0]), "FAKETIME": "+400d"}  # tests/faketime.py does the rest
 
 
 def zone(name: str) -> Callable[[Place], None]:
@@ -127,7 +131,19 @@ def far_path(place: Place) -> None:
     subprocess.run(["git", "clone", "--quiet", ROOT, place.directory], check=True)
     if (ROOT / ".lab").exists():  # what is fetched once
         shutil.copytree((ROOT / ".lab").resolve(), place.directory / ".lab", symlinks=True)
-    subprocess.run(["make", "setup"], cwd=place.directory, check=True, stdout=subprocess.DEVNULL)
+    python = next((each for each in PYTHONS if reached(Path(each)) and has_venv(each)), sys.executable)
+    subprocess.run(["make", "setup", f"PYTHON={python}"], cwd=place.directory, check=True, stdout=subprocess.DEVNULL)
+
+
+def reached(program: Path) -> bool:
+    """Whether the account that is not root may run it."""
+    account = server_account()
+    return program.exists() and (account is None or account.reaches(program))
+
+
+def has_venv(python: str) -> bool:
+    """Whether it makes virtual environments with pip in them; Debian has a package for that."""
+    return subprocess.run([python, "-c", "import ensurepip, venv"], check=False, capture_output=True).returncode == 0
 
 
 def plain_user(place: Place) -> None:
@@ -136,10 +152,12 @@ def plain_user(place: Place) -> None:
         return  # so it is already
     if place.directory == ROOT:
         raise Missing("a clone that the user nobody may write to (far-path makes one)")
+    if not reached(place.directory / ".venv" / "bin" / "python"):
+        raise Missing("a Python with venv that a plain user may run (apt-get install python3-venv)")
     nobody = pwd.getpwnam("nobody")
     for path in (place.directory, *place.directory.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
-    place.user = nobody.pw_name
+    place.user, place.group = nobody.pw_uid, nobody.pw_gid
     place.environment |= {"HOME": str(place.directory), "USER": "nobody", "LOGNAME": "nobody"}
 
 
@@ -181,7 +199,7 @@ def run(place: Place, tests: Sequence[str]) -> bool:
     """Whether all tests pass there, in each of its runs; their output is ours."""
     command = [*place.before, *PYTEST, *tests]
     started = [
-        subprocess.Popen(command, cwd=place.directory, env=place.environment, user=place.user, group=place.user and -1,
+        subprocess.Popen(command, cwd=place.directory, env=place.environment, user=place.user, group=place.group,
                          umask=place.umask)
         for _ in range(place.runs)
     ]  # fmt: skip

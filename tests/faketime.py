@@ -1,7 +1,8 @@
-"""What libfaketime lacks for Kafka's client, preloaded beside it (tests/faketime.c)."""
+"""What libfaketime lacks for Python and for Kafka's client, preloaded beside it (tests/faketime.c)."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,23 +20,26 @@ _PRELOAD: Final = "LD_PRELOAD"
 def complete() -> None:
     """Under libfaketime, start this very command again with what it lacks; else do nothing.
 
-    Raises FileNotFoundError where no C compiler is: the client would wait for ever.
+    The monotonic clock is left alone: it only says how long something takes, and half of all waits would never end.
+    Raises FileNotFoundError where no C compiler is.
     """
     preloaded = os.environ.get(_PRELOAD, "")
-    library = cache() / "faketime.so"
+    library = cache() / f"faketime-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}.so"
     if "libfaketime" not in preloaded or str(library) in preloaded:
         return
     with alone(library):
         if not library.exists():
             _compile(library)
-    os.environ[_PRELOAD] = f"{library}:{preloaded}"
+    os.environ |= {_PRELOAD: f"{library}:{preloaded}", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     os.execv(sys.executable, sys.orig_argv)
 
 
 def _compile(library: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
-        raise FileNotFoundError("under libfaketime Kafka's client waits for ever without tests/faketime.c; install gcc")
+        raise FileNotFoundError(
+            "libfaketime makes many a wait endless without tests/faketime.c: install gcc, libc6-dev"
+        )
     made = library.with_name(f".{library.name}")
     subprocess.run([compiler, "-shared", "-fPIC", "-pthread", "-o", made, _SOURCE], check=True)
     made.rename(library)

@@ -54,7 +54,7 @@ def test_after_kill_9_of_a_part_the_next_run_converges(pipeline: Pipeline, verb:
         applied = pipeline.applied()
         until(lambda: pipeline.applied() > applied)
         run.kill()
-        psutil.wait_procs([run], timeout=10)
+        psutil.wait_procs([run], timeout=60)
     pipeline.converge()
     pipeline.prove()
 
@@ -122,8 +122,8 @@ def test_drop_leaves_nothing_behind_but_the_narrow_table(pipeline: Pipeline) -> 
     assert pipeline.one("SELECT count(*) FROM pg_publication") == 0
     assert pipeline.one("SELECT to_regnamespace('wide') IS NULL AND to_regnamespace('widebeam') IS NULL")
     admin = AdminClient({"bootstrap.servers": pipeline.kafka})
-    assert pipeline.topic not in admin.list_topics(timeout=10).topics
-    groups = admin.list_consumer_groups().result(timeout=10).valid
+    assert pipeline.topic not in admin.list_topics(timeout=60).topics
+    groups = admin.list_consumer_groups().result(timeout=60).valid
     assert f"widebeam.{pipeline.file.stem}" not in {group.group_id for group in groups}
     pipeline.converge()
     pipeline.prove()

@@ -90,7 +90,7 @@ class Remembering:
     def wait(self, enough: Callable[[Remembering], bool]) -> None:
         """Until what was published is enough."""
         with self.changed:
-            assert self.changed.wait_for(lambda: enough(self), 20), f"not enough came: {self.published[-5:]}"
+            assert self.changed.wait_for(lambda: enough(self), 120), f"not enough came: {self.published[-5:]}"
 
 
 @dataclass

@@ -318,7 +318,7 @@ def test_a_killed_capture_starts_again_as_a_new_generation_and_nothing_is_missin
 
 def consumed(kafka: KafkaBroker, topic: str) -> list[Changes]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic, "enable.auto.commit": False})
-    ends = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(3)]
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=60)[1] for p in range(3)]
     consumer.assign([TopicPartition(topic, p, 0) for p in range(3)])
     messages: list[Any] = []
     while len(messages) < sum(ends):

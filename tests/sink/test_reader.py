@@ -111,7 +111,7 @@ def test_the_group_s_own_offsets_are_not_believed_but_told(client, topic, readin
     assert [each.offset for each in records(reader, 8)] == list(range(2, 10))
     reader.applied({0: 7})
     deadline = time.monotonic() + 30
-    while group.committed([TopicPartition(topic, 0)], timeout=10)[0].offset != 7:
+    while group.committed([TopicPartition(topic, 0)], timeout=60)[0].offset != 7:
         assert time.monotonic() < deadline
         reader.poll(1, 0.1)
     group.close()

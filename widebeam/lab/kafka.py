@@ -156,7 +156,7 @@ def _run(directory: Path, port: int, *, leashed: bool) -> ServerProcess:
         env=server_environment(),
         leash=signal.SIGKILL if leashed else None,
     )
-    process.until(lambda: _answers(port), seconds=90)
+    process.until(lambda: _answers(port), seconds=240)
     return process
 
 

@@ -149,7 +149,7 @@ def _run(directory: Path, programs: Path, port: int, *, leashed: bool) -> Server
         env=server_environment(),
         leash=_SIGNALS["immediate"] if leashed else None,
     )
-    process.until(lambda: _answers(port), seconds=60)
+    process.until(lambda: _answers(port), seconds=240)
     return process
 
 

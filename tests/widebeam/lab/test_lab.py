@@ -86,12 +86,12 @@ def test_a_server_that_cannot_start_says_why(directory: Path) -> None:
 def test_a_broker_keeps_its_topics_over_a_kill_and_ends_on_stop(directory: Path) -> None:
     broker = KafkaBroker.start(directory / "kafka")
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic("kept", 3, 1)])["kept"].result(timeout=10)
+    admin.create_topics([NewTopic("kept", 3, 1)])["kept"].result(timeout=60)
     broker.kill()
     assert not psutil.pid_exists(broker.pid)
     broker.restart()
     assert (
-        len(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=10).topics["kept"].partitions) == 3
+        len(AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=60).topics["kept"].partitions) == 3
     )
     broker.stop()
     assert not psutil.pid_exists(broker.pid)

@@ -213,8 +213,8 @@ def test_topic_and_group_go_if_they_are_ours(existed, session, database, tmp_pat
         member.close()
     done = drop(connector)
     assert (done.topic, done.group) == (not existed, True)
-    assert (topic in admin.list_topics(timeout=10).topics) is existed
-    assert connector.group not in {one.group_id for one in admin.list_consumer_groups().result(timeout=10).valid}
+    assert (topic in admin.list_topics(timeout=60).topics) is existed
+    assert connector.group not in {one.group_id for one in admin.list_consumer_groups().result(timeout=60).valid}
     assert left(session, before) == {}
     assert not group.delete(connector.kafka_client(), connector.group), "twice is well"
 
