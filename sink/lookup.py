@@ -11,10 +11,11 @@ import psycopg
 from psycopg import sql
 
 from cdc.bindable import Verbatim
-from cdc.fate import Whose
-from cdc.fault import session_of
+from cdc.fate import Fate, Whose
+from cdc.fault import fault, session_of
 from cdc.source.read_only import SourceSession
 from cdc.source.rows import await_visible
+from cdc.trouble import TROUBLES
 from sink.mapping.dictionary import Dictionary, Names, Renamed
 from sink.mapping.rule import DictionaryRule, Rule
 from sink.wide.registry import Registry
@@ -26,6 +27,15 @@ _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS: Final = 60.0
 """An entry that changes is seen after so long, even if no unknown id asks for it."""
+
+AGAIN_SECONDS: Final = 5.0
+"""After so long it is tried again where it cannot be read."""
+
+DICTIONARY: Final = "dictionary"
+"""Whose trouble it is then."""
+
+_WITHIN: Final = "30s"
+"""How long the source may take: somebody may hold a lock on the table."""
 
 _KNOWN: Final = "SELECT id, names FROM widebeam.dictionary WHERE connector = %s"
 _KEEP: Final = """
@@ -44,12 +54,17 @@ class Lookup:
         self._connector, self._rule = connector, rule
         self._source = SourceSession(source_dsn, "widebeam-dictionary")
         self._read_at: float | None = None
+        self._failed_at: float | None = None
         self._changes = 0
         self.dictionary = Dictionary()
 
     def due(self) -> bool:
         """Is it time to read it again?"""
-        return self._rule is not None and (self._read_at is None or monotonic() - self._read_at > REFRESH_SECONDS)
+        if self._rule is None:
+            return False
+        if self._failed_at is not None:
+            return monotonic() - self._failed_at > AGAIN_SECONDS
+        return self._read_at is None or monotonic() - self._read_at > REFRESH_SECONDS
 
     def follow(self, target: Connection, registry: Registry) -> None:
         """Read it again when it is time to, or when another process has renamed columns by what it has read."""
@@ -67,10 +82,9 @@ class Lookup:
             return []
         if self._read_at is None:
             self.dictionary.take((each, tuple(names)) for each, names in target.execute(_KNOWN, [self._connector]))
-        with session_of(Whose.SOURCE):
-            source = self._source.connected()
-            await_visible(source, xids)
-            read = entries(source, self._rule)
+        read = self._read(self._rule, xids)
+        if read is None:
+            return []
         changed = [(each, names) for each, names in read if self.dictionary.entries.get(each) != names]
         renamed = self.dictionary.take(changed)
         if registry is not None and renamed:
@@ -87,6 +101,35 @@ class Lookup:
         self._read_at = monotonic()
         return renamed
 
+    def _read(self, rule: DictionaryRule, xids: Iterable[int]) -> list[tuple[str, Names]] | None:
+        """What the source says; None where the dictionary is renamed, locked, or not ours to read.
+
+        What is known of it holds on then, and ids that are not known go to the quarantine meanwhile: readings of all
+        other keys do not wait for whoever mends it.
+        """
+        if self._failed_at is not None and monotonic() - self._failed_at < AGAIN_SECONDS:
+            self.dictionary.missing.clear()
+            return None
+        try:
+            with session_of(Whose.SOURCE):
+                source = self._source.connected()
+                await_visible(source, xids)
+                read = entries(source, rule)
+        except psycopg.Error as error:
+            found = fault(error, Whose.SOURCE)
+            if error.sqlstate is None or (found is not None and found.fate is Fate.WAITS):
+                raise
+            said = str(error).partition("\n")[0]
+            log = _log.warning if self._failed_at is None else _log.debug
+            log("the source's dictionary cannot be read, and known keys go on without it: %s", said)
+            TROUBLES.hold(DICTIONARY, said)
+            self._failed_at = monotonic()
+            self.dictionary.missing.clear()
+            return None
+        TROUBLES.over(DICTIONARY)
+        self._failed_at = None
+        return read
+
     def _renamed(self, target: Connection, rule: Rule, changed: list[tuple[str, Names]]) -> dict[str, str]:
         """Which keys have other names than those that were written down last, by whichever process; then those are.
 
@@ -98,7 +141,7 @@ class Lookup:
         }
         self._keep(target, changed)
         renamed = [Renamed(each, known[each], now) for each, now in changed if known.get(each, now) != now]
-        return renamed_keys(rule, self.dictionary, renamed)
+        return renamed_keys(rule, self.dictionary, renamed, {each for each, _ in changed} - known.keys())
 
     def _keep(self, target: Connection, changed: list[tuple[str, Names]]) -> None:
         with target.cursor() as cursor:
@@ -111,7 +154,9 @@ class Lookup:
 
 def entries(source: Connection, rule: DictionaryRule) -> list[tuple[str, Names]]:
     """The dictionary's entries, as the server prints them. An id that comes twice keeps its first names."""
-    cursor = source.execute(sql.SQL("SELECT * FROM ({}) AS dictionary").format(statement(rule.query)))
+    with source.transaction():
+        source.execute("SELECT set_config('statement_timeout', %s, true)", [_WITHIN])
+        cursor = source.execute(sql.SQL("SELECT * FROM ({}) AS dictionary").format(statement(rule.query)))
     found = cursor.pgresult
     if found is None:
         return []

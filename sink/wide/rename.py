@@ -9,21 +9,29 @@ the old column stays as it is, and readings from now on go to the new one; verif
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from sink.mapping.dictionary import Dictionary, Names, Renamed
 from sink.mapping.rule import Rule
 
 
-def renamed_keys(rule: Rule, dictionary: Dictionary, renamed: Sequence[Renamed]) -> dict[str, str]:
-    """Old key -> new key, for entries that have other names now. `dictionary` has the new names already."""
+def renamed_keys(
+    rule: Rule, dictionary: Dictionary, renamed: Sequence[Renamed], new: Container[str] = ()
+) -> dict[str, str]:
+    """Old key -> new key, for entries that have other names now. `dictionary` has the new names already.
+
+    `new` are the ids that were not known before: one of them may have taken the name over that another gave up, and has
+    no cell in its column yet.
+    """
     names = () if rule.dictionary is None else rule.dictionary.names
     if not rule.key or not set(rule.key) <= set(names):
         return {}
     places = [names.index(name) for name in rule.key]
     moved = {n for n, name in enumerate(names) if name in rule.entity}
     ids = {each.id for each in renamed}
-    staying = {_key(rule, places, each) for name, each in dictionary.entries.items() if name not in ids}
+    staying = {
+        _key(rule, places, each) for name, each in dictionary.entries.items() if name not in ids and name not in new
+    }
     found: dict[str, set[str]] = {}
     for each in renamed:
         before, after = _key(rule, places, each.before), _key(rule, places, each.now)

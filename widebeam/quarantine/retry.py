@@ -88,8 +88,7 @@ class Retry:
 
     def run(self, choice: Choice) -> Retried:
         """Retry the chosen entries. Raises truth.StillWriting, LockHeld; what was done before is done."""
-        if self._lookup is not None:
-            self._lookup.refresh(self._target, registry=self._registry)
+        self.look_up()
         doing = f"retrying the quarantine of {choice.connector}"
         for some in store.batches(self._target, choice):
             cases, unread = gathered(some, self._mapping)
@@ -98,6 +97,11 @@ class Retry:
                 with bounded(doing, self._target, seconds=self._lock_patience):
                     self._settle(cases)
         return self.done
+
+    def look_up(self) -> None:
+        """Know what the dictionary says now."""
+        if self._lookup is not None:
+            self._lookup.refresh(self._target, registry=self._registry)
 
     def _settle(self, cases: QuarantinedRows) -> None:
         """All of them in one transaction; where the target refuses a value, they are halved until it is alone."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -30,6 +31,7 @@ from sink.state.notices import Kind, Notice
 from snapshot.attached import plan_attached
 from snapshot.chunks import ledger
 from widebeam.config.connector import Connector
+from widebeam.quarantine.heal import Healer
 from widebeam.verify import barrier
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -62,12 +64,18 @@ def _tables(target: Session, connector: Connector) -> list[tuple[Source, NarrowT
     return [(each, table) for each, table in tables if table is not None]
 
 
+HEAL_SECONDS: Final = 60.0
+"""Between two looks at readings whose ids the dictionary did not know."""
+
+
 class Survey:
     """Looks on behalf of the capture at work; remembers which barriers it waits for."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._barriers: dict[str, tuple[frozenset[int], Lsn]] = {}
+        self._healer = Healer(connector.options.source.conninfo(), connector.options.target.conninfo())
+        self._healed_at = monotonic()
 
     def look(self, source: Session) -> bool:
         """One look; True if another one is due soon. Raises Halt."""
@@ -75,7 +83,17 @@ class Survey:
             self._connector.options.target.conninfo(), autocommit=True, application_name="widebeam-watch"
         ) as target:
             tables = _tables(target, self._connector)
-            return sum(self._table(source, target, each, table) for each, table in tables) > 0
+            soon = sum(self._table(source, target, each, table) for each, table in tables) > 0
+            self._heal(target)
+            return soon
+
+    def _heal(self, target: Session) -> None:
+        """What waits for the dictionary, once in a while."""
+        if monotonic() - self._healed_at < HEAL_SECONDS:
+            return
+        self._healed_at = monotonic()
+        connector = self._connector
+        self._healer.look(target, connector.mapping(sources.load(target, connector.name)))
 
     def _table(self, source: Session, target: Session, recorded: Source, table: NarrowTable) -> bool:
         connector = self._connector

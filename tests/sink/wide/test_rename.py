@@ -12,6 +12,8 @@ from cdc.record.envelope import decode, encode
 from cdc.record.record import Changes, Stamp
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
+from cdc.trouble import TROUBLES
+from sink import lookup
 from sink.apply import Applier
 from sink.fold.batch import Batch
 from sink.lookup import Lookup
@@ -36,7 +38,7 @@ MAPPING = Mapping("ships", (RULE,), "wide", "{entity}")
 def keys(before, now, rule=RULE):
     dictionary = Dictionary({each: (name,) for each, name in before.items()})
     renamed = dictionary.take((each, (name,)) for each, name in now.items())
-    return renamed_keys(rule, dictionary, renamed)
+    return renamed_keys(rule, dictionary, renamed, now.keys() - before.keys())
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,8 @@ def keys(before, now, rule=RULE):
         ({"1": "a", "2": "a"}, {"1": "b", "2": "c"}, {}),  # one column cannot become two
         ({"1": "a", "2": "b"}, {"1": "c", "2": "c"}, {}),  # nor two one
         ({"1": "a"}, {"1": None}, {}),
+        ({"1": "a"}, {"1": "b", "2": "a"}, {"a": "b"}),  # a new id takes the name over, and has no cell yet
+        ({"1": "a", "2": "a"}, {"1": "b", "3": "a"}, {}),
     ],
 )
 def test_a_key_is_renamed_when_all_its_ids_are(before, now, found):
@@ -82,8 +86,8 @@ class Sinks:
         connection = self.connected(open_target(self.dsn, "test"))
         registry = Registry(MAPPING)
         registry.refresh(connection)
-        lookup = self.connected(Lookup(self.dsn, "ships", RULE.dictionary))
-        return Applier(connection, MAPPING, registry, lookup)
+        looked_up = self.connected(Lookup(self.dsn, "ships", RULE.dictionary))
+        return Applier(connection, MAPPING, registry, looked_up)
 
     def apply(self, applier, key, value, at="2024-01-01 00:00:00"):
         stamp = Stamp("ships", 1, self.offset, Lsn(0x108 + 8 * self.offset), 1, 0)
@@ -182,3 +186,30 @@ def test_a_column_that_somebody_else_shows_keeps_its_name_and_gets_the_key(sinks
     assert sinks.row() == {"temp": 2.0}
     with connect(sinks.dsn) as reader:
         assert reader.execute("SELECT * FROM public.mine").fetchone() == (2.0,)
+
+
+def test_a_name_that_a_new_id_takes_over_in_the_same_transaction_leaves_the_column_to_the_old_one(sinks):
+    sinks.apply(sinks.one, "1", "1.5")
+    sinks.rename((1, "temp_old"), (2, "speed"), (9, "temp"))
+    sinks.apply(sinks.two, "9", "3")
+    sinks.apply(sinks.one, "9", "4")
+    assert [key for key, _ in sinks.columns()] == ["temp_old", "temp"]
+    assert sinks.row() == {"temp_old": 1.5, "temp": 4.0}
+
+
+def test_known_keys_go_on_while_the_dictionary_cannot_be_read(sinks, monkeypatch):
+    """Its table is named; readings of unknown ids wait in the quarantine."""
+    sinks.apply(sinks.one, "1", "1.5")
+    sinks.target.execute("ALTER TABLE public.names RENAME TO elsewhere")
+    sinks.look(sinks.one)
+    [trouble] = [each for each in TROUBLES.all() if each.where == lookup.DICTIONARY]
+    assert 'relation "public.names" does not exist' in trouble.what
+    sinks.apply(sinks.one, "1", "2.5")
+    sinks.apply(sinks.one, "7", "7")
+    assert sinks.row() == {"temp": 2.5}
+    assert sinks.target.execute("SELECT reason FROM widebeam.quarantine").fetchall() == [("unknown_id",)]
+    monkeypatch.setattr(lookup, "AGAIN_SECONDS", 0.0)
+    sinks.target.execute("ALTER TABLE public.elsewhere RENAME TO names")
+    sinks.target.execute("INSERT INTO public.names VALUES (7, 'late')")
+    sinks.apply(sinks.one, "7", "8")
+    assert sinks.row() == {"temp": 2.5, "late": 8.0}
