@@ -10,7 +10,7 @@ from sink.fold.column_route import Route
 from sink.fold.copytext import escaped
 from sink.fold.rows import WideKey, WideRow
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import OVERFLOW, Column, Need, Refused
+from sink.mapping.wide import OVERFLOW, Column, Need, Refused, overlong
 
 CONFLICT: Final = "type_conflict"
 IN_OVERFLOW: Final = "in_overflow"
@@ -66,6 +66,9 @@ class Cells:
 
     def _without_column(self, route: Route, row: WideRow, need: Need, value: str) -> Refusal | None:
         """A key without a column: it is to be made, or the reading goes into the overflow, or it cannot be placed."""
+        refusal = overlong(need.values, (), need.key)
+        if refusal is not None:
+            return refusal
         refusal = self._refused.get((route.entity.identity, need.key))
         if self._overflows or (refusal is not None and refusal[0] == IN_OVERFLOW):
             refusal = self._refused.get((route.entity.identity, OVERFLOW))

@@ -25,7 +25,7 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.origin import Origins, origin
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, SourceRow, Touch
-from sink.mapping.wide import Column, Need, Refused
+from sink.mapping.wide import Column, Need, Refused, overlong
 
 Head: TypeAlias = "tuple[str | None, ...]"
 """The values of a record's wide columns."""
@@ -95,7 +95,10 @@ class Fold:
         elif None in wide:
             self.reject(changes, origin, "null_wide_key", "the entity or the time is NULL")
         else:
-            self._fold(changes, rows, wide, origin, escape)  # type: ignore[arg-type]
+            try:
+                self._fold(changes, rows, wide, origin, escape)  # type: ignore[arg-type]
+            except _Overlong as error:
+                self._turn_away(changes, origin, *error.args)
 
     def _fold(self, changes: Changes, rows: Sequence[list[Value]], wide: WideKey, origin: str, escape: bool) -> None:
         """The hot loop: what is an ordinary reading with a column is set here, all else by `_place`."""
@@ -118,6 +121,9 @@ class Fold:
             self._place(_Odd(changes, n, narrow, origin), route, row)
 
     def _placed(self, wide: WideKey) -> tuple[Route, WideRow]:
+        why = overlong(wide[: self._entity_width], wide[self._entity_width :])
+        if why is not None:
+            raise _Overlong(*why)
         route = self._routes.of(wide[: self._entity_width])
         place = self._places[wide] = route, self._cells.row(route.entity.identity, wide[self._key_from :])
         return place
@@ -213,6 +219,9 @@ class Fold:
 
         `moments` are the tables and places on the chunks' axis where source rows of the cell can lie.
         """
+        why = overlong(reading.entity, reading.time)
+        if why is not None:
+            return None if reading.value is None else why
         route = self._routes.of(reading.entity)
         wide = reading.time if self._mapping.layout == "per_entity" else reading.entity + reading.time
         identity = route.entity.identity
@@ -238,11 +247,17 @@ class Fold:
 
     def withhold(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put the values of a record into quarantine: the cells that it sets, and those that it clears, are cleared."""
-        at = range(len(changes.rows))
-        held = {n for n in at if changes.rows[n][0] not in _GONE}
-        self.quarantine_entries += [quarantine_entry(changes, n, origin, reason, detail) for n in sorted(held)]
-        gone = [[Op.MOVE.value, *changes.rows[n][1:]] if n in held else changes.rows[n] for n in at]
+        self._turn_away(changes, origin, reason, detail)
+        gone = [each if each[0] in _GONE else [Op.MOVE.value, *each[1:]] for each in changes.rows]
         self.add(changes._replace(rows=gone), origin, escape=True)
+
+    def _turn_away(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
+        """Put what a record sets into quarantine: what it clears is nowhere."""
+        self.quarantine_entries += [
+            quarantine_entry(changes, n, origin, reason, detail)
+            for n, row in enumerate(changes.rows)
+            if row[0] not in _GONE
+        ]
 
     def reject(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put every row of a record into quarantine."""
@@ -250,6 +265,10 @@ class Fold:
         self.quarantine_entries += [
             quarantine_entry(changes, n, origin, reason, detail) for n in range(len(changes.rows))
         ]
+
+
+class _Overlong(Exception):
+    """A wide key that no index takes: reason and detail."""
 
 
 class _Odd(NamedTuple):

@@ -22,6 +22,29 @@ def identity(values: Sequence[str | None]) -> str:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
+_INDEXED: Final = 1_950
+_TIME: Final = 600
+"""Bytes of an entity and a key together, and of a time, as the control tables have them. PostgreSQL takes 2,704 bytes
+into an index: all of this, the connector's name, and the number of a chunk."""
+
+_SHORT: Final = 100
+"""So many characters are never too many bytes."""
+
+TOO_LONG: Final = "too_long"
+"""The reason in the quarantine."""
+
+
+def overlong(entity: Sequence[str | None], time: Sequence[str | None], key: str = "") -> tuple[str, str] | None:
+    """Why no index takes an entity, a time and a key: a reason and its detail; None when one does."""
+    if sum(len(each or "") for each in (*entity, *time, key)) <= _SHORT:
+        return None
+    size = len(identity(entity).encode(errors="replace")) + len(key.encode(errors="replace"))
+    if size > _INDEXED:
+        return TOO_LONG, f"entity and key have {size} bytes, and an index takes {_INDEXED} of them"
+    size = len(identity(time).encode(errors="replace"))
+    return (TOO_LONG, f"the time has {size} bytes, and an index takes {_TIME} of it") if size > _TIME else None
+
+
 class Part(NamedTuple):
     """One wide table: the part `number` (from 1) of an entity's columns.
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from sink.fold.rows import Moments, WideKey, WideRow
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Entity, identity
+from sink.mapping.wide import Entity, identity, overlong
 from sink.wide import tables
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -53,10 +53,12 @@ def cleared(
             keys = (
                 [ordinals[ordinal].key for ordinal, value in row.cells.items() if value is None] if row.clears else []
             )
-            keys += row.bare or ()
+            if not keys and not row.bare:
+                continue
+            entity, time = identity(key[:width]) if width else name, identity(key[width:])
+            # What no index takes has no cell anywhere.
+            keys += [each for each in row.bare or () if overlong((entity,), (), each) is None]
             if keys:
-                entity = identity(key[:width]) if width else name
-                time = identity(key[width:])
                 lying = [(table, key[width])] if moments is None else sorted(moments.get((name, key), ()))
                 found += [Cleared(entity, time, *place, each) for place in lying for each in keys]
     return found

@@ -14,7 +14,7 @@ from cdc.halt import ANEW, CONNECTOR, OVER_THE_GAP, Cause, Halt
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Entity, Need, Part, Refused
 from sink.wide import build, ddl_lock
-from sink.wide.extension import DEPENDED_ON, Extension
+from sink.wide.extension import DEPENDED_ON, REWRITTEN, Extension
 from sink.wide.known import Known, widened
 from sink.wide.partitions import Days, Partitions
 from sink.wide.retype import domains, record_renamed, rename, retype
@@ -35,8 +35,9 @@ class Registry:
     The connections that its methods take must be in autocommit, outside a transaction.
     """
 
-    def __init__(self, mapping: Mapping) -> None:
-        self.mapping = mapping
+    def __init__(self, mapping: Mapping, *, rewrites: int | None = REWRITTEN) -> None:
+        """`rewrites`: bytes of a table that is rewritten to widen a column, at most; None if its readers can wait."""
+        self.mapping, self._rewrites = mapping, rewrites
         self._known = Known(mapping)
         self._partitions = None if mapping.partition_by is None else Partitions(mapping, mapping.partition_by)
 
@@ -68,12 +69,14 @@ class Registry:
         needs = list(needs)
         entities = {self._known.of(need) for need in needs}
         self._known.look(connection, entities)
-        extension = Extension(self._known, connection)
+        extension = Extension(self._known, connection, self._rewrites)
         missing, refused = extension.sorted_out(needs)
         if self.mapping.unknown_key == "reject":
             unknown = [need for need in missing if self._known.column(need) is None]
             refused |= {(self._known.of(need), need.key): ("unknown_key", "no column for it") for need in unknown}
             missing = [need for need in missing if self._known.column(need) is not None]
+        refused |= (large := extension.too_large(missing))
+        missing = [need for need in missing if (self._known.of(need), need.key) not in large]
         if not missing:
             return refused
         try:

@@ -19,7 +19,7 @@ from sink.fold.rows import WideKey, WideRow
 from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping
 from sink.mapping.origin import Origins
-from sink.mapping.wide import Need
+from sink.mapping.wide import Need, overlong
 from snapshot.chunks.plan import Chunk
 from snapshot.fill.chunk_route import ChunkRoute
 from snapshot.fill.crowd import Crowd
@@ -175,7 +175,11 @@ class ChunkFold(dict[str, tuple[ChunkRoute, Cells]]):
     def __missing__(self, head: str) -> tuple[ChunkRoute, Cells]:
         """A head that was not there yet: its wide row, or none when a part of it is NULL."""
         wide = [unescaped(each) for each in head.split("\t")]
-        place = self[head] = (_NO_ROUTE, {}) if None in wide else self._new_row(tuple(wide))  # type: ignore[arg-type]
+        width = self._entity_width
+        if None in wide or overlong(wide[:width], wide[width:]) is not None:  # `place` says why
+            place = self[head] = (_NO_ROUTE, {})
+        else:
+            place = self[head] = self._new_row(tuple(wide))  # type: ignore[arg-type]
         return place
 
     def _new_row(self, wide: WideKey) -> tuple[ChunkRoute, Cells]:

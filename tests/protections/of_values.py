@@ -364,6 +364,21 @@ VALUES: Final = (
         r"KeyError|assert ",
     ),
     Protection(
+        "what no index takes is refused",
+        ("unplaceable",),
+        (Edit("sink/mapping/wide.py", "    if size > _INDEXED:", "    if False:"),),
+        (
+            PIVOT + "a_key_that_no_index_takes_is_quarantined_and_its_delete_is_nothing",
+            "tests/snapshot/fill/test_fold.py::test_what_no_index_takes_is_quarantined_beside_the_others",
+        ),
+    ),
+    Protection(
+        "large tables are not rewritten by the way",
+        ("column waits",),
+        (Edit("sink/wide/extension.py", "            if size > self._rewrites:", "            if False:"),),
+        (REGISTRY + "a_large_table_is_only_rewritten_for_who_says_so",),
+    ),
+    Protection(
         "staged rows fit a page",
         ("odd values",),
         (

@@ -85,6 +85,7 @@ def retry(
     ids: Ids = None,
     reason: Reasons = None,
     patience: Annotated[float, typer.Option(min=0, max=50, help="Seconds to wait for writers.")] = 10.0,
+    widen: Annotated[bool, typer.Option("--widen", help="Widen columns of large tables; readers wait.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give readings their place, after the mapping was mended: each cell gets what the source has now.
@@ -110,7 +111,7 @@ def retry(
     ):
         choice = Choice(loaded.name, ids or (), reason or ())
         must_have(target, choice)
-        done = Retry(source, target, ready.mapping, patience, lookup).run(choice)
+        done = Retry(source, target, ready.mapping, patience, lookup, widen=widen).run(choice)
     if as_json:
         say_json(done, option=orjson.OPT_NON_STR_KEYS)
     else:

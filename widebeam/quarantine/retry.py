@@ -63,7 +63,7 @@ class Retry:
     """Retries entries over two connections, both in autocommit.
 
     `patience` is how long writers are waited for (seconds), and `lock_patience` a lock in the target; `lookup` reads
-    the dictionary, where the mapping has one.
+    the dictionary, where the mapping has one. With `widen`, tables of any size are rewritten to widen a column.
     """
 
     def __init__(
@@ -74,10 +74,12 @@ class Retry:
         patience: float = 10.0,
         lookup: Lookup | None = None,
         lock_patience: float = SECONDS,
+        *,
+        widen: bool = False,
     ) -> None:
         self._source, self._target, self._mapping = source, target, mapping
         self._patience, self._lock_patience = patience, lock_patience
-        self._registry = Registry(mapping)
+        self._registry = Registry(mapping, rewrites=None) if widen else Registry(mapping)
         self._registry.refresh(target)
         self._merger = Merger(target, mapping)
         self._lookup = lookup

@@ -16,6 +16,7 @@ from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.rows import spread
 from sink.mapping.rule import Rule
+from sink.merge.tombstones import cleared
 from sink.wide.planned import plan
 
 FORMATS = {"Decimal": 1, "Integer": 2, "String": 3, "Boolean": 4}
@@ -304,3 +305,24 @@ def test_what_the_target_refuses_clears_its_cells_and_a_delete_beside_it_counts(
     fold.withhold(record([narrow("u", "a", value="odd"), narrow("d", "b")]), "0:1", "bad_value", "refused")
     assert cells(fold, entities) == {"a": None, "b": None}
     assert [(entry.origin, entry.reason) for entry in fold.quarantine_entries] == [("0:1:0", "bad_value")]
+
+
+LONG = "x" * 2_400
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_a_key_that_no_index_takes_is_quarantined_and_its_delete_is_nothing(mapping, overflow):
+    mapping = replace(mapping, unknown_key="overflow" if overflow else "add_column")
+    entities = {}
+    rows = [narrow("i", LONG, value="1"), narrow("i", "a", value="2"), narrow("d", f"{LONG}y")]
+    fold = folded(mapping, [record(rows)], entities)
+    assert [(entry.origin, entry.reason) for entry in fold.quarantine_entries] == [("0:0:0", "too_long")]
+    assert LONG not in entities['["ship-1"]'].columns
+    assert cleared(mapping, entities, fold.tables) == []
+
+
+@pytest.mark.parametrize("wide", [{"ship": LONG}, {"time": LONG}, {"ship": "\N{HANGUL SYLLABLE GA}" * 700}])
+def test_a_wide_key_that_no_index_takes_is_quarantined_and_its_delete_is_nothing(mapping, wide):
+    fold = folded(mapping, [record([narrow("i", "a", value="1"), narrow("d", "b")], **wide)])
+    assert [(entry.origin, entry.reason) for entry in fold.quarantine_entries] == [("0:0:0", "too_long")]
+    assert not fold.tables

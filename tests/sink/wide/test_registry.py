@@ -309,3 +309,21 @@ def test_who_may_only_connect_keeps_no_column_from_being_made(target, database, 
             ddl_lock.take(target)
             ddl_lock.stop_the_others(target)
         assert registry.ensure(target, needs("new")) == {}
+
+
+@pytest.mark.parametrize("partition_by", [None, "day"])
+def test_a_large_table_is_only_rewritten_for_who_says_so(target, mapping, partition_by):
+    mapping = replace(mapping, type_conflict="widen", partition_by=partition_by)
+    registry = Registry(mapping, rewrites=0)
+    assert registry.ensure(target, needs("a", source="long_v")) == {}
+    if partition_by is not None:
+        target.execute(
+            "CREATE TABLE wide.d PARTITION OF wide.\"ship-1__1\" FOR VALUES FROM ('2024-01-01') TO (MAXVALUE)"
+        )
+    target.execute("INSERT INTO wide.\"ship-1__1\" VALUES ('2024-01-01', '0/1', 1)")
+    refused = registry.ensure(target, [*needs("a", source="str_v"), *needs("b")])
+    assert [key for _, key in refused] == ["a"]
+    assert "widebeam quarantine retry ships --widen" in refused['["ship-1"]', "a"][1]
+    assert registry.entities['["ship-1"]'].columns["a"].type == "bigint"
+    assert Registry(mapping, rewrites=None).ensure(target, needs("a", source="str_v")) == {}
+    assert target.execute('SELECT a FROM wide."ship-1"').fetchone() == ("1",)

@@ -221,3 +221,18 @@ def make_mapping() -> Mapping:
     choices = {choice: source for source, choice in CHOICE.items()}
     rule = Rule.of(table, {}, discriminator="value_format", choices=choices)
     return Mapping("ships", (rule,), "wide", "{entity}")
+
+
+def test_what_no_index_takes_is_quarantined_beside_the_others(fold: Callable[..., ChunkFold]) -> None:
+    long, known = "x" * 2_400, next(key for key, source in KEYS.items() if source == "double_v")
+    folded = fold()
+    folded.add(
+        [
+            reading(known, "double_v", "1", ship=long),
+            reading(long, "double_v", "2"),
+            reading(known, "double_v", "3"),
+        ]
+    )
+    assert folded.place({}) == []
+    assert [each.reason for each in folded.quarantine_entries] == ["too_long", "too_long"]
+    assert list(cells(folded)) == [('["a"]', "2024-01-01")]
