@@ -73,8 +73,8 @@ class Extension:
                     CONFLICT,
                     (
                         f"{need.key!r} is a {column.type}, and this is a {need.type}: its table has"
-                        f" {size // 2**20} MB, and nobody could read it while it is rewritten. When that suits, `widebeam quarantine retry"
-                        f" {self._mapping.connector} --widen` does it"
+                        f" {size // 2**20} MB, and nobody could read it while it is rewritten. When that suits,"
+                        f" `widebeam quarantine retry {self._mapping.connector} --widen` does it"
                     ),
                 )
         return refused
