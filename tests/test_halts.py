@@ -340,7 +340,7 @@ def _client(bootstrap: str) -> AdminClient:
 ON_KAFKA: Final = [
     Case(Cause.TOPIC_RECREATED, topic_deleted, "is gone"),
     Case(Cause.RETENTION_GAP, records_deleted_before_they_are_applied, "was never applied"),
-    Case(Cause.LOG_INCOMPLETE, confirmed_records_lost, "had confirmed"),
+    Case(Cause.LOG_INCOMPLETE, confirmed_records_lost, "had confirmed", exhaustive=True),
     Case(Cause.COMPACTION, compaction_on, "is compacted", compaction_off),
     Case(Cause.PARTITIONS_CHANGED, partition_added, "has 3 partitions", three_configured),
 ]

@@ -6,11 +6,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.schemas.fixture import CONNECTORS, HERE, NAMES, Fixture
 
 
-@pytest.fixture(params=NAMES)
+def half(first: int) -> list[ParameterSet]:
+    """Every second schema, and the others as exhaustive: each of them is in one of both halves."""
+    return [
+        pytest.param(name, marks=[] if number % 2 == first else [pytest.mark.exhaustive])
+        for number, name in enumerate(NAMES)
+    ]
+
+
+@pytest.fixture(params=half(0))
 def schema(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Fixture:
     """A schema with its history; ships goes through Kafka, the others through memory."""
     made = Fixture(request.param, database, tmp_path)
@@ -41,7 +50,7 @@ def test_a_run_beside_its_writers_comes_to_the_pivot(schema: Fixture) -> None:
     assert len(made) > len(planned)  # keys that came while it ran
 
 
-@pytest.mark.parametrize("schema", NAMES, indirect=True)
+@pytest.mark.parametrize("schema", half(1), indirect=True)
 def test_what_init_proposes_runs_as_it_is(schema: Fixture) -> None:
     schema.write("then")
     schema.write("later")

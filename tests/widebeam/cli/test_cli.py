@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from tests.readings import FILE
 from widebeam.cli import app
@@ -61,8 +62,8 @@ def test_help_names_every_verb(how):
 
 @pytest.mark.parametrize("verb", ["run", "capture", "sink", "backfill", "check", "status", "verify", "drop"])
 def test_each_verb_has_help_with_an_example(verb):
-    done = widebeam(verb, "-h")
-    assert done.returncode == 0
+    done = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [verb, "-h"])
+    assert done.exit_code == 0
     assert f"widebeam {verb} ships" in done.stdout
 
 
