@@ -15,6 +15,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cdc.log import topic
+from cdc.log.said import LOGGER
 from cdc.log.transport import Assignment, Received
 from cdc.refusal import refusal
 from cdc.trouble import TROUBLES
@@ -57,6 +58,14 @@ _COMMIT_EVERY: Final = 1.0
 
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
+_OF_THE_BROKERS: Final = (
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "group.protocol.type",
+)
+"""Settings that librdkafka refuses beside group.protocol = consumer. There all partitions are dealt cooperatively."""
+
 READING: Final = "reading"
 """Whose trouble it is when the brokers give no records: it is over when they do. librdkafka tells of it once."""
 
@@ -74,7 +83,7 @@ class KafkaReader:
         self._unpublished: dict[int, int] = {}
         self._published_at = time.monotonic()
         self._consumer = Consumer(
-            {"session.timeout.ms": _SESSION_MS, **client, **CONSUMER, "group.id": group, "error_cb": self._broke}
+            {**configuration(client), "group.id": group, "error_cb": self._broke, "logger": LOGGER}
         )
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
@@ -198,3 +207,11 @@ class KafkaReader:
         self._consumer.commit(offsets=offsets, asynchronous=True)
         self._unpublished.clear()
         self._published_at = time.monotonic()
+
+
+def configuration(client: Mapping[str, Any]) -> dict[str, Any]:
+    """The consumer's settings: the user's, below ours. With Kafka's newer group protocol, the brokers have some."""
+    made = {"session.timeout.ms": _SESSION_MS, **client, **CONSUMER}
+    if str(client.get("group.protocol")).lower() == "consumer":
+        return {name: value for name, value in made.items() if name not in _OF_THE_BROKERS}
+    return made

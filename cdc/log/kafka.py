@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -11,10 +10,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.log import topic
+from cdc.log.said import LOGGER
 from cdc.log.transport import DeliveryFailed
 from cdc.refusal import refusal
-
-log = logging.getLogger(__name__)
 
 PRODUCER: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,  # implies acks=all, and order within a partition through retries
@@ -29,7 +27,9 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "log.connection.close": False,
 }
 """Our settings of the producer. Those of the user come below them, but for linger and compression."""
-_USERS_CHOICE: Final = ("linger.ms", "compression.type", "delivery.timeout.ms")
+_USERS_CHOICE: Final = ("linger.ms", "compression.type", "delivery.timeout.ms", "message.max.bytes")
+_OVERHEAD: Final = 1024
+"""Bytes of a record beside its key and value, at most."""
 
 
 class KafkaPublisher:
@@ -37,7 +37,11 @@ class KafkaPublisher:
 
     def __init__(self, client: Mapping[str, Any], name: str, partitions: int) -> None:
         chosen = {name: client[name] for name in _USERS_CHOICE if name in client}
-        self._producer = Producer({**client, **PRODUCER, **chosen, "error_cb": self._broke, "logger": log})
+        ours = {**PRODUCER, **chosen}
+        self._longest = int(ours["message.max.bytes"])
+        # A record that is longer than the queue would wait in front of it for ever.
+        ours["queue.buffering.max.kbytes"] = max(PRODUCER["queue.buffering.max.kbytes"], self._longest // 512)
+        self._producer = Producer({**client, **ours, "error_cb": self._broke, "logger": LOGGER})
         self._client = client
         self._topic = name
         self._partitions = partitions
@@ -53,6 +57,9 @@ class KafkaPublisher:
     def publish(self, partition: int, key: bytes | None, value: bytes, token: int) -> bool:
         """Hand one record over; False when the queue is full. Raises DeliveryFailed or Halt."""
         self._check()
+        size = len(value) + len(key or b"") + _OVERHEAD
+        if size > self._longest:
+            raise self._too_large(key, size)
         try:
             self._producer.produce(self._topic, value, key, partition, partial(self._delivered, token))
         except BufferError:
@@ -110,14 +117,28 @@ class KafkaPublisher:
 
     def _failed(self, error: KafkaError, key: bytes | None) -> Exception:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            named = "a record" if key is None else f"the record of {key.decode(errors='replace')[:200]}"
             return Halt(
                 Cause.RECORD_TOO_LARGE,
-                f"{named} is larger than topic {self._topic} takes: {error.str()}",
-                f"Raise the topic's max.message.bytes, then `widebeam run {CONNECTOR}`.",
+                f"{_named(key)} is longer than topic {self._topic} takes: {error.str()}",
+                f"kafka-configs.sh --alter --topic {self._topic} --add-config max.message.bytes={self._longest} (with "
+                f"--bootstrap-server), then `widebeam run {CONNECTOR}`.",
             )
         return DeliveryFailed(f"topic {self._topic}: {error.name()}: {error.str()}")
+
+    def _too_large(self, key: bytes | None, size: int) -> Halt:
+        megabytes = -(-(size + size // 4) // 2**20)
+        return Halt(
+            Cause.RECORD_TOO_LARGE,
+            f"{_named(key)} takes {size:,} bytes, and `record_megabytes` allows {self._longest:,}",
+            f"record_megabytes = {megabytes} in [kafka], then `widebeam run {CONNECTOR}`: it lets a topic that it has "
+            f"made take them. Another topic needs max.message.bytes={megabytes * 2**20} first; and brokers take "
+            "requests of socket.request.max.bytes (100 MB) at most.",
+        )
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _named(key: bytes | None) -> str:
+    return "a record" if key is None else f"the record of {key.decode(errors='replace')[:200]}"

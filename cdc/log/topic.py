@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets to export them
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -20,22 +22,35 @@ from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.refusal import asking
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""How long a record may be. The assembler cuts at 2 MB of frames, so only one row alone can come near."""
+"""How long a record may be, unless the connector says otherwise. The assembler cuts at 2 MB of frames, so only one row
+alone can come near."""
 _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""
 _NEWS: Final = 30.0
 """Seconds until a new topic has leaders, or a deleted one is gone."""
 
 
+_REFUSALS: Final = (
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_REPLICATION_FACTOR,
+    KafkaError.INVALID_REQUEST,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """How a topic is to be made; `retention_hours` is how far back a replay can go."""
+    """How a topic is to be made; `retention_hours` is how far back a replay can go; `settings` are more of it."""
 
     name: str
     partitions: int
     replication_factor: int = 1
     retention_hours: int = 168
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class TopicState(NamedTuple):
@@ -48,12 +63,33 @@ class TopicState(NamedTuple):
     max_message_bytes: int
 
 
+class Refused(Exception):
+    """The brokers do not make such a topic, or not for us."""
+
+
 def create(client: Mapping[str, Any], plan: TopicPlan) -> TopicState:
     """Make the topic and wait until all its partitions have leaders. `client` is librdkafka's configuration.
 
-    A topic of this name that is there already is not ours: KafkaException TOPIC_ALREADY_EXISTS.
+    Refused if the brokers do not take such a topic. One of this name that is there already is not ours: KafkaException
+    TOPIC_ALREADY_EXISTS.
     """
+    with asking(client) as admin:
+        _ask(admin, plan, only=False)
+        state = _await(lambda: _described(admin, plan.name, led=True), lambda found: found is None)
+    if state is None:
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{plan.name} has no leaders yet"))
+    return state
+
+
+def try_out(client: Mapping[str, Any], plan: TopicPlan) -> None:
+    """Refused if the brokers would not make the topic, which is not there yet; nothing is made."""
+    with asking(client) as admin:
+        _ask(admin, plan, only=True)
+
+
+def _ask(admin: AdminClient, plan: TopicPlan, *, only: bool) -> None:
     config = {
+        **plan.settings,
         "cleanup.policy": "delete",
         # By the brokers' clocks: by ours, one that is ahead has its records refused, and one behind has them deleted.
         "message.timestamp.type": "LogAppendTime",
@@ -61,12 +97,21 @@ def create(client: Mapping[str, Any], plan: TopicPlan) -> TopicState:
         "max.message.bytes": str(plan.max_message_bytes),
     }
     new = NewTopic(plan.name, plan.partitions, plan.replication_factor, config=config)
+    try:
+        asked = admin.create_topics([new], operation_timeout=_REQUEST, validate_only=only)
+        asked[plan.name].result(timeout=_REQUEST)
+    except KafkaException as error:
+        if error.args[0].code() in _REFUSALS:
+            raise Refused(error.args[0].str()) from error
+        raise
+
+
+def take_longer(client: Mapping[str, Any], name: str, record_bytes: int) -> None:
+    """Let the topic take records of this length."""
+    more = ConfigEntry("max.message.bytes", str(record_bytes), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[more])
     with asking(client) as admin:
-        admin.create_topics([new], operation_timeout=_REQUEST)[plan.name].result(timeout=_REQUEST)
-        state = _await(lambda: _described(admin, plan.name, led=True), lambda found: found is None)
-    if state is None:
-        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{plan.name} has no leaders yet"))
-    return state
+        admin.incremental_alter_configs([resource], request_timeout=_REQUEST)[resource].result(timeout=_REQUEST)
 
 
 def inspect(client: Mapping[str, Any], name: str) -> TopicState | None:

@@ -19,8 +19,8 @@ from cdc.record.shape import OPS, Undecodable, barrier, by_columns, changes, sta
 
 __all__ = ["JSON", "MAX_BYTES", "Codec", "JsonCodec", "Undecodable", "decode", "encode", "encode_key"]
 
-MAX_BYTES: Final = 64 * 1024 * 1024
-"""The longest record that is looked into."""
+MAX_BYTES: Final = 1024 * 1024 * 1024
+"""The longest record that is looked into: none that can be written is longer, so that none of ours is passed over."""
 
 _MANY: Final = 8
 """So many inserts are written by columns. Fewer are not worth another way through the sink."""

@@ -326,13 +326,13 @@ SINK: Final = (
     Protection(
         "settings of the producer",
         ("broker down", "bad network"),
-        (Edit("cdc/log/kafka.py", "{**client, **PRODUCER, **chosen,", "{**PRODUCER, **client, **chosen,"),),
+        (Edit("cdc/log/kafka.py", "{**client, **ours,", "{**ours, **client,"),),
         (KAFKA + "no_setting_of_the_users_makes_a_delivery_less_certain",),
     ),
     Protection(
         "settings of the consumer",
         ("rebalance storm", "offsets reset"),
-        (Edit("sink/reader.py", "**client, **CONSUMER,", "**CONSUMER, **client,"),),
+        (Edit("sink/reader.py", "**client, **CONSUMER}", "**CONSUMER, **client}"),),
         (KAFKA + "no_setting_of_the_users_makes_a_delivery_less_certain",),
     ),
     Protection(

@@ -11,7 +11,9 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
+from cdc.log.topic import Refused, try_out
 from cdc.refusal import BrokerRefused, asking
+from widebeam.config import kafka_topic
 from widebeam.config.connector import Connector
 from widebeam.config.options.parts import Kafka
 from widebeam.finding import Finding
@@ -29,7 +31,7 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
     try:
         with asking(connector.kafka_client()) as admin:
             cluster = admin.list_topics(timeout=_SECONDS)
-            found = list(_cluster(admin, cluster, kafka, topic))
+            found = list(_cluster(admin, cluster, kafka, connector))
         yield from (finding._replace(where=where) for finding in found)
     except (KafkaException, BrokerRefused, ValueError) as error:
         yield Finding(
@@ -40,10 +42,11 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
         )
 
 
-def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, topic: str) -> Iterator[Finding]:
+def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, connector: Connector) -> Iterator[Finding]:
+    topic = connector.topic or ""
     there = cluster.topics.get(topic)
     if there is not None and there.error is None:
-        yield from _topic(admin, topic)
+        yield from _topic(admin, topic, kafka)
         if len(there.partitions) != kafka.partitions:
             yield Finding(
                 f"the topic {topic} has {len(there.partitions)} partitions, not {kafka.partitions}",
@@ -56,9 +59,15 @@ def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, topic: 
             "",
             f"set `replication_factor = {len(cluster.brokers)}` in [kafka], or start more brokers",
         )
+    else:
+        plan = kafka_topic.planned(connector, kafka, kafka.partitions)
+        try:
+            try_out(connector.kafka_client(), plan)
+        except Refused as error:
+            yield Finding(kafka_topic.unmade(plan, str(error)), "", kafka_topic.remedy(connector))
 
 
-def _topic(admin: AdminClient, topic: str) -> Iterator[Finding]:
+def _topic(admin: AdminClient, topic: str, kafka: Kafka) -> Iterator[Finding]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     future = admin.describe_configs([resource], request_timeout=_SECONDS)[resource]
     settings = {name: entry.value for name, entry in future.result(timeout=_SECONDS).items()}
@@ -68,6 +77,14 @@ def _topic(admin: AdminClient, topic: str) -> Iterator[Finding]:
             f"the topic {topic} is compacted: records of one wide key would replace each other",
             "",
             f"{alter} cleanup.policy=delete",
+        )
+    takes, wanted = int(settings.get("max.message.bytes") or 0), kafka.record_megabytes * 2**20
+    if takes < wanted:
+        yield Finding(
+            f"the topic {topic} takes records of {takes:,} bytes at most, and `record_megabytes` is "
+            f"{kafka.record_megabytes}",
+            "",
+            f"{alter} max.message.bytes={wanted}, or a smaller `record_megabytes` in [kafka]: a longer row halts then",
         )
     retention = int(settings.get("retention.ms") or -1)
     if 0 <= retention < _SHORTEST_RETENTION_MS:

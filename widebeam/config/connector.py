@@ -63,13 +63,24 @@ class Connector:
         """The consumer group of the sinks."""
         return f"widebeam.{self.name}"
 
-    def kafka_client(self) -> dict[str, str]:
-        """librdkafka's settings with their secrets, for a client alone; empty on the direct transport."""
+    def kafka_client(self, part: str = "") -> dict[str, str]:
+        """librdkafka's settings with their secrets, for a client alone; empty on the direct transport.
+
+        The brokers' logs and metrics call it by the connector and the `part`.
+        """
         kafka = self.options.kafka
         if kafka is None:
             return {}
         # Level 4: warnings. Without it librdkafka chats on stderr when a client is closed.
-        return {"log_level": "4", "bootstrap.servers": kafka.bootstrap_servers, **kafka.client_settings()}
+        longest = kafka.record_megabytes * 2**20
+        return {
+            "log_level": "4",
+            "client.id": f"widebeam.{self.name}" + (f".{part}" if part else ""),
+            "message.max.bytes": str(longest),
+            "receive.message.max.bytes": str(max(100_000_000, longest + 2**20)),
+            "bootstrap.servers": kafka.bootstrap_servers,
+            **kafka.client_settings(),
+        }
 
     @property
     def patterns(self) -> tuple[TableName, ...]:

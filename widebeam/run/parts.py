@@ -39,7 +39,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 def run_capture(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From the slot to Kafka."""
-    publisher = KafkaPublisher(connector.kafka_client(), connector.topic or "", ready.partitions)
+    publisher = KafkaPublisher(connector.kafka_client("capture"), connector.topic or "", ready.partitions)
     capture_into(publisher, connector, ready, stop)
 
 
@@ -123,7 +123,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
 
 def run_sink(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From Kafka into the wide tables."""
-    join = partial(_Reader, progress_of(stop), connector.kafka_client(), connector.topic or "", connector.group)
+    join = partial(_Reader, progress_of(stop), connector.kafka_client("sink"), connector.topic or "", connector.group)
     Sink(replace(sink_settings(connector, ready), rewindable=True), join).run(stop)
 
 

@@ -21,7 +21,10 @@ from sink.mapping.mapping import Mapping
 from sink.state import sources
 from snapshot.chunks import ledger
 from snapshot.chunks.estimate import numbered, plan_chunks
+from widebeam.config import kafka_topic
+from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
+from widebeam.config.options.parts import Kafka
 from widebeam.plan.ahead import make_ahead
 from widebeam.setup import prepared, survey
 from widebeam.setup.connector_row import enrolled
@@ -103,18 +106,30 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
     client = connector.kafka_client()
     state = topic.inspect(client, connector.topic)
     if found.topic_id is not None:
-        topic.check(connector.topic, state, found.topic_id, found.partitions)
+        there = topic.check(connector.topic, state, found.topic_id, found.partitions)
+        if found.settings.get("made_topic", True) and there.max_message_bytes < kafka.record_megabytes * 2**20:
+            topic.take_longer(client, connector.topic, kafka.record_megabytes * 2**20)
+            _LOG.info("the topic %s takes records of %d MB now", connector.topic, kafka.record_megabytes)
         return
     if state is None:
         recorded.note(target, connector.name, made_topic=True)
-        plan = topic.TopicPlan(connector.topic, found.partitions, kafka.replication_factor, kafka.retention_hours)
-        state = topic.create(client, plan)
+        state = _made_topic(target, connector, kafka, found.partitions)
     elif "made_topic" not in found.settings:
         recorded.note(target, connector.name, made_topic=False)
     hit(Failpoint.PREPARE_TOPIC_MADE)
     target.execute(
         "UPDATE widebeam.connectors SET topic_id = %s WHERE connector = %s", [state.topic_id, connector.name]
     )
+
+
+def _made_topic(target: Session, connector: Connector, kafka: Kafka, partitions: int) -> topic.TopicState:
+    """A new topic. One that the brokers refuse is made by somebody else in the end: then it is not ours to drop."""
+    plan = kafka_topic.planned(connector, kafka, partitions)
+    try:
+        return topic.create(connector.kafka_client(), plan)
+    except topic.Refused as error:
+        recorded.note(target, connector.name, made_topic=False)
+        raise ConfigError([f"{kafka_topic.unmade(plan, str(error))}: {kafka_topic.remedy(connector)}"]) from error
 
 
 def _publication(source: Session, target: Session, connector: Connector, found: Recorded) -> None:

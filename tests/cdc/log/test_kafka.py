@@ -10,11 +10,20 @@ import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from cdc.halt import Cause, Halt
+from cdc.log import group as groups
 from cdc.log import topic as topics
 from cdc.log.kafka import KafkaPublisher
 from cdc.log.transport import DeliveryFailed
 from sink.reader import KafkaReader
 from widebeam.lab.kafka import KafkaBroker
+
+
+class FromTheStart:
+    def assigned(self, partitions: list[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 0)
+
+    def revoked(self, partitions: list[int]) -> None:
+        pass
 
 
 @pytest.fixture
@@ -119,7 +128,7 @@ def test_a_full_queue_pushes_back_and_goes_on(client: dict[str, Any], topic: str
 def test_a_record_that_the_client_finds_too_large_halts_and_names_it(client: dict[str, Any], topic: str) -> None:
     topics.create(client, topics.TopicPlan(topic, 1))
     publisher = KafkaPublisher(client, topic, 1)
-    with pytest.raises(Halt, match=r'\["ship","now"\].*max\.message\.bytes') as caught:
+    with pytest.raises(Halt, match=r'\["ship","now"\].*`record_megabytes`') as caught:
         publisher.publish(0, b'["ship","now"]', b"x" * (17 * 1024 * 1024), 0)
     assert caught.value.cause is Cause.RECORD_TOO_LARGE
     publisher.close()
@@ -186,3 +195,45 @@ def test_no_setting_of_the_users_makes_a_delivery_less_certain(monkeypatch: pyte
     KafkaReader(careless, "t", "g", MagicMock())
     assert (given["auto.offset.reset"], given["isolation.level"]) == ("error", "read_uncommitted")
     assert (given["enable.auto.commit"], given["enable.auto.offset.store"]) == (False, False)
+
+
+def test_a_record_of_a_raised_limit_goes_all_the_way_though_it_is_longer_than_any_queue(
+    client: dict[str, Any], topic: str
+) -> None:
+    longest = 40 * 1024 * 1024
+    topics.create(client, topics.TopicPlan(topic, 1, max_message_bytes=longest))
+    publisher = KafkaPublisher({**client, "message.max.bytes": str(longest)}, topic, 1)
+    value = b"\x01" * (30 * 1024 * 1024)
+    assert publisher.publish(0, b"key", value, 7)
+    assert drained(publisher, 1) == [7]
+    publisher.close()
+    reader = KafkaReader({**client, "group.protocol": "consumer"}, topic, f"group of {topic}", FromTheStart())
+    try:
+        deadline, got = time.monotonic() + 60, list[Any]()
+        while not got and time.monotonic() < deadline:
+            got += reader.poll(10, 0.2)
+        assert [each.value for each in got] == [value]
+        assert groups.members(client, f"group of {topic}") == 1  # whose drop has to wait
+    finally:
+        reader.close()
+    assert groups.awaited_empty(client, f"group of {topic}")
+
+
+def test_a_topic_that_the_brokers_do_not_make_is_refused_before_and_when_it_is_made(
+    client: dict[str, Any], topic: str
+) -> None:
+    for wrong in (
+        topics.TopicPlan(topic, 1, replication_factor=3),
+        topics.TopicPlan(topic, 1, settings={"min.insync.replicas": "many"}),
+    ):
+        with pytest.raises(topics.Refused):
+            topics.try_out(client, wrong)
+        with pytest.raises(topics.Refused):
+            topics.create(client, wrong)
+    topics.try_out(client, topics.TopicPlan(topic, 1))
+    assert topics.inspect(client, topic) is None
+    topics.create(client, topics.TopicPlan(topic, 1, max_message_bytes=1000, settings={"segment.ms": "3600000"}))
+    topics.take_longer(client, topic, 2_000_000)
+    state = topics.inspect(client, topic)
+    assert state is not None
+    assert state.max_message_bytes == 2_000_000

@@ -300,3 +300,30 @@ def test_partitions_by_time_need_a_time(write):
     assert "[target]: `partition_by` needs a time" in said
     (said,) = mistakes(write(text.replace('"month"', '"hour"')))
     assert "`partition_by`: expected 'year', 'month', 'week' or 'day'" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ('client = { "plugin.library.paths" = "x.so" }', "plugin.library.paths is refused: it loads code"),
+        ('client = { "ssl.engine.location" = "x.so" }', "ssl.engine.location is refused: it loads code"),
+        ('client = { "sasl.kerberos.kinit.cmd" = "rm" }', "sasl.kerberos.kinit.cmd is refused: it runs a command"),
+        ('client = { "error_cb" = "x" }', "error_cb is refused: it is for programs"),
+        ('client = { "Debug" = "all" }', "Debug is refused: it writes without a bound"),
+        ('client = { "Sasl.Mechanism" = "PLAIN" }', "its names are lower-case"),
+        ('topic_settings = { "cleanup.policy" = "compact" }', "compaction takes changes out of the log"),
+    ],
+)
+def test_settings_of_kafka_that_harm_are_refused_with_the_reason(tmp_path: Path, option: str, said: str) -> None:
+    file = tmp_path / "plant.toml"
+    file.write_text(GOOD + f'[kafka]\nbootstrap_servers = "b:1"\n{option}\n')
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(str(file), {})
+
+
+def test_brokers_see_whose_client_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "plant.toml"
+    file.write_text(GOOD + '[kafka]\nbootstrap_servers = "b:1"\nrecord_megabytes = 200\n')
+    client = load(str(file), {}).kafka_client("sink")
+    assert client["client.id"] == "widebeam.plant.sink"
+    assert int(client["message.max.bytes"]) == 200 * 2**20 < int(client["receive.message.max.bytes"])

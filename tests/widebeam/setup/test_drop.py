@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +13,9 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
+from cdc.halt import Halt
 from cdc.log import group
+from cdc.log.kafka import KafkaPublisher
 from cdc.lsn import Lsn
 from cdc.source.session import connect
 from cdc.wire.stream import Stream
@@ -20,6 +23,7 @@ from sink.mapping.wide import Need
 from sink.wide.registry import Registry
 from tests.pipeline import until
 from tests.readings import FILE, NARROW
+from widebeam.check.kafka import broker_findings
 from widebeam.config.config import ConfigError, load
 from widebeam.config.connector import Connector
 from widebeam.setup import drop as module
@@ -246,3 +250,46 @@ def test_a_publication_that_was_there_before_stays(session, database, tmp_path):
     prepare(connector)
     drop(connector)
     assert session.execute("SELECT count(*) FROM pg_publication").fetchone() == (1,)
+
+
+def test_a_topic_that_a_person_made_after_ours_was_refused_stays_and_the_remedy_for_a_long_record_works(
+    session, database, tmp_path, kafka, topic
+):
+    session.execute(FILLED)
+    file = tmp_path / f"drop_{uuid4().hex[:8]}.toml"
+    section = f'[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\ntopic = "{topic}"\npartitions = 1\n'
+    file.write_text(FILE.format(dsn=database) + section + "replication_factor = 3\n")
+    with pytest.raises(ConfigError, match=r"replication_factor 3.*or make the topic yourself"):
+        prepare(load(str(file), {}))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "1000000"})])[topic].result()
+    connector = load(str(file), {})
+    assert any("takes records of 1,000,000 bytes at most" in each.what for each in broker_findings(connector))
+    prepare(connector)
+    drop(connector)
+    assert topic in admin.list_topics(timeout=10).topics
+
+
+def test_a_record_that_is_too_long_goes_on_by_what_its_halt_says(session, database, tmp_path, kafka, topic):
+    session.execute(FILLED)
+    file = tmp_path / f"drop_{uuid4().hex[:8]}.toml"
+    section = f'[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\ntopic = "{topic}"\npartitions = 1\n'
+    text = FILE.format(dsn=database) + section
+    file.write_text(text + "record_megabytes = 1\n")
+    connector = load(str(file), {})
+    prepare(connector)
+    long = bytes(range(256)) * 12_000  # it does not get shorter by much
+    publisher = KafkaPublisher(connector.kafka_client("capture"), topic, 1)
+    with pytest.raises(Halt) as halt:
+        publisher.publish(0, b"key", long, 0)
+    publisher.close()
+    wanted = re.match(r"(record_megabytes = \d+) in \[kafka\]", halt.value.remedy)
+    assert wanted is not None, halt.value.remedy
+    file.write_text(text + wanted[1] + "\n")
+    connector = load(str(file), {})
+    prepare(connector)
+    publisher = KafkaPublisher(connector.kafka_client("capture"), topic, 1)
+    assert publisher.publish(0, b"key", long, 0)
+    until(lambda: publisher.delivered(0.5))
+    publisher.close()
+    drop(connector)

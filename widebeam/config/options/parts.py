@@ -22,6 +22,33 @@ def _as_text(value: Any) -> Any:
 ClientValue = Annotated[SecretStr, BeforeValidator(_as_text)]
 
 
+TopicValue = Annotated[str, BeforeValidator(_as_text)]
+
+_OF_OURS: Final = {
+    "cleanup.policy": "compaction takes changes out of the log",
+    "message.timestamp.type": "a clock of ours that is wrong would have records deleted or refused",
+    "retention.ms": "that is `retention_hours`",
+    "retention.bytes": "it deletes records that nobody has applied yet",
+    "max.message.bytes": "that is `record_megabytes`",
+}
+_REFUSED: Final = {
+    "plugin.library.paths": "it loads code",
+    "ssl.engine.location": "it loads code",
+    "ssl.providers": "it loads code",
+    "sasl.kerberos.kinit.cmd": "it runs a command",
+    "debug": "it writes without a bound, secrets among it",
+    "log.queue": "our log takes what librdkafka says",
+    "log_level": "our log takes what librdkafka says",
+    "enabled_events": "it is for programs",
+    "opaque": "it is for programs",
+    "logger": "it is for programs",
+    "on_delivery": "it is for programs",
+    "group.id": "it is named after the connector",
+    "transactional.id": "records are not in transactions",
+}
+"""Settings of librdkafka that a file may not have: all others are the user's."""
+
+
 class Kafka(Section):
     """[kafka]: the log. Without this section the direct transport is used."""
 
@@ -30,6 +57,8 @@ class Kafka(Section):
     partitions: int = Field(default=8, ge=1, le=1024)
     replication_factor: int = Field(default=1, ge=1, le=1024)
     retention_hours: int = Field(default=168, ge=1, le=1_000_000)
+    record_megabytes: int = Field(default=16, ge=1, le=1000)
+    topic_settings: dict[str, TopicValue] = {}
     client: dict[str, ClientValue] = {}
 
     @field_validator("topic")
@@ -38,6 +67,25 @@ class Kafka(Section):
         if topic is not None and _TOPIC.fullmatch(topic) is None:
             raise ValueError("expected letters, digits, dots, underscores and hyphens, 249 at most")
         return topic
+
+    @field_validator("topic_settings")
+    @classmethod
+    def _not_ours(cls, settings: dict[str, str]) -> dict[str, str]:
+        for name in settings:
+            if name in _OF_OURS:
+                raise ValueError(f"{name} is not to be set here: {_OF_OURS[name]}")
+        return settings
+
+    @field_validator("client")
+    @classmethod
+    def _harmless(cls, client: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in client:
+            plain = name.strip().lower()
+            if plain in _REFUSED or plain.endswith("_cb"):
+                raise ValueError(f"{name} is refused: {_REFUSED.get(plain, 'it is for programs')}")
+            if plain != name:
+                raise ValueError(f"{name!r} is no setting of librdkafka: its names are lower-case")
+        return client
 
     def client_settings(self) -> dict[str, str]:
         """librdkafka's settings with their secrets: for the client alone."""
