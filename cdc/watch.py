@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from cdc.halt import Halt
 from cdc.settings import CaptureSettings
-from cdc.source import publication
+from cdc.source import publication, slot_waits
 from cdc.source.session import BOUNDED, answered, connect
 from cdc.trouble import TROUBLES
 
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 WATCH: Final = "watch"
 """Whose trouble it is when the catalog cannot be looked at."""
+
+STANDBYS: Final = "standbys"
+"""Whose trouble it is when the stream waits for standbys."""
 
 _SOON: Final = 0.5  # seconds
 _ANSWER: Final = 300.0
@@ -39,6 +42,7 @@ class Watch:
         self._settings = settings
         self._wake = threading.Event()
         self._stopped = False
+        self._told = ""
         self._thread = threading.Thread(target=self._run, name="capture-watch", daemon=True)
         self.found: Halt | None = None
 
@@ -77,6 +81,17 @@ class Watch:
                 log.warning("cannot look at the source's catalog, trying again: %s", error)
                 TROUBLES.hold(WATCH, str(error).partition("\n")[0])
 
+    def _tell_standbys(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """That the stream stands still for a standby, which makes neither an event nor an error."""
+        found = "; ".join(slot_waits.standbys(connection, self._settings.slot))
+        if found:
+            TROUBLES.hold(STANDBYS, found)
+        else:
+            TROUBLES.over(STANDBYS)
+        if found and found != self._told:
+            log.warning("%s", found)
+        self._told = found
+
     def _look(self) -> bool:
         """One look; True if another one is due soon."""
         settings = self._settings
@@ -85,6 +100,7 @@ class Watch:
             answered(connection, _ANSWER),
         ):
             connection.execute("SET statement_timeout = '5s'")
+            self._tell_standbys(connection)
             if settings.survey is not None:
                 return settings.survey(connection)
             for table in settings.tables:

@@ -13,8 +13,7 @@ from psycopg import sql
 from cdc.bindable import Verbatim
 from cdc.fate import Fate, Whose
 from cdc.fault import fault, session_of
-from cdc.source.read_only import SourceSession
-from cdc.source.rows import await_visible
+from cdc.source.rows import SourceSession, await_visible
 from cdc.trouble import TROUBLES
 from sink.mapping.dictionary import Dictionary, Names, Renamed
 from sink.mapping.rule import DictionaryRule, Rule

@@ -20,8 +20,7 @@ from cdc.event import UNCHANGED
 from cdc.fate import Whose
 from cdc.fault import session_of
 from cdc.record.record import Changes, Stamp
-from cdc.source.read_only import SourceSession
-from cdc.source.rows import await_visible
+from cdc.source.rows import SourceSession, await_visible
 from sink.fold.copytext import unescaped
 from sink.fold.pivot import Fold
 from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry

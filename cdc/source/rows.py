@@ -1,4 +1,5 @@
-"""Reads single rows from the source, for moves that do not say an unchanged TOAST value."""
+"""Sessions with the source that only read, and of them the one that reads single rows, for moves that do not say an
+unchanged TOAST value."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_ex
 
 from cdc.event import Row
 from cdc.source.narrow import NarrowTable
-from cdc.source.read_only import SourceSession
+from cdc.source.session import connect_to_read
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -25,6 +26,26 @@ SELECT bool_and(pg_visible_in_snapshot(
           / 4294967296 * 4294967296 + xid)::text::xid8, s))
   FROM (SELECT s, pg_snapshot_xmax(s)::text::bigint AS x FROM pg_current_snapshot() s) t, unnest(%s::bigint[]) AS xid
 """
+
+
+class SourceSession:
+    """Made at the first need, and again once it is lost; `name` is what the server calls it. In autocommit mode."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        self._dsn, self._name = dsn, name
+        self._connection: Connection | None = None
+
+    def connected(self) -> Connection:
+        """The session. Raises psycopg.Error when the source cannot be reached."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect_to_read(self._dsn, application_name=self._name)
+        return self._connection
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class SourceRows:

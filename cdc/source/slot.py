@@ -10,6 +10,7 @@ from psycopg import sql
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.patience import LockHeld, writers
+from cdc.source import slot_waits
 from cdc.source.session import answered, connect
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -58,16 +59,18 @@ def create(dsn: str, slot: str, *, failover: bool = True, patience: float = PATI
     With `failover`, standbys can keep a copy of it (where the server knows that, from 17 on): it takes nothing more.
 
     The exported snapshot lives until the next command on the connection that made the slot, so it is read by a
-    second one. If that fails, the slot is dropped again: without the cutoff it is of no use. Raises LockHeld.
+    second one. If that fails, the slot is dropped again: without the cutoff it is of no use. Raises LockHeld. For whom
+    it waits is told meanwhile.
     """
-    with connect(dsn, autocommit=True, replication="database", application_name="widebeam-prepare") as maker:
+    with connect(dsn, autocommit=True, replication="database", application_name=slot_waits.MAKER) as maker:
         copied = failover and maker.info.server_version >= _FAILOVER
         form = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput " + (
             "(SNAPSHOT 'export', FAILOVER true)" if copied else "EXPORT_SNAPSHOT"
         )
         maker.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{patience * 1000:.0f}ms")))
         try:
-            made = maker.execute(sql.SQL(form).format(sql.Identifier(slot))).fetchone()
+            with slot_waits.told(dsn, slot):
+                made = maker.execute(sql.SQL(form).format(sql.Identifier(slot))).fetchone()
         except psycopg.errors.LockNotAvailable as error:
             with connect(dsn, autocommit=True) as reader:
                 raise LockHeld(f"making the slot {slot}", writers(reader)) from error
@@ -126,6 +129,12 @@ def drop(connection: Connection, slot: str) -> bool:
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", [slot]
     )
     return found.rowcount > 0
+
+
+def drop_unfinished(connection: Connection, slot: str) -> None:
+    """Drop a slot that was made for somebody who was killed, or that is still being made for him."""
+    slot_waits.abandon(connection, slot)
+    drop(connection, slot)
 
 
 def incarnation(dsn: str) -> Incarnation:

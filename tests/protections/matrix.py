@@ -59,6 +59,7 @@ RECOVERS: Final = (
     Line("password rotated", "in its file, under running parts"),
     Line("read-only target", "demoted, or locked because its disk is nearly full: waited for, and told"),
     Line("standby conflict", "a standby cancels what is read, to replay what was removed on the primary"),
+    Line("slot waits", "for a transaction of somebody's while it is made, or for a standby that is dead"),
     Line("SIGTERM", "drains in time, and leaves no process behind"),
 )
 HALTS: Final = (

@@ -106,7 +106,7 @@ OPERATION: Final = (
     Protection(
         "an unrecorded slot is made anew",
         ("crash in set-up",),
-        (Edit("widebeam/setup/prepare.py", "slot.drop(source, connector.slot)\n", "return\n"),),
+        (Edit("widebeam/setup/prepare.py", "slot.drop_unfinished(source, connector.slot)\n", "return\n"),),
         (PREPARE + "a_crash_between_slot_and_record_makes_the_slot_anew",),
         r"assert |AssertionError|cdc.halt.Halt",
     ),
@@ -516,5 +516,29 @@ OPERATION: Final = (
             "test_a_chunk_that_a_standby_cancels_is_no_failure_and_is_read_from_the_primary_in_the_end",
         ),
         r"cdc.halt.Halt",
+    ),
+    Protection(
+        "whom a new slot waits for",
+        ("slot waits",),
+        (Edit("cdc/source/slot.py", "with slot_waits.told(dsn, slot):", "if True:"),),
+        ("tests/cdc/source/test_slot_waits.py::test_whoever_keeps_a_slot_from_being_made_is_named_while_it_is",),
+        GIVES_UP,
+    ),
+    Protection(
+        "an unfinished slot is ended",
+        ("slot waits", "crash in set-up"),
+        (Edit("cdc/source/slot.py", "slot_waits.abandon(connection, slot)", "pass"),),
+        (
+            "tests/cdc/source/test_slot_waits.py::"
+            "test_a_slot_that_is_still_being_made_for_somebody_who_is_gone_is_no_hindrance",
+        ),
+        r"psycopg.errors.ObjectInUse",
+    ),
+    Protection(
+        "dead standbys are named",
+        ("slot waits",),
+        (Edit("cdc/source/slot_waits.py", "    if not behind:\n", "    if True:\n"),),
+        ("tests/cdc/source/test_slot_waits.py::test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out",),
+        GIVES_UP,
     ),
 )

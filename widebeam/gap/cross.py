@@ -142,7 +142,7 @@ def _retrying() -> Retrying:
 def _slot(source: Session, target: Session, connector: Connector) -> slot.Cutoff:
     """Make the slot anew, and record it with its history. One that a crash left unrecorded goes with the old one."""
     dsn = connector.options.source.conninfo()
-    slot.drop(source, connector.slot)
+    slot.drop_unfinished(source, connector.slot)
     history = slot.incarnation(dsn)
     _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
     cutoff = slot.create(dsn, connector.slot, failover=connector.options.source.failover)

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from cdc.failpoint import Failpoint, hit
 from cdc.log import group, topic
 from cdc.patience import bounded
-from cdc.source import publication, slot
+from cdc.source import publication, slot, slot_waits
 from cdc.source.session import connect
 from widebeam.config.connector import Connector
 from widebeam.state import recorded
@@ -59,6 +59,8 @@ def drop(connector: Connector, *, keep_audit: bool = False) -> Dropped | None:
         found = recorded.load(target, connector.name)
         if found is None:
             return None
+        if found.cutoff is None:
+            slot_waits.abandon(source, found.slot)
         _refuse_running(source, connector, found)
         _fence(target, connector.name)
         hit(Failpoint.DROP_FENCED)

@@ -160,7 +160,7 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
         return
     if state is not None:
         _LOG.info("slot %s was made, but its cutoff was never recorded: made anew", connector.slot)
-        slot.drop(source, connector.slot)
+        slot.drop_unfinished(source, connector.slot)
     _LOG.info("making the slot %s: this waits for the transactions that write just now", connector.slot)
     cutoff = slot.create(
         connector.options.source.conninfo(), connector.slot, failover=connector.options.source.failover

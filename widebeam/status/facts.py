@@ -62,6 +62,8 @@ class Facts(NamedTuple):
     unreachable: tuple[str, ...] = ()
     read_only: bool = False
     slot: SlotFact | None = None
+    held_up: tuple[str, ...] = ()
+    """What the slot waits for, a sentence each."""
     signs: tuple[Sign, ...] | None = ()
     waits: tuple[Waits, ...] = ()
     lag_records: int | None = None

@@ -87,6 +87,11 @@ def _read_only(facts: Facts) -> Iterator[Verdict]:
         )
 
 
+def _held_up(facts: Facts) -> Iterator[Verdict]:
+    for what in facts.held_up:
+        yield Verdict("stuck", what, f"widebeam check {facts.connector}")
+
+
 def _stopped(facts: Facts) -> Iterator[Verdict]:
     if facts.signs is None or _fresh(facts) or (facts.slot is not None and facts.slot.active):
         return
@@ -235,8 +240,8 @@ def _tight(facts: Facts) -> Iterator[Verdict]:
 
 
 _RULES: Final[tuple[Callable[[Facts], Iterator[Verdict]], ...]] = (
-    _dropping, _halted, _lost, _read_only, _stopped, _silent, _nobody_captures, _names_it, _nobody_applies, _waiting,
-    _unreachable, _quarantined, _chunks, _tight,
+    _dropping, _halted, _lost, _read_only, _held_up, _stopped, _silent, _nobody_captures, _names_it, _nobody_applies,
+    _waiting, _unreachable, _quarantined, _chunks, _tight,
 )  # fmt: skip
 """The worst first: what stands before explains what stands behind it."""
 

@@ -11,6 +11,7 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from cdc.refusal import BrokerRefused
+from cdc.source import slot_waits
 from cdc.source.session import BOUNDED, connect
 from sink.state import notices
 from widebeam.config.connector import Connector
@@ -39,6 +40,7 @@ class _Look:
     at: datetime
     problems: list[str] = field(default_factory=list)
     slot: SlotSeen | None = None
+    held_up: tuple[str, ...] = ()
     ends: dict[int, int] = field(default_factory=dict)
     next: dict[int, float | None] = field(default_factory=dict)
     """By partition in which something waits: when that was committed (Unix time); None where it cannot be told."""
@@ -110,6 +112,7 @@ class Viewer:
             unreachable=tuple(look.problems),
             read_only=found["read_only"],
             slot=None if look.slot is None else look.slot.fact,
+            held_up=look.held_up,
             signs=lives,
             waits=tuple(_waits(found, rows, look)),
             lag_records=stream.lag_records,
@@ -185,7 +188,9 @@ class Viewer:
 
     def _source(self, look: _Look, slot: str) -> None:
         try:
-            look.slot = source_view.look(self._session("source", self._connector.options.source), slot)
+            source = self._session("source", self._connector.options.source)
+            look.held_up = tuple(slot_waits.held_up(source, slot))
+            look.slot = source_view.look(source, slot)
         except psycopg.Error as error:
             self._forget("source")
             look.problems.append(f"source: {first_line(error)}")
