@@ -10,6 +10,7 @@ from sink.fold.column_route import Route
 from sink.fold.copytext import escaped
 from sink.fold.rows import WideKey, WideRow
 from sink.mapping.mapping import Mapping
+from sink.mapping.rule import NUMBER
 from sink.mapping.wide import OVERFLOW, Column, Need, Refused, overlong
 
 CONFLICT: Final = "type_conflict"
@@ -18,6 +19,12 @@ IN_OVERFLOW: Final = "in_overflow"
 
 Refusal: TypeAlias = "tuple[str, str]"
 """Why a reading cannot be placed: reason, detail."""
+
+
+_NO_NUMBER: Final = (
+    ": it is no number that a double precision holds without losing a digit. Mend it in the source, and then "
+    "`widebeam quarantine retry`"
+)
 
 
 class Cells:
@@ -85,7 +92,7 @@ class Cells:
         detail = f"{need.key!r} is a {column.type} from {column.source}, and this is a {need.type} from {need.source}"
         match self._policy:
             case "quarantine":
-                return CONFLICT, detail
+                return CONFLICT, detail + (_NO_NUMBER if column.type == NUMBER and column.source == need.source else "")
             case "null":
                 clear(row, route, need.key)
                 return None

@@ -257,10 +257,31 @@ def _escaped(text: str, special: re.Pattern[str]) -> str:
     return special.sub(r"\\\g<0>", text)
 
 
-@lru_cache(maxsize=65_536)
 def is_number(text: str) -> bool:
-    """Is the text a finite number that a double precision holds without losing a digit?"""
+    """Is the text a finite number that a double precision holds without losing a digit?
+
+    So it is if the number is a double precision, by its shortest text (0.1), by 16 or 17 digits of it, as many
+    programs print it (2.2000000476837158, which was a float of four bytes), or by all of its digits.
+    """
+    return _known_number(text) if len(text) <= _SHORT else _is_number(text)
+
+
+def _is_number(text: str) -> bool:
     if _NUMBER.fullmatch(text) is None:
         return False
-    value = float(text)
-    return value not in (float("inf"), float("-inf")) and Decimal(repr(value)) == Decimal(text)
+    value, meant = float(text), Decimal(text)
+    if value in (float("inf"), float("-inf")):
+        return False
+    digits = len(meant.as_tuple().digits)
+    return (
+        Decimal(repr(value)) == meant
+        or Decimal(value) == meant
+        or (digits <= _DIGITS and Decimal(f"{value:.{digits - 1}e}") == meant)
+    )
+
+
+_DIGITS: Final = 17
+"""Of a double precision: two that differ have other texts of so many digits."""
+_SHORT: Final = 64
+"""Characters of a text beyond which nothing of it is remembered."""
+_known_number: Final = lru_cache(maxsize=65_536)(_is_number)

@@ -89,6 +89,8 @@ def test_texts_that_are_numbers_become_numbers_that_a_text_column_takes_too():
 @pytest.mark.parametrize(
     ("text", "number"),
     [("0.1", True), ("-5", True), ("1e3", True), ("9007199254740993", False), ("1e999", False), ("NaN", False),
+     ("2.2000000476837158", True), ("2.6000001430511475", True), ("2.2000000476837159", False), ("1.50", True),
+     ("0.1000000000000000055511151231257827021181583404541015625", True), ("0.10000000000000000555", False),
      ("", False), (" 1", False), ("0x10", False), ("1_0", False), ("٣", False)],
 )  # fmt: skip
 def test_a_number_is_what_a_double_holds_without_losing_a_digit(text, number):
