@@ -16,7 +16,7 @@ LAYERS = ["cdc", "sink", "snapshot", "widebeam"]
 
 WORDS = {
     "cdc": ["event", "failpoint", "fate", "fault", "halt", "lsn", "patience", "refusal", "bindable", "trouble"],
-    "widebeam": ["finding", "log", "terminal"],
+    "widebeam": ["counted", "finding", "log", "terminal"],
 }
 """Modules in a package itself on which its rooms stand. The others there bring the rooms together."""
 

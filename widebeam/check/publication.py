@@ -27,6 +27,12 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _LISTS_FROM: Final = 150000  # PostgreSQL 15 brought column lists, row filters and whole schemas
 
 
+_ATTRIBUTES: Final = (
+    "SELECT attname::text FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n"
+    " ON n.oid = relnamespace WHERE nspname = %s AND relname = %s AND attnum > 0 AND NOT attisdropped"
+)
+
+
 class Listed(NamedTuple):
     """A table as the publication names it: its column list and its row filter, None without one."""
 
@@ -149,7 +155,8 @@ def _unfit(session: Session, table: NarrowTable, listed: Listed) -> str | None:
         return f"filters rows of {table.qualified}"
     if listed.columns is None:
         return None
-    lacking = [name for name in table.columns if name not in listed.columns]
+    there = {row[0] for row in session.execute(_ATTRIBUTES, [table.schema, table.name])}
+    lacking = [name for name in table.columns if name in there and name not in listed.columns]  # of others, others say
     if lacking:
         return f"leaves out the columns {', '.join(lacking)} of {table.qualified}"
     if any(each.full or not set(each.columns) <= set(listed.columns) for each in identities(session, table)):

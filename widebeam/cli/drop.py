@@ -20,7 +20,9 @@ def drop(
     """Remove a connector's wide tables, state, slot, publication and topic. The narrow table is never touched.
 
     Stop the connector first. If it is interrupted, run it again. With the last connector goes the schema widebeam
-    with its audit log, unless it is kept. Example: widebeam drop ships
+    with its audit log, unless it is kept.
+
+    Example: widebeam drop ships
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.setup import drop as module  # noqa: PLC0415

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from widebeam.terminal import say_script
+from widebeam.terminal import say, say_script
 
 
 def init(
@@ -20,12 +21,16 @@ def init(
             "--table", "-t", help="The narrow table, as schema.table; several times for several of one shape."
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write, at the end and if all went well; none is overwritten."),
+    ] = None,
 ) -> None:
-    """Look at a database, find its narrow tables, and write a commented connector file to standard output.
+    """Look at a database, find its narrow tables, and write a commented connector file (to standard output).
 
-    Changes nothing. Exit code 1 if nothing narrow is found.
+    Changes nothing in the database. Exit code 1 if nothing narrow is found.
 
-    Example: widebeam init "dbname=plant" > connectors/plant.toml
+    Example: widebeam init "dbname=plant" --output connectors/plant.toml
     """
     import os  # noqa: PLC0415
 
@@ -34,6 +39,8 @@ def init(
     from widebeam.config.options.server import Server, has_secret  # noqa: PLC0415
     from widebeam.init.survey import survey  # noqa: PLC0415
 
+    if output is not None and output.exists():
+        raise ConfigError([f"--output {output}: there is such a file already, and it stays"])
     try:
         secret = has_secret(dsn)
     except ValueError as error:
@@ -44,4 +51,13 @@ def init(
         )
     server = Server(dsn=dsn, password=os.environ.get("WIDEBEAM_SOURCE__PASSWORD"))  # type: ignore[arg-type]
     with connect_to_read(server.conninfo(), connect_timeout=10) as session:
-        say_script(survey(session, dsn, table or ()))
+        found = survey(session, dsn, table or ())
+    if output is None:
+        say_script(found)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(found.rstrip("\n") + "\n")
+    except FileExistsError:
+        raise ConfigError([f"--output {output}: there is such a file already, and it stays"]) from None
+    say(f"{output} is written: read its comments, then `widebeam check {output.stem}`.", err=True)

@@ -98,9 +98,20 @@ def _said(error: Exception) -> str:
     if isinstance(error, KafkaException) and error.args:
         return f"Kafka: {error.args[0]}"
     text = " | ".join(str(error).strip().splitlines())
+    if isinstance(error, psycopg.OperationalError) and "no password supplied" in text:
+        text = f"{text}. {_where_passwords_are(error)}"
     if isinstance(error, _EXPECTED):
         return f"{type(error).__name__}: {text}"
     return f"unexpected: {type(error).__name__}: {text} (with `widebeam --debug ...` it shows where)"
+
+
+def _where_passwords_are(error: psycopg.OperationalError) -> str:
+    """Whose password is missing, told by the name that Server.conninfo gives each session, and where it belongs."""
+    given = {} if error.pgconn is None else {each.keyword: each.val for each in error.pgconn.info}
+    side = (given.get(b"fallback_application_name") or b"").decode().removeprefix("widebeam-")
+    sides = [side] if side in ("source", "target") else ["source", "target"]
+    names = " or ".join(f"WIDEBEAM_{each.upper()}__PASSWORD" for each in sides)
+    return f"It is for [{'] or ['.join(sides)}]: set {names}, `password_file` there, or PGPASSFILE"
 
 
 def _listed(headline: str, items: list[str]) -> str:

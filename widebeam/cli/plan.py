@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.counted import counted
 from widebeam.terminal import say, say_json, say_script
 
 
@@ -19,7 +20,9 @@ def plan(
 ) -> None:
     """Show tables, columns, names, widths, chunks and costs of a connector, with how each was found out.
 
-    Changes nothing without --apply. Shows the difference to what is made already. Example: widebeam plan ships
+    Changes nothing without --apply. Shows the difference to what is made already.
+
+    Example: widebeam plan ships
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.plan.make import make  # noqa: PLC0415
@@ -36,6 +39,6 @@ def plan(
         say(text(drawn.plan))
     if apply:
         refused = make_tables(loaded, drawn)
-        say(f"made: {len(drawn.needs) - len(refused):,} columns are there now", err=True)
+        say(f"{counted(len(drawn.needs) - len(refused), 'column')} made", err=True)
         for (_, key), (reason, detail) in refused.items():
             say(f"  none for {key!r} ({reason}): {detail}", err=True)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.counted import counted
 from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def show(
 ) -> None:
     """Show one entry whole: where it comes from, why it is here, and its raw row.
 
-    Exit code 1 if there is no such entry. Example: widebeam quarantine show ships 17
+    Exit code 1 if there is no such entry.
+
+    Example: widebeam quarantine show ships 17
     """
     from widebeam.quarantine import store  # noqa: PLC0415
 
@@ -91,7 +94,9 @@ def retry(
     """Give readings their place, after the mapping was mended: each cell gets what the source has now.
 
     Works beside a running connector, which has to be started again first if its file was changed. Exit code 1 if any
-    entry stays in quarantine. Example: widebeam quarantine retry ships --reason unknown_discriminator
+    entry stays in quarantine.
+
+    Example: widebeam quarantine retry ships --reason unknown_discriminator
     """
     from cdc.source.session import connect  # noqa: PLC0415
     from sink.lookup import Lookup  # noqa: PLC0415
@@ -137,8 +142,8 @@ def discard(
         store.must_have(session, choice)
         count = sum(heap.entries for heap in store.heaps(session, choice))
         if count and not yes:
-            confirm(f"Discard {count:,} entries of {name}?")
-        say(f"Discarded {store.discard(session, choice):,} entries of {name}.")
+            confirm(f"Discard {counted(count, 'entry')} of {name}?")
+        say(f"Discarded {counted(store.discard(session, choice), 'entry')} of {name}.")
 
 
 def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
@@ -171,12 +176,13 @@ def _show_list(heaps: list[Heap], found: list[Entry]) -> None:
     for heap in heaps:
         console.print(f"{heap.entries:,} {heap.reason}, {heap.first:%Y-%m-%d %H:%M} to {heap.last:%H:%M}")
     table = Table(header_style="dim")
-    for name in ("id", "at", "position", "origin", "reason", "detail"):
-        table.add_column(name)
+    for name in ("id", "at", "reason", "row", "detail"):
+        table.add_column(name, overflow="fold")
     for entry in found:
-        fields = [str(entry.id), f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.position or "", entry.origin, entry.reason]
-        table.add_row(*fields, entry.detail)
+        row = entry.values or entry.origin
+        table.add_row(str(entry.id), f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.reason, row, entry.detail)
     console.print(table)
+    console.print("`widebeam quarantine show CONNECTOR ID` has the position and the raw row.")
 
 
 def _show_retried(done: Retried) -> None:

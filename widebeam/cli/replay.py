@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.counted import counted
 from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def replay(
     """Apply again from a point that is still in Kafka: mends cells that were damaged and were changed since then.
 
     Works whether the connector runs or not. Until it is done, readers see the past. What was last changed before the
-    point is not touched: `widebeam verify` names what still differs. Example: widebeam replay ships --from-time
-    2026-01-31T12:00:00Z --dry-run
+    point is not touched: `widebeam verify` names what still differs.
+
+    Example: widebeam replay ships --from-time 2026-01-31T12:00:00Z --dry-run
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.replay import point  # noqa: PLC0415
@@ -49,7 +51,7 @@ def replay(
         _show(loaded.name, planned)
     going = bool(planned.steps) and not dry_run
     if going and not yes:
-        asked = f"Apply {planned.records:,} records again? Until then readers of the wide tables see the past."
+        asked = f"Apply {counted(planned.records, 'record')} again? Until then readers of the wide tables see the past."
         confirm(asked, err=as_json)
     if going:
         rewind(loaded, planned)

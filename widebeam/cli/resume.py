@@ -22,6 +22,7 @@ def resume(
 
     Where changes were missed (a lost slot, a failover, records that are no more), only --backfill-gap goes on: the next
     run compares every range and sets what differs. Stop the connector first. If it is interrupted, run it again.
+
     Example: widebeam resume ships --backfill-gap
     """
     from widebeam.config.config import load  # noqa: PLC0415

@@ -19,7 +19,9 @@ def roles(
 ) -> None:
     """Print SQL for four roles that may do what is needed and no more: source, target, reader and operator.
 
-    For whoever may make roles. Example: widebeam roles ships --for source | psql "$SOURCE"
+    For whoever may make roles.
+
+    Example: widebeam roles ships --for source | psql "$SOURCE"
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.setup.roles import BadPrefix, script  # noqa: PLC0415

@@ -23,6 +23,7 @@ def status(
 
     Exit code 0 only if it is well and somebody runs it; 1 if nobody does, if it does not get on, is not set up or out
     of reach; 3 if it halted. The first lines say what is the matter and the command to give.
+
     Example: widebeam status ships -w
     """
     from widebeam.config.config import load  # noqa: PLC0415

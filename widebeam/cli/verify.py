@@ -9,6 +9,7 @@ from rich.table import Table
 
 from widebeam.cli.outcome import wants_debug
 from widebeam.cli.parts.part import ConnectorName
+from widebeam.counted import counted
 from widebeam.terminal import Console, say_json
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def verify(
 ) -> None:
     """Compare narrow and wide by checksums per chunk, in the databases, and name the cells that differ.
 
-    Runs beside a live writer. Exit code 1 if any cell differs. Example: widebeam verify ships
+    Runs beside a live writer. Exit code 1 if any cell differs.
+
+    Example: widebeam verify ships
     """
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.log import set_up  # noqa: PLC0415
@@ -71,13 +74,15 @@ def _show(report: VerifyReport) -> None:
     console = Console()
     console.print(
         f"{report.connector}: {report.rows:,} narrow rows, {report.cells:,} cells, in {report.ranges:,} ranges, "
-        f"{report.seconds:.1f} s: {report.differences:,} differences",
+        f"{report.seconds:.1f} s: {counted(report.differences, 'difference')}",
         highlight=False,
     )
     if report.quarantined:
         console.print(f"{report.quarantined:,} readings are in quarantine, so not in a wide table", highlight=False)
     if report.in_motion:
-        console.print(f"{report.in_motion:,} cells changed each time they were looked at: try again", highlight=False)
+        console.print(
+            f"{counted(report.in_motion, 'cell')} changed each time they were looked at: try again", highlight=False
+        )
     for notice in report.notices:
         console.print(f"note: {notice}", style="yellow", highlight=False, markup=False)
     if not report.fenced:

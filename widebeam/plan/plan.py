@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from sink.mapping.layout import NAME_BYTES, folded, reserved
+from sink.mapping.layout import NAME_BYTES, TABLE_BYTES, folded, reserved, table_name
 from sink.mapping.mapping import Mapping as Connector
 from sink.mapping.wide import ALL, OVERFLOW, Column, Entity, Need, identity
 from sink.mapping.width import ROW_BYTES, width
@@ -41,6 +41,8 @@ class Table:
     new_columns: int
     row_bytes: int
     made: bool
+    instead_of: str | None = None
+    """The name that the view would have, if something else in the schema had not got it already."""
 
 
 class ColumnPlan(NamedTuple):
@@ -212,7 +214,15 @@ def _tables(
         fresh = sum((entity.identity, column.key) in new for column in columns)
         made = before is not None and number in before.parts
         counts = len(columns), fresh, wide.row_bytes, made
-        yield Table(entity.identity, part.view, part.group, part.group_view, part.table, *counts)
+        instead = _wanted(mapping, entity) if number == 1 else None
+        yield Table(entity.identity, part.view, part.group, part.group_view, part.table, *counts, instead)
+
+
+def _wanted(mapping: Connector, entity: Entity) -> str | None:
+    """The name that the entity's view would have by the template, where somebody else has it."""
+    values = [] if entity.identity == ALL else json.loads(entity.identity)
+    wanted = table_name(mapping.name, values)
+    return None if wanted == entity.view or len(wanted.encode()) > TABLE_BYTES else wanted
 
 
 def _with_evidence(evidence: Evidence, entity: Entity) -> Iterable[ColumnPlan]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sink.mapping.width import ROW_BYTES
 from sink.wide.column_limits import TOO_MANY
+from widebeam.counted import counted
 from widebeam.plan.plan import Plan
 
 _SHOWN = 20
@@ -19,15 +20,15 @@ def text(plan: Plan) -> str:
 
 
 def _sources(plan: Plan) -> Iterator[str]:
-    yield f"{plan.connector}: about {plan.rows:,} narrow rows"
+    yield f"{plan.connector}: about {counted(plan.rows, 'narrow row')}"
     for source in plan.sources[:_SHOWN]:
-        yield f"  {source.table}: about {source.rows:,} rows, looked at {source.how}"
+        yield f"  {source.table}: about {counted(source.rows, 'row')}, looked at {source.how}"
     yield from _more(len(plan.sources))
 
 
 def _tables(plan: Plan) -> Iterator[str]:
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(plan.types.items(), key=lambda each: -each[1]))
-    yield f"wide tables: {len(plan.tables):,} for {plan.entities:,} entities and {plan.keys:,} keys"
+    yield f"wide tables: {len(plan.tables):,} for {counted(plan.entities, 'entity')} and {counted(plan.keys, 'key')}"
     yield f"columns: {types or 'none'}; judged by {plan.readings:,} readings (--json has those of each key)"
     if plan.partition_by is not None:
         yield f"each is partitioned by {plan.partition_by}; a partition is made before its first reading comes"
@@ -35,13 +36,16 @@ def _tables(plan: Plan) -> Iterator[str]:
         state = f"{table.new_columns} new" if table.made else "new"
         bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
         group = f", group {table.group} in the view {table.group_view}" if table.group else ""
-        yield f"  {table.name}: {table.columns:,} columns ({state}), {bytes_}{group}"
+        yield f"  {table.name}: {counted(table.columns, 'column')} ({state}), {bytes_}{group}"
     yield from _more(len(plan.tables))
 
 
 def _names(plan: Plan) -> Iterator[str]:
+    for table in plan.tables[:_SHOWN]:
+        if table.instead_of is not None:
+            yield f"names: {table.view}, since there is a {table.instead_of} that is not of this connector"
     if plan.renamed:
-        yield f"names: {len(plan.renamed):,} columns are not called like their key"
+        yield f"names: {counted(len(plan.renamed), 'column')} with another name than the key"
         for each in plan.renamed[:_EXAMPLES]:
             yield f"  {_short(each.key)} -> {each.column}: {each.why}"
         yield from _more(len(plan.renamed), _EXAMPLES)
@@ -49,21 +53,22 @@ def _names(plan: Plan) -> Iterator[str]:
 
 def _misfits(plan: Plan) -> Iterator[str]:
     if plan.conflicts:
-        yield f"types: {len(plan.conflicts):,} keys have readings that do not fit their column; see `type_conflict`"
+        odd = counted(len(plan.conflicts), "key")
+        yield f"types: {odd} with readings that do not fit the column; see `type_conflict`"
         for each in plan.conflicts[:_EXAMPLES]:
             yield f"  {_short(each.key)}: {each.type}, and {', '.join(each.others)}"
         yield from _more(len(plan.conflicts), _EXAMPLES)
     for reason, keys in plan.refused.items():
         shown = ", ".join(_short(key) for key in keys[:_EXAMPLES])
         remedy = ": raise columns_per_table in [sink]" if reason == TOO_MANY else ""
-        yield f"quarantine: {len(keys):,} keys would have no column ({reason}{remedy}): {shown}"
+        yield f"quarantine: {counted(len(keys), 'key')} without a column ({reason}{remedy}): {shown}"
     for reason, (count, example) in plan.unplaced.items():
         yield f"quarantine: {count:,} of the rows that were looked at have no place ({reason}): {example}"
 
 
 def _costs(plan: Plan) -> Iterator[str]:
-    yield f"backfill: {plan.chunks:,} chunks, about {plan.seconds:,.0f} s"
-    yield f"disk: about {_size(plan.disk_bytes)} for about {plan.wide_rows:,} wide rows"
+    yield f"backfill: {counted(plan.chunks, 'chunk')}, about {plan.seconds:,.0f} s"
+    yield f"disk: about {_size(plan.disk_bytes)} for about {counted(plan.wide_rows, 'wide row')}"
 
 
 def _changes(plan: Plan) -> Iterator[str]:

@@ -32,13 +32,26 @@ class Entry(NamedTuple):
     detail: str
     raw: str
 
+    @property
+    def parsed(self) -> Any:
+        """The raw row as an object where it is one, else as it is."""
+        if self.raw.startswith("{"):
+            with suppress(orjson.JSONDecodeError):
+                return orjson.loads(self.raw)
+        return self.raw
+
+    @property
+    def values(self) -> str:
+        """The row as `column = value` for a reader, without what is NULL; empty for bytes that are no row."""
+        match self.parsed:
+            case {"wide": dict(wide), "columns": list(columns), "row": list(row)}:
+                named = {**wide, **dict(zip(columns, row[-len(columns) :] if columns else [], strict=False))}
+                return ", ".join(f"{name} = {value}" for name, value in named.items() if value is not None)
+        return ""
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the raw row as an object where it is one."""
-        raw: Any = self.raw
-        if raw.startswith("{"):
-            with suppress(orjson.JSONDecodeError):
-                raw = orjson.loads(raw)
-        return {**self._asdict(), "at": self.at.isoformat(), "raw": raw}
+        return {**self._asdict(), "at": self.at.isoformat(), "raw": self.parsed}
 
 
 class Narrow(NamedTuple):

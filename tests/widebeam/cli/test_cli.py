@@ -12,12 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import PGconn
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from tests.readings import FILE
 from widebeam.cli import app
 from widebeam.cli.outcome import explained
+from widebeam.config.config import load
 
 
 def widebeam(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -150,3 +152,48 @@ def test_an_unexpected_error_says_so_without_secrets():
     assert code == 1
     assert "unexpected" in message
     assert "hunter2" not in message
+
+
+def test_each_example_stands_whole_on_a_line_of_a_narrow_terminal() -> None:
+    verbs = get_command(app).commands  # type: ignore[attr-defined]
+    shown = 0
+    for verb, command in verbs.items():
+        beneath = getattr(command, "commands", {})
+        for words, each in [(verb, command), *((f"{verb} {name}", one) for name, one in beneath.items())]:
+            lines = [line.strip() for line in (each.help or "").splitlines() if "Example:" in line]
+            if not lines:
+                continue
+            shown += 1
+            assert lines[0].startswith(f"Example: widebeam {words}") and len(lines[0]) < 80, words
+            before = (each.help or "").split("Example:")[0]
+            assert before.endswith("\n\n"), f"{words}: an example is a paragraph, or it is folded into the text"
+    assert shown > 12
+
+
+def test_init_writes_its_file_at_the_end_or_not_at_all(database: str, tmp_path: Path) -> None:
+    file = tmp_path / "new.toml"
+    nothing = widebeam("init", database, "--output", file)
+    assert nothing.returncode == 1 and not file.exists(), "there is nothing narrow yet"
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "CREATE TABLE m (e text, k text, t timestamptz, v float8, PRIMARY KEY (e, k, t));"
+            "INSERT INTO m SELECT 'e' || n % 3, 'k' || n % 5, '2026-01-01'::timestamptz + n * interval '1 min', n"
+            " FROM generate_series(1, 300) n; ANALYZE m"
+        )
+    made = widebeam("init", database, "--output", file)
+    assert (made.returncode, made.stdout) == (0, "")
+    written = file.read_text()
+    assert 'table = "public.m"' in written and "is written" in made.stderr
+    again = widebeam("init", database, "--output", file)
+    assert again.returncode == 2 and "there is such a file already" in again.stderr
+    assert file.read_text() == written
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_missing_password_is_told_by_its_side_and_its_variable(side: str, plant: Path) -> None:
+    given = load(str(plant), {}).options
+    failed = PGconn.connect_start(getattr(given, side).conninfo().encode())
+    error = psycopg.OperationalError("connection failed: fe_sendauth: no password supplied", pgconn=failed)
+    text, code = explained(error)
+    assert code == 1
+    assert f"It is for [{side}]: set WIDEBEAM_{side.upper()}__PASSWORD" in text

@@ -307,7 +307,7 @@ def test_the_command_shows_a_plan_as_text_as_json_and_as_sql(database, make_conn
         )  # fmt: skip
         return done.stdout
 
-    assert "60 columns are not called like their key" in said()
+    assert "names: 60 columns with another name than the key" in said()
     plan = json.loads(said("--json"))
     assert plan["keys"] == 30 and len(plan["columns"]) == 60 and plan["row_bytes_limit"] == ROW_BYTES
     with psycopg.connect(database, autocommit=True) as session:

@@ -26,7 +26,9 @@ def run(
 ) -> None:
     """Set the connector up, then run capture, sinks and backfill until Ctrl-C. Running it again resumes.
 
-    Parts that die are started again; a named halt ends the run with exit code 3. Example: widebeam run ships
+    Parts that die are started again; a named halt ends the run with exit code 3.
+
+    Example: widebeam run ships
     """
     from widebeam.cli.parts.part import signs  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415

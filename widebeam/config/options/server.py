@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -57,13 +57,19 @@ class Dsn(Secret[Annotated[str, AfterValidator(_readable)]]):
 class Server(Section):
     """What [source] and [target] share: how to reach a PostgreSQL server."""
 
+    side: ClassVar[str] = "server"
+    """The section's name, and that of its variables in the environment."""
+
     dsn: Dsn
     password_file: Path | None = None
     password: SecretStr | None = None
 
     def conninfo(self) -> str:
-        """The connection string with its password: for libpq alone, never to be shown or passed to a process."""
-        dsn = self.dsn.get_secret_value()
+        """The connection string with its password: for libpq alone, never to be shown or passed to a process.
+
+        It says whose it is, so that a refused connection can be told as that of a side.
+        """
+        dsn = make_conninfo(self.dsn.get_secret_value(), fallback_application_name=f"widebeam-{self.side}")
         if self.password is not None:
             return make_conninfo(dsn, password=self.password.get_secret_value())
         if self.password_file is not None and "password" not in self.dsn.parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -90,6 +90,8 @@ class Dictionary(Section):
 
 class Source(Server):
     """[source]: the narrow tables, how to read them, and where they are."""
+
+    side: ClassVar[str] = "source"
 
     table: str | None = None
     tables: list[str] = []

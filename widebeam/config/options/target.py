@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,6 +44,8 @@ class Group(Section):
 
 class Target(Server):
     """[target]: where the wide tables go."""
+
+    side: ClassVar[str] = "target"
 
     wide_schema: str = Field(default="wide", alias="schema")
     layout: Literal["per_entity", "single"] = "per_entity"
