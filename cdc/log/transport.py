@@ -44,7 +44,7 @@ class Publisher(Protocol):
 
 
 class Received(NamedTuple):
-    """One record as it lies in the log. `timestamp` in ms since 1970-01-01 UTC, -1 if unknown."""
+    """One record as it lies in the log. `timestamp`: when the log took it, ms since 1970-01-01 UTC, or -1."""
 
     partition: int
     offset: int
