@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdc.record.envelope import decode
+from cdc.record.codec import decode
 from sink.fold.batch import Decode
 from sink.mapping.mapping import Mapping
 

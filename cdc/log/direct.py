@@ -13,7 +13,9 @@ from itertools import islice
 from threading import Condition
 from typing import NamedTuple
 
+from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.log.transport import Assignment, DeliveryFailed, Received
+from cdc.record.envelope import MAX_BYTES
 
 
 class _Entry(NamedTuple):
@@ -93,8 +95,15 @@ class MemoryPublisher:
         return self._log.partitions
 
     def publish(self, partition: int, key: bytes | None, value: bytes, token: int) -> bool:
-        """Hand one record over; False when the log is full. Raises DeliveryFailed."""
+        """Hand one record over; False when the log is full. Raises DeliveryFailed or Halt."""
         log = self._log
+        if len(value) > MAX_BYTES:
+            named = "a record" if key is None else f"the record of {key.decode(errors='replace')[:200]}"
+            raise Halt(
+                Cause.RECORD_TOO_LARGE,
+                f"{named} takes {len(value):,} bytes, more than {MAX_BYTES:,}",
+                f"The slot keeps everything from there on. Once the value is shorter: {OVER_THE_GAP}",
+            )
         with log.changed:
             self._check()
             if log.used_bytes and log.used_bytes + len(value) > log.capacity_bytes:

@@ -12,7 +12,8 @@ import msgspec
 import orjson
 
 from cdc.event import UNCHANGED, Value
-from cdc.record.envelope import Undecodable, decode
+from cdc.record.codec import decode
+from cdc.record.envelope import Undecodable
 from cdc.record.record import Changes
 from sink.mapping.mapping import Mapping
 
@@ -134,7 +135,7 @@ def _why_undecoded(text: str, mapping: Mapping) -> str:
     try:
         record = decode(value)
     except Undecodable as error:
-        return "a record in Avro, and the connector reads JSON" if value[:1] == b"\0" else f"no record: {error.reason}"
+        return f"no record: {error.reason}"
     if record.stamp.connector != mapping.connector:
         return f"a record of connector {record.stamp.connector}"
     if not isinstance(record, Changes):

@@ -9,7 +9,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from cdc.log import topic
-from cdc.record.envelope import Undecodable, decode
+from cdc.record.codec import decode
+from cdc.record.envelope import Undecodable
 from cdc.record.record import Stamp
 from sink.fold.rewind import Place, Stretch
 

@@ -11,11 +11,14 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.journal import PostgresJournal, Report
 from cdc.log.direct import MemoryLog
 from cdc.log.kafka import KafkaPublisher
 from cdc.log.transport import DeliveryFailed, Publisher
-from cdc.record.envelope import JSON
+from cdc.record.codec import avro, decode
+from cdc.record.envelope import JSON, Codec, Undecodable
+from cdc.record.record import Record
 from cdc.run import Capture
 from cdc.settings import CaptureSettings
 from cdc.source.session import connect
@@ -58,7 +61,7 @@ def capture_into(
         publication=connector.publication,
         tables=ready.published,
         family=connector.family.narrow if connector.growing else None,
-        codec=JSON,
+        codec=_codec(connector),
         watch_seconds=connector.options.source.watch_seconds,
         survey=Survey(connector).look,
         oids=ready.oids,
@@ -68,6 +71,12 @@ def capture_into(
     with connect(target, autocommit=True, application_name="widebeam-capture") as session:
         settings = replace(settings, follow=lambda: failover.follow(connector, session))
         Capture(settings, publisher, _Journal(session, connector.name, ours, progress_of(stop))).run(stop)
+
+
+def _codec(connector: Connector) -> Codec:
+    """The form of the records that are written. Sinks see it in each of them."""
+    kafka = connector.options.kafka
+    return avro(kafka.schema_id) if kafka is not None and kafka.format == "avro" else JSON
 
 
 class _Journal(PostgresJournal):
@@ -150,6 +159,21 @@ def sink_settings(connector: Connector, ready: Prepared) -> SinkSettings:
     )
 
 
+def _ours(value: bytes) -> Record:
+    """A record out of memory: capture has written it, so that one which cannot be read is lost to the wide tables.
+
+    Passed over, its number would be missing, and what follows in its partition would be taken for older than it.
+    """
+    try:
+        return decode(value)
+    except Undecodable as error:
+        raise Halt(
+            Cause.UNDECODABLE_STREAM,
+            f"a record of {len(value):,} bytes in memory cannot be read: {error.reason}",
+            f"The slot keeps everything from there on. {OVER_THE_GAP}",
+        ) from error
+
+
 def run_stream(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """The direct transport: capture in this thread, the sinks in others, the log in memory between them.
 
@@ -159,7 +183,7 @@ def run_stream(connector: Connector, ready: Prepared, stop: threading.Event) -> 
     log = MemoryLog(ready.partitions)
     # A record can only be missing in memory by a fault of ours, and what is passed over counts as durable: no patience.
     sink_threads = SinkThreads(
-        replace(sink_settings(connector, ready), patience=0.0), log, connector.options.sink.workers
+        replace(sink_settings(connector, ready), patience=0.0, decode=_ours), log, connector.options.sink.workers
     )
     try:
         capture_into(log.publisher(), connector, ready, stop, sink_threads.begin)

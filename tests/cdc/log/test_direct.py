@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cdc.halt import Cause, Halt
 from cdc.log.direct import MemoryLog, MemoryReader
 from cdc.log.transport import DeliveryFailed
 
@@ -202,3 +203,10 @@ def test_many_threads_bring_every_record_once_and_in_order() -> None:
         thread.join(10)
     assert sorted(delivered) == list(range(3000))
     assert seen == {p: list(range(p, 3000, 6)) for p in range(6)}
+
+
+def test_a_record_that_nobody_could_read_halts_by_its_own_name(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.log.direct.MAX_BYTES", 10)
+    with pytest.raises(Halt, match=r'\["ship","now"\] takes 11 bytes') as halt:
+        log.publisher().publish(0, b'["ship","now"]', b"x" * 11, 0)
+    assert halt.value.cause is Cause.RECORD_TOO_LARGE

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cdc.event import UNCHANGED
 from cdc.lsn import Lsn
 from cdc.record.avro import AvroCodec
+from cdc.record.codec import decode as decode_any
 from cdc.record.column_cache import ColumnCache
 from cdc.record.envelope import JSON, Codec, Undecodable, _carefully, _quickly, encode_key
 from cdc.record.record import Barrier, Changes, Record, Stamp, Truncated
@@ -254,3 +255,19 @@ def test_a_record_that_is_longer_than_any_of_ours_is_not_looked_into(
         monkeypatch.setattr(f"{module}.MAX_BYTES", 1000)
     with pytest.raises(Undecodable, match="more than 1000"):
         codec.decode(value)
+
+
+def test_a_log_may_hold_both_forms_under_any_schema_id() -> None:
+    written = [JSON.encode(CHANGES), AvroCodec(1).encode(CHANGES), AvroCodec(70_000).encode(CHANGES)]
+    assert [decode_any(value) for value in written] == [JSON.decode(written[0])] * 3
+    for broken in (b"\0", b"\0\0\0\0\1", b""):
+        with pytest.raises(Undecodable):
+            decode_any(broken)
+
+
+def test_a_record_of_the_longest_values_is_read() -> None:
+    """Sinks pass over what they cannot read: that a row of 70 MB was one cost all that followed it."""
+    long = "x" * (70 * 1024 * 1024)
+    barrier = decode_any(JSON.encode(Barrier(Stamp("ships", 1, 0, Lsn(8), 1, 1), long)))
+    assert isinstance(barrier, Barrier)
+    assert len(barrier.content) == len(long)

@@ -59,6 +59,8 @@ class Kafka(Section):
     retention_hours: int = Field(default=168, ge=1, le=1_000_000)
     record_megabytes: int = Field(default=16, ge=1, le=1000)
     topic_settings: dict[str, TopicValue] = {}
+    format: Literal["json", "avro"] = "json"
+    schema_id: int = Field(default=1, ge=0, le=2**31 - 1)
     client: dict[str, ClientValue] = {}
 
     @field_validator("topic")
