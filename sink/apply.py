@@ -22,7 +22,7 @@ from sink.mapping.wide import Refused
 from sink.merge import tombstones
 from sink.merge.merge import Merger
 from sink.reread import SourceCells
-from sink.state import account, quarantine
+from sink.state import account, quarantine, superseded
 from sink.state.sharing import Sharing
 from sink.state.sources import joined
 from sink.wide.partitions import days_of
@@ -136,6 +136,9 @@ class Applier:
         quarantine.write(self._connection, self._mapping.connector, quarantine_entries)
         if quarantine_entries:
             hit(Failpoint.SINK_QUARANTINED)
+        superseded.close(self._connection, self._mapping, batch.entries, quarantine_entries)
+        if batch.truncate is not None:
+            superseded.truncated(self._connection, self._mapping.connector, batch.truncate)
 
     def _folded(self, batch: Batch) -> _Folded:
         refused: Refused = {}

@@ -291,9 +291,13 @@ CREATE TABLE IF NOT EXISTS widebeam.quarantine (
     reason      text NOT NULL,
     detail      text NOT NULL,
     raw         text NOT NULL,            -- JSON: table, wide, columns, row; or base64 of an undecodable record
+    -- A digest of the row's table, entity and time, by which a later change of it is found; empty where one is NULL.
+    place       text NOT NULL DEFAULT '',
     PRIMARY KEY (connector, id),
     UNIQUE (connector, origin, reason)
 );
+ALTER TABLE widebeam.quarantine ADD COLUMN IF NOT EXISTS place text NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS quarantine_place ON widebeam.quarantine (connector, place) WHERE place <> '';
 
 -- Every destructive or fencing action, by whom.
 CREATE TABLE IF NOT EXISTS widebeam.audit (

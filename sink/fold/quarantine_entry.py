@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,13 +13,17 @@ from cdc.record.record import Changes
 
 
 class QuarantineEntry(NamedTuple):
-    """A reading (or a record) that cannot be placed. `raw` is JSON, or base64 of bytes that are not."""
+    """A reading (or a record) that cannot be placed. `raw` is JSON, or base64 of bytes that are not.
+
+    `place` says by a digest of which table, entity and time its row is; it is empty where that cannot be told.
+    """
 
     origin: str
     position: Lsn | None
     reason: str
     detail: str
     raw: str
+    place: str = ""
 
 
 def undecodable(origin: str, value: bytes, reason: str, detail: str) -> QuarantineEntry:
@@ -28,7 +33,15 @@ def undecodable(origin: str, value: bytes, reason: str, detail: str) -> Quaranti
 
 def quarantine_entry(changes: Changes, n: int, origin: str, reason: str, detail: str) -> QuarantineEntry:
     """Row `n` of a record, whole. `origin` is the record's place."""
-    return QuarantineEntry(f"{origin}:{n}", changes.stamp.position, reason, detail, _raw(changes, n))
+    return QuarantineEntry(f"{origin}:{n}", changes.stamp.position, reason, detail, _raw(changes, n), place_of(changes))
+
+
+def place_of(changes: Changes) -> str:
+    """A digest of a record's table and wide key; empty where a part of that is NULL, which is equal to nothing."""
+    if None in changes.wide.values():
+        return ""
+    named = orjson.dumps([changes.table, changes.wide], option=orjson.OPT_SORT_KEYS)
+    return blake2b(named, digest_size=16).hexdigest()
 
 
 def _raw(changes: Changes, n: int) -> str:

@@ -15,8 +15,9 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _DETAIL_LIMIT: Final = 1000
 
 _INSERT: Final = """
-INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)
-SELECT %s, * FROM json_to_recordset(%s) AS (origin text, position pg_lsn, reason text, detail text, raw text)
+INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw, place)
+SELECT %s, * FROM json_to_recordset(%s)
+    AS (origin text, position pg_lsn, reason text, detail text, raw text, place text)
 ON CONFLICT (connector, origin, reason) DO NOTHING
 """
 

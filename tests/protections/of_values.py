@@ -16,6 +16,8 @@ LIFE: Final = "tests/sink/test_key_life.py::test_"
 MERGE: Final = "tests/sink/merge/test_merge.py::test_"
 SINK: Final = "tests/sink/test_run.py::test_"
 REGISTRY: Final = "tests/sink/wide/test_registry.py::test_"
+EXPLAINED: Final = "tests/widebeam/verify/test_explained.py::test_"
+SUPERSEDED: Final = "tests/sink/state/test_superseded.py::test_"
 BACKFILL: Final = "tests/snapshot/test_run.py::test_"
 SESSION: Final = "cdc/source/session.py"
 PRINTS: Final = "tests/cdc/source/test_pinned.py::test_a_value_has_one_text_whatever_the_role_and_the_database_say"
@@ -399,6 +401,18 @@ VALUES: Final = (
         ("identifiers",),
         (Edit("sink/wide/retype.py", "        if was is not None:", "        if False:"),),
         (REGISTRY + "a_view_keeps_what_somebody_gave_it",),
+    ),
+    Protection(
+        "an entry explains an empty cell only",
+        ("unplaceable",),
+        (Edit("widebeam/verify/quarantined.py", "if narrow is not None and wide is None:", "if narrow is not None:"),),
+        (EXPLAINED + "an_entry_explains_an_empty_cell_and_not_one_that_holds_something[a plain rule]",),
+    ),
+    Protection(
+        "only what says its row whole closes an entry",
+        ("unplaceable", "unchanged TOAST"),
+        (Edit("sink/state/superseded.py", " or UNCHANGED not in row", " or True"),),
+        (SUPERSEDED + "a_change_that_does_not_say_its_row_whole_closes_nothing",),
     ),
     Protection(
         "types' names are read by the server",

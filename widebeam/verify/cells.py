@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -120,5 +121,10 @@ def _wide_keys(session: Session, query: sql.Composed, mapping: Mapping) -> Itera
 
 def _cells(session: Session, query: sql.Composed, mapping: Mapping) -> Iterator[tuple[Place, str]]:
     width, keys = len(mapping.table.entity), len(mapping.table.wide)
+    alike = Counter[tuple[Place, str]]()
     for row in session.execute(query):
-        yield Place(row[:width], row[width:keys], row[keys]), row[keys + 1]
+        place, value = Place(row[:width], row[width:keys], row[keys]), row[keys + 1]
+        if None in place.entity or None in place.time or not place.key:
+            alike[place, value] += 1
+            place = place._replace(row=f"{alike[place, value]}:{value}")
+        yield place, value

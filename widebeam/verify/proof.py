@@ -22,11 +22,15 @@ class VerifySettings:
 
 
 class Place(NamedTuple):
-    """Where a cell is: entity, time and key, as texts."""
+    """Where a cell is: entity, time and key, as texts.
+
+    Rows that have no place, since a part of it is NULL or the key is empty, are told apart by `row`.
+    """
 
     entity: tuple[str | None, ...]
     time: tuple[str | None, ...]
     key: str
+    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class VerifyReport:
     """The outcome of a comparison of all that the narrow table holds with the wide tables.
 
     `rows` are narrow rows, `cells` those of them with a reading. `differences` counts cells that differ, of which
-    `differing` names some. `quarantined` cells are in the narrow table and in quarantine, so not in a wide table;
+    `differing` names some. `quarantined` rows are in the narrow table and in quarantine, so not in a wide table;
     `nulled` cells are NULL there because the connector wants that of readings that do not fit their column.
     `in_motion` were changing each time that they were looked at. `fenced` is False when a barrier did not come
     through the pipeline in time, so that a difference may be a change that is still on its way. `notices` say what

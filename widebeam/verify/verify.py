@@ -157,7 +157,7 @@ class _Comparison:
             self._report.differences += 1
             if len(self._report.differing) < self._settings.named:
                 narrow, wide = proven[place]
-                self._report.differing.append(Difference(*place, narrow, wide))
+                self._report.differing.append(Difference(*place[:3], narrow, wide))
 
 
 _NOTHING: Final = Sums(0, 0)

@@ -6,6 +6,7 @@ narrow value stood still around a barrier, and the wide one is another one after
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -16,7 +17,7 @@ from sink.mapping.several import Cell
 from sink.wide.registry import Registry
 from snapshot.chunks.plan import Chunk
 from widebeam.verify.fence import Fence
-from widebeam.verify.proof import Difference, Place, VerifyReport, VerifySettings
+from widebeam.verify.proof import Difference, VerifyReport, VerifySettings
 from widebeam.verify.quarantined import Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter, ranges
 from widebeam.verify.staged import Differing, Staged
@@ -90,16 +91,18 @@ class RowComparison:
         self._staged.take_should(found.cells.items())
         differing = self._staged.compare(outlives=self._outlives)
         known = self._shelved.rows(row for row, _ in found.unplaced)
-        width = len(self._mapping.table.entity)
+        width, alike = len(self._mapping.table.entity), Counter[tuple[tuple[str, ...], str]]()
         for row, unplaced in found.unplaced:
             if row not in known:
                 head = tuple(each or "" for each in row.head)
                 key = f"{row.table}: {unplaced.reason}: {row.row[: len(self._mapping.table.key)]}"
+                alike[head, key] += 1  # rows without a place may be alike in all that tells them apart
+                key += f" ({alike[head, key]})" if alike[head, key] > 1 else ""
                 differing[Cell(head[:width], head[width:], key)] = unplaced.detail, None
         for cell, rows in found.crowded.items():
             wide = differing[cell][1] if cell in differing else str(found.cells[cell].value)
             differing[cell] = rows, wide
-        return _Look(found, differing, len(known))
+        return _Look(found, differing, sum(row in known for row, _ in found.unplaced))
 
     def _settle(self, chunk: Chunk, look: _Look) -> None:
         """Which cells of a range really differ."""
@@ -125,14 +128,15 @@ class RowComparison:
         if not proven:
             return
         explained = proven.keys() - found.crowded.keys()  # of those that several rows fill, none can be right
-        known = self._shelved.cells(explained)
+        empty = {cell: found.cells[cell] for cell in explained if proven[cell][1] is None and cell in found.cells}
+        known = self._shelved.cells(empty)
         meant = {cell for cell in explained - known if self._is_nulled(cell, found, proven[cell][1])}
         self._report.quarantined += len(known)
         self._report.nulled += len(meant)
         for cell in sorted(proven.keys() - known - meant, key=str):
             self._report.differences += 1
             if len(self._report.differing) < self._settings.named:
-                self._report.differing.append(Difference(*Place(*cell), *proven[cell]))
+                self._report.differing.append(Difference(*cell, *proven[cell]))
 
     def _is_nulled(self, cell: Cell, found: Found, wide: str | None) -> bool:
         column, reading = self._staged.column(cell), found.cells.get(cell)
