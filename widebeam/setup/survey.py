@@ -25,6 +25,8 @@ from cdc.source.facts import Facts, Leaf
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from cdc.source.table_name import TableName
+from cdc.trouble import TROUBLES
+from sink import lookup
 from sink.mapping.family import Source
 from sink.state import notices, sources
 from sink.state.notices import Kind, Notice
@@ -84,8 +86,24 @@ class Survey:
         ) as target:
             tables = _tables(target, self._connector)
             soon = sum(self._table(source, target, each, table) for each, table in tables) > 0
+            self._dictionary(source)
             self._heal(target)
             return soon
+
+    def _dictionary(self, source: Session) -> None:
+        """Can the dictionary be read? Who needs it for no new id would notice late."""
+        dictionary = self._connector.options.source.dictionary
+        if dictionary is None:
+            return
+        query = sql.SQL("SELECT * FROM ({}) AS dictionary LIMIT 0").format(lookup.statement(dictionary.query))
+        try:
+            source.execute(query)
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise
+            TROUBLES.hold(lookup.DICTIONARY, str(error).partition("\n")[0])
+        else:
+            TROUBLES.over(lookup.DICTIONARY)
 
     def _heal(self, target: Session) -> None:
         """What waits for the dictionary, once in a while."""

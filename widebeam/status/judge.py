@@ -22,6 +22,11 @@ GRACE: Final = 40.0
 """Seconds that a process may take from its start to its first work, and a group of sinks to deal partitions anew."""
 LASTS: Final = 15.0
 """Seconds after which a trouble that a part names is no passing one."""
+_WHO: Final = {
+    "watch": "capture cannot look at the source's catalog",
+    "dictionary": "the source's dictionary cannot be read, so that readings of new ids go to the quarantine",
+}
+"""Troubles beside which the readings that are known go on."""
 MANY: Final = 20
 """Rows in the quarantine below which it says nothing of the mapping."""
 TIGHT: Final = 0.2
@@ -166,9 +171,9 @@ def _names_it(facts: Facts) -> Iterator[Verdict]:
         for trouble in one.troubles:
             if trouble.seconds < LASTS or trouble.where == "slot" or (trouble.where == "reading" and _nothing(facts)):
                 continue
-            who = "capture cannot look at the source's catalog" if trouble.where == "watch" else f"{one.part} fails"
+            who = _WHO.get(trouble.where, f"{one.part} fails")
             yield Verdict(
-                "impaired" if trouble.where == "watch" else "stuck",
+                "impaired" if trouble.where in _WHO else "stuck",
                 f"{who} (on {one.host}, for {trouble.seconds + one.age:.0f} s): {trouble.what}",
                 f"widebeam check {facts.connector}",
             )

@@ -122,6 +122,9 @@ ILLS = {
     "capture's watch is blind": (
         WELL._replace(signs=(RUN, sign("capture", held("watch")), SINK)), "impaired", "catalog", "check",
     ),
+    "the dictionary cannot be read": (
+        WELL._replace(signs=(RUN, sign("capture", held("dictionary")), SINK)), "impaired", "dictionary", "check",
+    ),
     "a sink hangs": (WELL._replace(signs=(RUN, CAPTURE, sign("sink 1", how="hung"))), "stuck", "hangs", "end"),
     "a record is not applied": (
         WELL._replace(waits=(Waits("partition 3", 75.0, 70.0),)), "stuck", "partition 3: a change has waited", "check",
