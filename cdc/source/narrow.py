@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from cdc.source.table_name import TableName
 from cdc.source.time_encoding import TimeRule, Untimely
@@ -64,7 +66,7 @@ class NarrowTable:
 
     def placed(self, wide: Sequence[str | None]) -> tuple[str | None, ...]:
         """What of a head decides about its partition: the head itself, or the entity and the rounded time."""
-        values = tuple(wide)
+        values = tuple(map(_plain, wide))
         entity, time = values[: len(self.entity)], values[len(self.entity) :]
         if self.place is None or None in time:
             return values
@@ -72,3 +74,13 @@ class NarrowTable:
             return entity + self.place.wide(time)  # type: ignore[arg-type]
         except Untimely:
             return values  # it goes into quarantine, wherever
+
+
+def _plain(text: str | None) -> str | None:
+    """A number without the zeros at its end: equal ones, as 1.0 and 1.00 are, go to one partition, in their order."""
+    if text is None or text[-1:] != "0" or _DECIMAL.fullmatch(text) is None:
+        return text
+    return text.rstrip("0").rstrip(".") if "." in text else "0"
+
+
+_DECIMAL: Final = re.compile(r"-?\d+\.\d*0|-0", re.ASCII)

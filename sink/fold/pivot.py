@@ -59,6 +59,7 @@ class Fold:
         self._mapping = mapping
         self._origins = origins
         self._routes = routes
+        self._one_text = mapping.one_text
         self._cells = Cells(mapping, refused or {})
         self.tables, self.needs = self._cells.tables, self._cells.needs
         self._interpreters = interpreters if interpreters is not None else Interpreters(mapping)
@@ -125,7 +126,11 @@ class Fold:
         if why is not None:
             raise _Overlong(*why)
         route = self._routes.of(wide[: self._entity_width])
-        place = self._places[wide] = route, self._cells.row(route.entity.identity, wide[self._key_from :])
+        key = wide[self._key_from :]
+        if self._one_text is not None:
+            entity, time = self._one_text(wide[: self._entity_width], wide[self._entity_width :])
+            key = (*entity, *time)[self._key_from :]
+        place = self._places[wide] = route, self._cells.row(route.entity.identity, key)
         return place
 
     def _place(self, odd: _Odd, route: Route, row: WideRow) -> None:

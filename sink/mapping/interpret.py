@@ -6,7 +6,7 @@ The general path, for rules that are not plain: whoever reads rows (stream, chun
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -25,6 +25,7 @@ _IN_A_VALUE: Final = re.compile(r"[\\,]")
 _TEXTUAL: Final = re.compile(r"text|json|jsonb|character.*|name|citext", re.ASCII)
 
 Values: TypeAlias = "Sequence[Value]"
+OneText: TypeAlias = "Callable[[tuple[str, ...], tuple[str, ...]], tuple[tuple[str, ...], tuple[str, ...]]]"
 
 
 class Reading(NamedTuple):
@@ -65,8 +66,8 @@ class Interpreter:
     An id that the dictionary does not know makes a row Unplaced (`unknown_id`), and is in `dictionary.missing`.
     """
 
-    def __init__(self, rule: Rule, dictionary: Dictionary | None = None) -> None:
-        self.rule = rule
+    def __init__(self, rule: Rule, dictionary: Dictionary | None = None, one_text: OneText | None = None) -> None:
+        self.rule, self._one_text = rule, one_text
         self.dictionary = dictionary if dictionary is not None else Dictionary()
         table = rule.table
         self._width = len(table.entity)
@@ -94,6 +95,8 @@ class Interpreter:
             return Unplaced(error.reason, error.detail)
         except _Unreadable as error:
             return Unplaced(error.reason, error.detail)
+        if self._one_text is not None:
+            entity, moment = self._one_text(entity, moment)  # type: ignore[arg-type]
         return self._readings(entity, moment, key, row, there=there)  # type: ignore[arg-type]
 
     def there(self, head: Sequence[str | None], row: Values) -> bool:
@@ -201,7 +204,8 @@ class Interpreters:
 
     def __init__(self, mapping: Mapping, dictionary: Dictionary | None = None) -> None:
         self.dictionary = dictionary if dictionary is not None else Dictionary()
-        self._made = {rule.table.qualified: Interpreter(rule, self.dictionary) for rule in mapping.rules}
+        known = self.dictionary, mapping.one_text
+        self._made = {rule.table.qualified: Interpreter(rule, *known) for rule in mapping.rules}
 
     def of(self, table: str) -> Interpreter:
         """That of a table, by its qualified name. KeyError if the mapping has no such table."""

@@ -7,6 +7,7 @@ Whatever a column becomes, each value keeps the text that the source prints for 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 TEXT: Final = "text"
@@ -14,6 +15,26 @@ NUMERIC: Final = "numeric"
 
 _WHOLE: Final = ("smallint", "integer", "bigint")
 _NUMERIC: Final = re.compile(r"numeric(\(\d+,-?\d+\))?")
+
+
+_LOOSE: Final = re.compile(
+    r"(.*\.)?citext|interval.*|bpchar|jsonb|num(multi)?range"
+    r"|((.*\.)?citext|interval.*|bpchar|jsonb|numeric.*|real|double precision)\[\]"
+)
+
+
+def loose(name: str) -> bool:
+    """Are there values of this type that are equal though their texts differ, so that nobody but a server can tell?"""
+    return _LOOSE.fullmatch(name) is not None
+
+
+def one_text(name: str) -> Callable[[str], str] | None:
+    """For a type of which values that are equal can have different texts: what makes one text of these."""
+    if name == NUMERIC:
+        return lambda text: text.rstrip("0").rstrip(".") if "." in text else text
+    if name in ("real", "double precision"):
+        return lambda text: "0" if text == "-0" else text
+    return None
 
 
 def holds(column: str, reading: str) -> bool:

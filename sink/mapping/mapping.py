@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cdc.source.narrow import NarrowTable
 from cdc.source.table_name import TableName
 from sink.mapping.family import Family
 from sink.mapping.group import Group
+from sink.mapping.kinds import one_text
 from sink.mapping.period import Unit
 from sink.mapping.rule import Rule
+
+Values: TypeAlias = "tuple[str, ...]"
 
 Layout = Literal["per_entity", "single"]
 
@@ -91,6 +95,24 @@ class Mapping:
         """The wide tables' key columns and their types."""
         types = {**self.rules[0].entity_types, **self.rules[0].time_types}
         return {name: types[name] for name in self.key_columns}
+
+    @property
+    def one_text(self) -> Callable[[Values, Values], tuple[Values, Values]] | None:
+        """For wide keys that can be equal though their texts differ, as 1.0 and 1.00 are: what makes one text of an
+        entity and of a time. An entity with tables of its own is named by its text, as it is."""
+        rule = self.rules[0]
+        types = {name: "text" if name in rule.virtual else rule.types.get(name, "") for name in self.entity}
+        types |= rule.time_types if not rule.time.verbatim else {n: rule.types.get(n, "") for n in rule.table.time}
+        forms = {name: form for name, text in types.items() if (form := one_text(text)) is not None}
+        if not forms:
+            return None
+        entity = [forms.get(name) if self.layout == "single" else None for name in self.entity]
+        time = [forms.get(name) for name in self.rule.time_types]
+
+        def made(forms: list[Callable[[str], str] | None], values: Values) -> Values:
+            return tuple(value if form is None else form(value) for form, value in zip(forms, values, strict=True))
+
+        return lambda of, at: (made(entity, of), made(time, at))
 
     def owns(self, table: str) -> bool:
         """Is a table, by its qualified name, one of the narrow ones, or one that may have joined them?"""

@@ -82,6 +82,7 @@ class ChunkFold(dict[str, tuple[ChunkRoute, Cells]]):
         self.rows = 0
         self._first_line, self._bytes = line, 0
         self._mapping, self._routes, self._cutoff, self._chunk = mapping, routes, cutoff, chunk
+        self._one_text = mapping.one_text
         self._clears = chunk.reads != ""
         self._entity_width = len(mapping.table.entity)
         self._key_from = 0 if mapping.layout == "single" else self._entity_width
@@ -189,7 +190,13 @@ class ChunkFold(dict[str, tuple[ChunkRoute, Cells]]):
         if chunk_route is None:
             chunk_route = self._chunk_routes[entity] = ChunkRoute.of(route)
         rows = self.tables.setdefault(route.entity.identity, {})
-        row = rows[wide[self._key_from :]] = WideRow(self._cutoff)
+        key = wide[self._key_from :]
+        if self._one_text is not None:
+            of, time = self._one_text(entity, wide[self._entity_width :])
+            key = (*of, *time)[self._key_from :]
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = WideRow(self._cutoff)
         return chunk_route, row.cells
 
     def place(self, refused: Refused) -> list[Need]:

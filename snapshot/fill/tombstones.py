@@ -33,10 +33,13 @@ def of_chunk(target: Connection, mapping: Mapping, chunk: Chunk) -> set[Tombston
         'SELECT entity, "time", key FROM widebeam.tombstones WHERE connector = %s AND chunk = %s',
         [mapping.connector, chunk.number],
     )
-    return {
-        Tombstone(ALL if single else entity, tuple(json.loads(entity) if single else []) + tuple(json.loads(time)), key)
-        for entity, time, key in found
-    }
+    stones, same = set[Tombstone](), mapping.one_text
+    for entity, time, key in found:
+        of, at = tuple(json.loads(entity)), tuple(json.loads(time))
+        if same is not None:
+            of, at = same(of, at)
+        stones.add(Tombstone(ALL if single else entity, of + at if single else at, key))
+    return stones
 
 
 def leave_out(piece: ChunkFold, entities: Dict[str, Entity], stones: Iterable[Tombstone]) -> None:

@@ -366,6 +366,21 @@ VALUES: Final = (
         r"KeyError|assert ",
     ),
     Protection(
+        "equal entities are one row",
+        ("odd values",),
+        (Edit("sink/mapping/mapping.py", "        if not forms:", "        if True:"),),
+        (
+            PIVOT + "entities_that_are_equal_for_their_type_are_one_row[numeric-texts0-1]",
+            "tests/snapshot/fill/test_fold.py::test_entities_of_a_chunk_that_are_equal_for_their_type_are_one_row",
+        ),
+    ),
+    Protection(
+        "equal numbers go to one partition",
+        ("odd values",),
+        (Edit("cdc/source/narrow.py", "        values = tuple(map(_plain, wide))", "        values = tuple(wide)"),),
+        ("tests/cdc/source/test_narrow.py::test_numbers_that_are_equal_go_to_one_partition",),
+    ),
+    Protection(
         "what no index takes is refused",
         ("unplaceable",),
         (Edit("sink/mapping/wide.py", "    if size > _INDEXED:", "    if False:"),),

@@ -18,6 +18,7 @@ from psycopg import errors, sql
 
 from cdc.halt import Halt
 from sink.mapping.interpret import Interpreters, Reading, Unplaced
+from sink.mapping.kinds import one_text
 from sink.mapping.mapping import Mapping
 from sink.mapping.origin import may_meet, origin
 from sink.mapping.rule import Rule
@@ -80,7 +81,8 @@ def entities_apart(session: Session, connector: Connector) -> Iterator[Finding]:
         return
     virtual = connector.family.rule(connector.table, {}).virtual
     for table in catalog.members(session, connector):
-        for name in (each for each in table.entity if each not in virtual):
+        types = catalog.describe(session, table).types
+        for name in (each for each in table.entity if each not in virtual and one_text(types[each]) is None):
             query = sql.SQL(
                 'SELECT min(concat(e) COLLATE "C"), max(concat(e) COLLATE "C") FROM ('
                 "SELECT {} AS e FROM {} WHERE {} LIMIT {}) AS looked "

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from cdc.halt import Halt
 from cdc.source.session import connect_to_read
+from sink.mapping.kinds import loose
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
@@ -64,4 +65,24 @@ def _made(source: Session, name: str) -> str:
     return f"make the type {name} there as it is in the source (pg_dump --schema-only shows how)"
 
 
-CHECKS: Final = (types,)
+def texts_apart(session: Session, connector: Connector) -> Iterator[Finding]:
+    """No wide key of a type whose values can be equal though their texts differ, as citext's: rows would meet."""
+    try:
+        with connect_to_read(connector.options.source.conninfo(), connect_timeout=_SECONDS) as source:
+            mapping = connector.mapping(catalog.sources(source, connector))
+    except (Halt, psycopg.Error):  # other checks say what cannot be read in the source
+        return
+    for name, kind in mapping.key_types.items():
+        if loose(kind):
+            choice = "map another column"
+            if name in mapping.entity and connector.options.source.time:
+                choice = 'layout = "per_entity", where an entity is its text'
+            yield Finding(
+                f"{name} of {mapping.table.qualified} is of type {kind}, whose values can be equal though they are not"
+                " the same text: in the key of a wide table their rows would meet",
+                "",
+                f"{choice}, in {connector.file}",
+            )
+
+
+CHECKS: Final = (types, texts_apart)

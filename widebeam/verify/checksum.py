@@ -51,14 +51,18 @@ class Side:
         value = self._value(_named if sources else _shown)
         table = self._mapping.table
         names = [*zip(table.wide, [*self.entity, *self.time], strict=True), *((each, "key") for each in table.key)]
-        columns = [sql.SQL("{} AS {}").format(sql.Identifier(name), sql.Identifier(alias)) for name, alias in names]
+        columns = [
+            sql.SQL("{} AS {}").format(one_text(self._mapping, name, sql.Identifier(name)), sql.Identifier(alias))
+            for name, alias in names
+        ]
         return sql.SQL("SELECT {}, {} AS value FROM {} WHERE {}").format(
             _COMMA.join(columns), value, sql.Identifier(table.schema, table.name), where
         )
 
     def wide(self, entity: Entity, part: Part, where: sql.Composable) -> sql.Composed:
         """The cells of one part table, unpivoted; no NULLs."""
-        own = {name: sql.Identifier("wide", name) for name in self._mapping.key_columns}
+        mapping = self._mapping
+        own = {name: one_text(mapping, name, sql.Identifier("wide", name)) for name in mapping.key_columns}
         values = iter(json.loads(entity.identity))
         table = self._mapping.table
         columns = [
@@ -174,6 +178,17 @@ class Side:
         return sql.SQL("coalesce(width_bucket({}, {}::{}[]), 0)").format(
             sql.Identifier(self.time[0]), sql.Literal(list(bounds)), time_type
         )
+
+
+def one_text(mapping: Mapping, name: str, value: sql.Composable) -> sql.Composable:
+    """A column of a wide key, so that equal values have one text: sink.mapping.kinds.one_text for SQL."""
+    match mapping.key_types.get(name):
+        case "numeric":
+            return sql.SQL("trim_scale({})").format(value)
+        case "real" | "double precision":
+            return sql.SQL("{} + '0'").format(value)
+        case _:
+            return value
 
 
 def unpivoted(columns: Iterable[Column]) -> sql.Composed:

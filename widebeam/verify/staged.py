@@ -19,7 +19,7 @@ from sink.wide import tables
 from sink.wide.cell import filled, text_of
 from sink.wide.registry import Registry
 from snapshot.chunks.plan import Chunk
-from widebeam.verify.checksum import unpivoted
+from widebeam.verify.checksum import one_text, unpivoted
 from widebeam.verify.range_reader import wide_bound
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -126,7 +126,10 @@ class Staged:
         values = dict(zip(mapping.entity, json.loads(entity.identity), strict=False))
         own = set(mapping.key_columns)
         names = [*mapping.entity, *mapping.rule.time_types]
-        place = [text_of(sql.Identifier("wide", name)) if name in own else sql.Literal(values[name]) for name in names]
+        place = [
+            text_of(one_text(mapping, name, sql.Identifier("wide", name))) if name in own else sql.Literal(values[name])
+            for name in names
+        ]
         return sql.SQL(
             "SELECT {}, cell.value FROM {} AS wide CROSS JOIN LATERAL ({}) AS cell (key, value) WHERE {} AND {}"
         ).format(

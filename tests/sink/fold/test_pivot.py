@@ -326,3 +326,23 @@ def test_a_wide_key_that_no_index_takes_is_quarantined_and_its_delete_is_nothing
     fold = folded(mapping, [record([narrow("i", "a", value="1"), narrow("d", "b")], **wide)])
     assert [(entry.origin, entry.reason) for entry in fold.quarantine_entries] == [("0:0:0", "too_long")]
     assert not fold.tables
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "one"),
+    [("numeric", ["1.0", "1.00", "1"], "1"), ("double precision", ["-0", "0"], "0"), ("text", ["1"], "1")],
+)
+def test_entities_that_are_equal_for_their_type_are_one_row(single, kind, texts, one):
+    types = {**single.types, "ship_id": kind}
+    mapping = replace(single, rules=(replace(single.rule, types=types),))
+    entities = {}
+    records = [record([narrow("i", KEYS[n], value=f"{n}")], 8 * n + 8, ship=ship) for n, ship in enumerate(texts)]
+    fold = folded(mapping, [*records, record([narrow("d", "a")], 99, ship=texts[-1])], entities)
+    assert list(fold.tables["[]"]) == [(one, "t1")]
+    assert cells(fold, entities, "[]", (one, "t1"))["a"] is None
+
+
+def test_an_entity_with_tables_of_its_own_is_its_text(mapping):
+    mapping = replace(mapping, rules=(replace(mapping.rule, types={**mapping.types, "ship_id": "numeric"}),))
+    fold = folded(mapping, [record([narrow("i", "a", value="1")], ship=ship) for ship in ("1.0", "1.00")])
+    assert list(fold.tables) == ['["1.0"]', '["1.00"]']

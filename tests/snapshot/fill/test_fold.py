@@ -236,3 +236,13 @@ def test_what_no_index_takes_is_quarantined_beside_the_others(fold: Callable[...
     assert folded.place({}) == []
     assert [each.reason for each in folded.quarantine_entries] == ["too_long", "too_long"]
     assert list(cells(folded)) == [('["a"]', "2024-01-01")]
+
+
+def test_entities_of_a_chunk_that_are_equal_for_their_type_are_one_row(
+    fold: Callable[..., ChunkFold], mapping: Mapping
+) -> None:
+    rule = replace(mapping.rule, types={**mapping.types, "ship_id": "numeric"})
+    folded = fold(replace(mapping, layout="single", rules=(rule,)))
+    known = list(KEYS)
+    folded.add([reading(known[n], KEYS[known[n]], "1", ship=ship) for n, ship in enumerate(("1.0", "1.00"))])
+    assert cells(folded) == {("[]", "1", "2024-01-01"): {1: "1", 2: "1"}}
