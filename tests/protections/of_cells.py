@@ -112,8 +112,8 @@ CELLS: Final = (
     Protection(
         "check: entities that are equal",
         ("bad key",),
-        (Edit("widebeam/check/cells.py", "            if row is not None:\n", "            if False:\n"),),
-        (CHECK + "entities_that_are_equal_and_of_other_texts_are_no_row_of_one_table[numeric]",),
+        (Edit("widebeam/check/types.py", "        if loose(kind):", "        if False:"),),
+        (CHECK + "entities_that_can_be_equal_without_being_the_same_text_are_refused[interval]",),
         ONE_IS_NAMED,
     ),
     Protection(

@@ -18,13 +18,11 @@ from psycopg import errors, sql
 
 from cdc.halt import Halt
 from sink.mapping.interpret import Interpreters, Reading, Unplaced
-from sink.mapping.kinds import one_text
 from sink.mapping.mapping import Mapping
 from sink.mapping.origin import may_meet, origin
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, Meeting, SourceRow, shown
 from sink.reread import met
-from sink.wide.cell import filled
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
@@ -40,15 +38,6 @@ _REACH: Final = Reach(1, 1_000, 2)
 _ROWS: Final = 5_000
 """Rows of a table that are looked at, at most."""
 _CELLS: Final = 500
-_ENTITIES: Final = 100_000
-"""Rows whose entities are compared."""
-_ELSEWHERE: Final = (
-    errors.QueryCanceled,
-    errors.InsufficientPrivilege,
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    errors.UndefinedFunction,
-)
 _OF_A_COLUMN: Final = 8
 """Cells that are looked up in all tables, and those of one column and table among them."""
 
@@ -72,41 +61,6 @@ def one_row_a_cell(session: Session, connector: Connector) -> Iterator[Finding]:
     if found:
         cell, rows = min(found.items())
         yield Finding(_said(cell, rows), "", _remedy(connector, rows))
-
-
-def entities_apart(session: Session, connector: Connector) -> Iterator[Finding]:
-    """No two entities that are equal for their type, as 1.0 and 1.00 are, though their texts differ: where one table
-    holds all, they would be one row, and neither's. Among the first rows that are read in a second."""
-    if connector.layout != "single":
-        return
-    virtual = connector.family.rule(connector.table, {}).virtual
-    for table in catalog.members(session, connector):
-        types = catalog.describe(session, table).types
-        for name in (each for each in table.entity if each not in virtual and one_text(types[each]) is None):
-            query = sql.SQL(
-                'SELECT min(concat(e) COLLATE "C"), max(concat(e) COLLATE "C") FROM ('
-                "SELECT {} AS e FROM {} WHERE {} LIMIT {}) AS looked "
-                'GROUP BY e HAVING min(concat(e) COLLATE "C") <> max(concat(e) COLLATE "C") LIMIT 1'
-            ).format(
-                sql.Identifier(name),
-                sql.Identifier(table.schema, table.name),
-                filled(sql.Identifier(name)),
-                sql.Literal(_ENTITIES),
-            )
-            try:
-                with session.transaction():
-                    session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(1000)))
-                    row = session.execute(query).fetchone()
-            except _ELSEWHERE:
-                continue  # it takes too long, has no equality, or another check says what cannot be read
-            if row is not None:
-                yield Finding(
-                    f"{name} of {table.qualified} has entities that are equal for its type, and are not the same text: "
-                    f"{row[0]} and {row[1]}. One table for all would have one row for both",
-                    "",
-                    f'layout = "per_entity" in [target] of {connector.file}; or write them alike: '
-                    f"UPDATE {table.quoted} ...",
-                )
 
 
 def _crowded(session: Session, mapping: Mapping) -> dict[Cell, list[tuple[SourceRow, Reading]]]:
@@ -187,4 +141,4 @@ def _remedy(connector: Connector, rows: list[tuple[SourceRow, Reading]]) -> str:
     return f"{choice}; or a `key` there that tells the two apart"
 
 
-CHECKS: Final = (one_row_a_cell, entities_apart)
+CHECKS: Final = (one_row_a_cell,)
