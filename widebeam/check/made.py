@@ -21,6 +21,7 @@ from widebeam.config.connector import Connector
 from widebeam.finding import Finding
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import Recorded
+from widebeam.state.twins import twins
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -48,6 +49,9 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
         return  # a newer Widebeam has made the control schema: the target's checks say so
     if found is None:
         yield from _foreign(source, connector)
+        for twin in twins(target, connector):
+            what, _, way_out = twin.partition(": ")
+            yield Finding(what, _FILE, way_out)
         return
     yield from _unfinished(found, connector)
     for mistake in recorded.changes(found, connector):

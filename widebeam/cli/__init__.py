@@ -14,6 +14,7 @@ from widebeam.cli.check import check
 from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
+from widebeam.cli.list import list_connectors
 from widebeam.cli.outcome import exit_code, explained, wants_debug
 from widebeam.cli.parts.backfill import backfill
 from widebeam.cli.parts.capture import capture
@@ -64,6 +65,7 @@ def _options(
 
 for _verb in (init, check, plan, roles, run, resume, status, verify, replay, drop, demo):
     app.command()(_verb)
+app.command("list")(list_connectors)
 for _part in (capture, sink, backfill):
     app.command(rich_help_panel="Parts of `run`, one process each")(_part)
 app.command(hidden=True)(stream)

@@ -29,6 +29,7 @@ from widebeam.run.supervise import PartRefused
 from widebeam.setup.drop import StillRunning
 from widebeam.state.control import InUse
 from widebeam.state.lock import Busy
+from widebeam.state.recorded import NotSetUp
 
 PROBLEM: Final = 1
 USAGE: Final = 2
@@ -88,8 +89,8 @@ def _explained(error: Exception) -> tuple[str, int]:
             return _listed("a run is not possible yet", list(map(str, findings))), PROBLEM
         case Halt():
             return f"widebeam: halted ({error.cause.value}): {error.what}\n{error.remedy}", HALTED
-        case PartRefused() | BadPoint():
-            return f"widebeam: {error}", USAGE
+        case PartRefused() | BadPoint() | NotSetUp():
+            return f"widebeam: {error}", PROBLEM if isinstance(error, NotSetUp) else USAGE
         case _:
             return f"widebeam: {_said(error)}", PROBLEM
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from widebeam.cli.parts.part import ConnectorName
 from widebeam.counted import counted
+from widebeam.state.recorded import NotSetUp
 from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
@@ -159,10 +160,7 @@ def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
         dsn = loaded.options.target.conninfo()
         with connect(dsn, autocommit=True, application_name="widebeam-quarantine") as session:
             if session.execute("SELECT to_regclass('widebeam.quarantine')").fetchone() == (None,):
-                place = loaded.options.target.shown
-                raise LookupError(
-                    f"connector {loaded.name} is not set up in {place}: `widebeam run {loaded.name}` does that"
-                )
+                raise NotSetUp(loaded)
             yield loaded.name, session
 
     return opened()

@@ -29,7 +29,7 @@ from widebeam.replay.log import LogWindow
 from widebeam.replay.plan import Known, Origin, ReplayRefused, Step, steps
 from widebeam.replay.point import Point
 from widebeam.state import halts, recorded
-from widebeam.state.recorded import Recorded
+from widebeam.state.recorded import NotSetUp, Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -136,7 +136,7 @@ def _target(connector: Connector) -> Session:
 def _set_up(target: Session, connector: Connector) -> Recorded:
     found = recorded.load(target, connector.name)
     if found is None or not found.planned:
-        raise ConfigError([f"connector {connector.name} is not set up in its target: there is nothing to replay"])
+        raise NotSetUp(connector)
     if found.settings.get("dropping"):
         raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
     recorded.refuse_changes(found, connector)

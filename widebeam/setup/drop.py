@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import nullcontext
 from importlib import resources
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ from cdc.patience import bounded
 from cdc.source import publication, slot, slot_waits
 from cdc.source.session import connect
 from widebeam.config.connector import Connector
-from widebeam.state import recorded
+from widebeam.state import recorded, signs
 from widebeam.state.lock import alone
 from widebeam.state.recorded import Recorded
 
@@ -43,33 +44,44 @@ class Dropped(NamedTuple):
     topic: bool
     group: bool
     control: bool = False
+    left: tuple[str, ...] = ()
+    """Statements for what stays on a source that is gone, should it ever come back."""
 
 
-def drop(connector: Connector, *, keep_audit: bool = False) -> Dropped | None:
+def there_is(connector: Connector) -> bool:
+    """Whether the target knows the connector."""
+    with connect(connector.options.target.conninfo(), autocommit=True, application_name="widebeam-drop") as target:
+        return recorded.load(target, connector.name) is not None
+
+
+def drop(connector: Connector, *, keep_audit: bool = False, source_gone: bool = False) -> Dropped | None:
     """Drop the connector; None if there is none. Raises StillRunning, LockHeld.
 
-    With the last connector the control schema goes, if it is ours; with `keep_audit` the audit log keeps it.
+    With the last connector the control schema goes, if it is ours; with `keep_audit` the audit log keeps it. With
+    `source_gone` nothing is asked of the source, which is gone for good: what is there of ours is told.
     """
+    dsn = connector.options.source.conninfo()
     with (
         connect(connector.options.target.conninfo(), autocommit=True, application_name="widebeam-drop") as target,
-        connect(connector.options.source.conninfo(), autocommit=True, application_name="widebeam-drop") as source,
+        nullcontext() if source_gone else connect(dsn, autocommit=True, application_name="widebeam-drop") as source,
         alone(target, connector.name),
-        bounded(f"dropping {connector.name}", target, source),
+        bounded(f"dropping {connector.name}", *((target,) if source is None else (target, source))),
     ):
         found = recorded.load(target, connector.name)
         if found is None:
             return None
-        if found.cutoff is None:
+        if found.cutoff is None and source is not None:
             slot_waits.abandon(source, found.slot)
-        _refuse_running(source, connector, found)
+        _refuse_running(source, target, connector, found)
         _fence(target, connector.name)
         hit(Failpoint.DROP_FENCED)
         done = Dropped(
             tables=_wide_tables(target, connector.name),
-            slot=_after(Failpoint.DROP_SLOT_GONE, slot.drop(source, found.slot)),
+            slot=_after(Failpoint.DROP_SLOT_GONE, source is not None and slot.drop(source, found.slot)),
             publication=_after(Failpoint.DROP_PUBLICATION_GONE, _publication(source, found)),
             topic=_after(Failpoint.DROP_TOPIC_GONE, _topic(connector, found)),
             group=_after(Failpoint.DROP_GROUP_GONE, _group(connector)),
+            left=() if source is not None else _left(found),
         )
         _wide_schema(target, found)
         hit(Failpoint.DROP_SCHEMA_GONE)
@@ -81,8 +93,19 @@ def _after(point: Failpoint, done: bool) -> bool:
     return done
 
 
-def _refuse_running(source: Session, connector: Connector, found: Recorded) -> None:
-    state = slot.inspect(source, found.slot)
+def _left(found: Recorded) -> tuple[str, ...]:
+    dropping = sql.SQL("SELECT pg_drop_replication_slot({});").format(sql.Literal(found.slot)).as_string()
+    if not found.settings.get("made_publication"):
+        return (dropping,)
+    return (dropping, sql.SQL("DROP PUBLICATION IF EXISTS {};").format(sql.Identifier(found.publication)).as_string())
+
+
+def _refuse_running(source: Session | None, target: Session, connector: Connector, found: Recorded) -> None:
+    lives = [one for one in signs.load(target, connector.name) if one.fresh]
+    if source is None and lives:
+        who = ", ".join(f"{one.part} on {one.host} (PID {one.pid})" for one in lives)
+        raise StillRunning(f"{connector.name} is at work: {who}; stop that first")
+    state = None if source is None else slot.inspect(source, found.slot)
     if state is not None and state.active_pid is not None:
         raise StillRunning(
             f"somebody streams from the slot {found.slot} (PID {state.active_pid} on the source): "
@@ -130,9 +153,9 @@ def _wide_tables(target: Session, connector: str) -> int:
         hit(Failpoint.DROP_TABLES_GONE)
 
 
-def _publication(source: Session, found: Recorded) -> bool:
+def _publication(source: Session | None, found: Recorded) -> bool:
     """Drop the publication if we made it; one that was there before is its maker's."""
-    if not found.settings.get("made_publication"):
+    if source is None or not found.settings.get("made_publication"):
         return False
     publication.drop(source, found.publication)
     return True

@@ -12,11 +12,10 @@ from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from sink.mapping.mapping import Mapping
 from sink.state import sources
-from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
 from widebeam.setup import zone_rules
 from widebeam.state import recorded
-from widebeam.state.recorded import Recorded
+from widebeam.state.recorded import NotSetUp, Recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -36,13 +35,11 @@ class Prepared(NamedTuple):
 
 
 def prepared(connector: Connector) -> Prepared:
-    """What a single part needs of a connector that was set up before; ConfigError if it was not."""
+    """What a single part needs of a connector that was set up before; NotSetUp if it was not."""
     with connect(connector.options.target.conninfo(), autocommit=True) as target:
         found = recorded.load(target, connector.name)
         if found is None or found.cutoff is None or not found.planned:
-            raise ConfigError(
-                [f"connector {connector.name} is not set up in its target: `widebeam run {connector.name}` does that"]
-            )
+            raise NotSetUp(connector)
         recorded.refuse_changes(found, connector)
         zone_rules.check(connector, found)
         return known(target, connector, found)

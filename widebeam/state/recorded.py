@@ -37,6 +37,16 @@ _DEFAULTS: Final = {
 """What holds for an option that was not there yet when a connector was written down."""
 
 
+class NotSetUp(LookupError):
+    """The target knows no such connector, or its set-up has not ended."""
+
+    def __init__(self, connector: Connector) -> None:
+        super().__init__(
+            f"connector {connector.name} is not set up in {connector.options.target.shown}: "
+            f"`widebeam run {connector.name}` does that"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A row of widebeam.connectors, as far as set-up looks at it. `cutoff` is None until the slot is recorded."""

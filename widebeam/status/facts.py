@@ -64,6 +64,8 @@ class Facts(NamedTuple):
     slot: SlotFact | None = None
     held_up: tuple[str, ...] = ()
     """What the slot waits for, a sentence each."""
+    looked: bool = True
+    """Whether the source was looked at."""
     signs: tuple[Sign, ...] | None = ()
     waits: tuple[Waits, ...] = ()
     lag_records: int | None = None

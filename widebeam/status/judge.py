@@ -73,7 +73,7 @@ def _halted(facts: Facts) -> Iterator[Verdict]:
 
 def _lost(facts: Facts) -> Iterator[Verdict]:
     over = f"widebeam resume {facts.connector} --backfill-gap"
-    if facts.phase == "preparing" or _away(facts, "source"):
+    if facts.phase == "preparing" or not facts.looked or _away(facts, "source"):
         return
     if facts.slot is None:
         yield Verdict("lost", f"the replication slot {facts.slot_name} is gone: changes are missed", over)

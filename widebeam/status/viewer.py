@@ -19,6 +19,7 @@ from widebeam.config.options.server import Server
 from widebeam.finding import first_line
 from widebeam.state import restart_log, signs
 from widebeam.state.sign import Sign
+from widebeam.state.twins import twins
 from widebeam.status import source_view, target_view
 from widebeam.status.facts import Facts, Waits
 from widebeam.status.judge import CAPTURES, judge
@@ -71,6 +72,7 @@ class Viewer:
             target = self._session("target", self._connector.options.target)
             found = target_view.connector(target, self._name)
             if found is None:
+                look.problems.extend(twins(target, self._connector))
                 return self._without(look, "absent", "it is not set up", f"widebeam run {self._name}")
             self._source(look, found["slot"])
             rows = target_view.progress(target, self._name)

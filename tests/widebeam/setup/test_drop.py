@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
+from typer.testing import CliRunner
 
 from cdc.halt import Halt
 from cdc.log import group
@@ -24,11 +27,16 @@ from sink.wide.registry import Registry
 from tests.pipeline import until
 from tests.readings import FILE, NARROW
 from widebeam.check.kafka import broker_findings
+from widebeam.check.made import made_findings
+from widebeam.cli import app
+from widebeam.cli.outcome import explained
 from widebeam.config.config import ConfigError, load
 from widebeam.config.connector import Connector
+from widebeam.config.options.server import Dsn
 from widebeam.setup import drop as module
-from widebeam.setup.drop import StillRunning, drop
+from widebeam.setup.drop import StillRunning, drop, there_is
 from widebeam.setup.prepare import prepare
+from widebeam.state.signs import SignWriter
 
 FILLED = f"""{NARROW}INSERT INTO tenant.readings SELECT 's', 'c', '2024-01-01'::timestamp + n * interval '1 h', n
 FROM generate_series(1, 9) n
@@ -293,3 +301,66 @@ def test_a_record_that_is_too_long_goes_on_by_what_its_halt_says(session, databa
     until(lambda: publisher.delivered(0.5))
     publisher.close()
     drop(connector)
+
+
+def elsewhere(connector: Connector) -> Connector:
+    """The same connector, whose source does not answer any more."""
+    source = connector.options.source.model_copy(update={"dsn": Dsn("host=127.0.0.1 port=1 dbname=x")})
+    return replace(connector, options=connector.options.model_copy(update={"source": source}))
+
+
+def test_a_connector_whose_source_is_gone_for_good_is_dropped_and_what_stays_there_is_told(
+    plant: Connector, session: psycopg.Connection
+) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        drop(elsewhere(plant))
+    done = drop(elsewhere(plant), source_gone=True)
+    assert done is not None
+    assert (done.tables, done.slot, done.publication, done.control) == (2, False, False, True)
+    for statement in done.left:  # the source comes back after all
+        session.execute(statement.encode())
+    assert session.execute(
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s", [plant.slot]
+    ).fetchone() == (0,)
+    assert session.execute("SELECT FROM pg_publication WHERE pubname = %s", [plant.publication]).fetchone() is None
+
+
+def test_a_source_is_not_taken_for_gone_while_a_process_says_that_it_lives(plant: Connector) -> None:
+    SignWriter(plant.options.target.conninfo, plant.name, "sink 1", lambda: "at work").write()
+    with pytest.raises(StillRunning, match="sink 1 on "):
+        drop(elsewhere(plant), source_gone=True)
+
+
+def test_drop_says_before_it_asks_that_there_is_nothing(connector: Connector) -> None:
+    said = CliRunner().invoke(app, ["drop", str(connector.file)])
+    assert (said.exit_code, "nothing to drop" in said.output, "[y/N]" in said.output) == (0, True, False)
+
+
+def test_a_renamed_file_is_noticed_listed_and_the_connector_dropped_by_its_old_name(plant: Connector) -> None:
+    renamed = replace(plant, name="renamed", file=plant.file.rename(plant.file.with_name("renamed.toml")))
+    runner = CliRunner()
+    assert plant.name in runner.invoke(app, ["status", str(renamed.file)]).output
+    assert any(plant.name in each.what for each in made_findings(renamed))
+    listed = json.loads(runner.invoke(app, ["list", str(renamed.file), "--json"]).output)
+    assert [(one["connector"], one["slot"], one["state"]) for one in listed] == [(plant.name, plant.slot, "stopped")]
+    said = runner.invoke(app, ["drop", "--yes", str(renamed.file), "--named", plant.name])
+    assert said.output.startswith(f"Dropped {plant.name}: 2 wide tables, the slot, the publication")
+    assert "knows no connector" in runner.invoke(app, ["list", "--target", plant.options.target.conninfo()]).output
+
+
+def test_what_needs_a_connector_that_is_not_set_up_ends_with_one_code(connector: Connector) -> None:
+    for verb in (
+        ["status"],
+        ["verify"],
+        ["quarantine", "list"],
+        ["quarantine", "retry"],
+        ["replay", "--from-offset", "0"],
+    ):
+        said = CliRunner().invoke(app, [*verb, str(connector.file)])
+        code = explained(said.exception)[1] if isinstance(said.exception, Exception) else said.exit_code
+        assert code == 1, verb
+
+
+def test_drop_asks_before_anything_goes(plant: Connector) -> None:
+    said = CliRunner().invoke(app, ["drop", str(plant.file)], input="n\n")
+    assert (said.exit_code, "[y/N]" in said.output, there_is(plant)) == (1, True, True)

@@ -21,6 +21,7 @@ from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import prepared
 from widebeam.state import lock
 from widebeam.state.lock import Busy, alone
+from widebeam.state.recorded import NotSetUp
 
 NARROW = """
 CREATE SCHEMA tenant;
@@ -252,7 +253,7 @@ def test_safe_changes_are_taken_over(make):
 
 def test_a_part_without_set_up_says_which_command_does_it(make, ask):
     connector = make()
-    with pytest.raises(ConfigError, match=f"widebeam run {connector.name}"):
+    with pytest.raises(NotSetUp, match=f"widebeam run {connector.name}"):
         prepared(connector)
 
 

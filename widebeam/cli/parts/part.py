@@ -29,6 +29,7 @@ from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import Prepared, is_set_up, prepared
 from widebeam.state import halts
 from widebeam.state.signs import SignWriter
+from widebeam.state.twins import twins
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
 
@@ -87,11 +88,18 @@ def set_up(connector: Connector, *, alone: bool) -> Prepared:
     found = [] if is_set_up(connector) else findings(connector)
     if found:
         raise Preconditions(found)
+    _warn_of_twins(connector)
     try:
         return prepare(connector)
     except Halt as halt:
         record_halt(connector, halt)
         raise
+
+
+def _warn_of_twins(connector: Connector) -> None:
+    with connect(connector.options.target.conninfo(), autocommit=True) as target:
+        for twin in twins(target, connector):
+            _LOG.warning("%s", twin)
 
 
 def stop_on_signals() -> threading.Event:
