@@ -58,7 +58,7 @@ chunk_rows = 2000
 Cells = dict[tuple[str, str, str], str]
 
 
-PATIENCE = 120.0
+PATIENCE = 400.0
 """Seconds for which a condition is awaited where nothing else is said."""
 
 
@@ -90,13 +90,17 @@ class Pipeline:
             try:
                 yield process
             except BaseException:
-                for one in [process, *process.children(recursive=True)]:
-                    one.kill()
+                family = [process]
+                with suppress(psutil.NoSuchProcess):  # one of them may end just now
+                    family += process.children(recursive=True)
+                for one in family:
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
                 raise
 
     def converge(self) -> None:
         with self.start("run", "--until-converged") as process:
-            assert process.wait(120) == 0, self.said()
+            assert process.wait(PATIENCE) == 0, self.said()
         assert self.one("SELECT converged_at IS NOT NULL FROM widebeam.connectors")
 
     def said(self) -> str:
@@ -170,7 +174,7 @@ class Pipeline:
         assert len(narrow) > ROWS // 2
         done = subprocess.run(
             [sys.executable, "-m", "widebeam", "verify", "--json", str(self.file)],
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1])["differences"] == 0
@@ -197,7 +201,7 @@ def pipeline_over(dsn: str, directory: Path, *, kafka: str | None, topic: str, m
 def command(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as remedies print it: with the connector's name, where its file is."""
     return subprocess.run(
-        [sys.executable, "-m", "widebeam", *arguments], capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-m", "widebeam", *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE,
         env={**os.environ, "WIDEBEAM_CONNECTORS": str(pipeline.file.parent), **environment},
     )  # fmt: skip
 

@@ -207,7 +207,7 @@ def at_work(scene: Scene, case: Case) -> tuple[int, str]:
         until(lambda: scene.pipeline.one("SELECT count(*) FROM pg_stat_replication WHERE application_name ~ 'capture'"))
         case.fault(scene)
         change_some(scene.pipeline.dsn)
-        return run.wait(120), scene.pipeline.said()
+        return run.wait(400), scene.pipeline.said()
 
 
 def meet(scene: Scene, case: Case, how: Callable[[Scene, Case], tuple[int, str]]) -> str:

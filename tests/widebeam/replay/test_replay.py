@@ -44,7 +44,7 @@ CHANGES = (
 def say(pipeline: Pipeline, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "widebeam", verb, str(pipeline.file), *options],
-        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True, text=True, check=False, timeout=400, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
 
 
