@@ -447,4 +447,16 @@ VALUES: Final = (
         ),
         ("tests/cdc/test_bindable.py::test_a_name_beside_a_parameter_is_read_as_a_name",),
     ),
+    Protection(
+        "parts of a key are told apart",
+        ("identifiers",),
+        (Edit("sink/mapping/rule.py", "if len(parts) < 2 or not self.escapes or not separator:", "if True:"),),
+        ("tests/sink/mapping/test_interpret.py::test_no_two_keys_of_several_parts_are_one_column",),
+    ),
+    Protection(
+        "no record of ours is passed over in memory",
+        ("bad record",),
+        (Edit("widebeam/run/parts.py", "patience=0.0, decode=_ours)", "patience=0.0)"),),
+        ("tests/widebeam/run/test_forms.py::test_in_memory_a_record_that_cannot_be_read_halts_the_run",),
+    ),
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from cdc.halt import Cause, Halt
 from tests.pipeline import change_some, command, pipeline_over
-from widebeam.run.parts import _ours
+from tests.plant import Plant
+from tests.readings import FILE, NARROW
+from widebeam.run.parts import _ours, run_stream
 
 
 def test_avro_is_carried_and_replayed_and_so_is_json_beside_it(database, kafka, topic, tmp_path):
@@ -36,4 +40,15 @@ def test_avro_is_carried_and_replayed_and_so_is_json_beside_it(database, kafka, 
 def test_in_memory_a_record_that_cannot_be_read_halts_instead_of_costing_what_follows():
     with pytest.raises(Halt) as halt:
         _ours(b"{broken")
+    assert halt.value.cause is Cause.UNDECODABLE_STREAM
+
+
+def test_in_memory_a_record_that_cannot_be_read_halts_the_run(database, tmp_path, monkeypatch):
+    plant = Plant(database, tmp_path / "broken.toml", FILE.format(dsn=database))
+    plant.execute(NARROW)
+    plant.prepare()
+    monkeypatch.setattr("cdc.record.envelope.MAX_BYTES", 20_000)
+    plant.execute("INSERT INTO tenant.readings SELECT 's', 'k' || n, '2024-01-01', n FROM generate_series(1, 2000) n")
+    with pytest.raises(Halt) as halt:
+        run_stream(plant.connector, plant.ready, Event())
     assert halt.value.cause is Cause.UNDECODABLE_STREAM
