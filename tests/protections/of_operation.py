@@ -541,4 +541,11 @@ OPERATION: Final = (
         ("tests/cdc/source/test_slot_waits.py::test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out",),
         GIVES_UP,
     ),
+    Protection(
+        "a backfill that fails ends no stream",
+        ("part fails", "backfill dies"),
+        (Edit("widebeam/run/supervise.py", "case 3 if end.part.beside:", "case 3 if False:"),),
+        (SUPERVISE + "a_backfill_that_fails_ends_no_stream_that_is_well_and_is_told_at_the_end[halts]",),
+        GIVES_UP + r"|KeyError|IndexError",
+    ),
 )

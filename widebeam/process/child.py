@@ -30,12 +30,14 @@ _PR_SET_PDEATHSIG: Final = 1
 class Part(NamedTuple):
     """A part to run: its name in messages and the command's arguments (never a secret: anyone can see them).
 
-    A `finite` part has done its work when it ends with 0; the others never end by themselves.
+    A `finite` part has done its work when it ends with 0; the others never end by themselves. The run goes on without
+    one that is `beside` it, which is told all the same.
     """
 
     name: str
     arguments: tuple[str, ...]
     finite: bool = False
+    beside: bool = False
 
 
 class Line(NamedTuple):

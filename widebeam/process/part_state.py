@@ -14,14 +14,14 @@ SILENT: Final = 60.0
 STARTING: Final = 180.0
 """Seconds that a part may take to be at work or to die."""
 
-State: TypeAlias = Literal["starting", "at work", "pausing", "done", "silent", "hung"]
+State: TypeAlias = Literal["starting", "at work", "pausing", "done", "silent", "hung", "failed"]
 
-ALIVE: Final = frozenset[State](("starting", "at work", "pausing", "done"))
+ALIVE: Final = frozenset[State](("starting", "at work", "pausing", "done", "failed"))
 AT_WORK: Final = frozenset[State](("at work", "done"))
 
 
 class PartState(NamedTuple):
-    """A part: `pausing` is one that died and starts again in a moment."""
+    """A part: `pausing` is one that died and starts again in a moment, `failed` one without which the run goes on."""
 
     part: str
     state: State

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.halt import Halt
 from cdc.lsn import Lsn
 from cdc.source.session import BOUNDED, connect
 from widebeam.config import catalog
@@ -60,6 +61,10 @@ class Monitor:
                 self._trouble = ""
             except psycopg.Error as error:
                 self._say(first_line(error))
+            except Halt as halt:
+                if self._until_converged:
+                    raise
+                self._say(f"it does not converge, and the stream goes on: {halt}")
             return self._converged and self._until_converged
 
     def line(self, text: str) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final, Protocol
 
 from cdc.halt import CONNECTOR, Cause, Halt
+from cdc.trouble import TROUBLES
 from widebeam.process.child import Child, Ended, Line, Looked, Message, Part, Wake
 from widebeam.process.part_state import PartState, State, state
 from widebeam.process.poller import Poller
@@ -97,9 +98,13 @@ class Supervisor:
         self._due: dict[str, float] = {part.name: 0.0 for part in parts}
         self._signals = 0
         self._reached = False
+        self._without: dict[str, Halt] = {}
 
     def run(self) -> None:
-        """Return at the goal or after a signal, with all parts ended; raises Halt, PartRefused."""
+        """Return at the goal or after a signal, with all parts ended; raises Halt, PartRefused.
+
+        The halt of a part beside the others is raised at the end of the run.
+        """
         before = {one: signal.signal(one, self._signalled) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._supervise()
@@ -110,6 +115,8 @@ class Supervisor:
             self._end_all()
             for one, handler in before.items():
                 signal.signal(one, handler)
+        for halt in self._without.values():
+            raise halt
 
     def _supervise(self) -> None:
         self._poller.begin()
@@ -133,7 +140,8 @@ class Supervisor:
     def _vital(self, name: str) -> tuple[State, datetime | None]:
         progressed_at, child = self._progress.get(name), self._children.get(name)
         if child is None:
-            return "pausing" if name in self._due else "done", progressed_at
+            how: State = "failed" if name in self._without else "pausing" if name in self._due else "done"
+            return how, progressed_at
         how = state(child.sign, started=child.started, felt=child.felt, now=time.monotonic())
         return how, child.progressed_at or progressed_at
 
@@ -161,6 +169,8 @@ class Supervisor:
         match end.code:
             case 0 if end.part.finite:
                 _LOG.info("%s has done its work", end.part.name)
+            case 3 if end.part.beside:
+                self._go_on_without(end.part.name, self._unread(end))
             case 3:
                 raise _PartHalted(end)
             case 2:
@@ -169,7 +179,11 @@ class Supervisor:
                 self._failed(end)
 
     def _halt(self, end: Ended) -> Halt:
-        return self._recorded() or Halt(
+        return self._recorded() or self._unread(end)
+
+    def _unread(self, end: Ended) -> Halt:
+        """What a part that halted has said at last."""
+        return Halt(
             Cause.REPEATED_FAILURE,
             f"{end.part.name} halted: {end.last}",
             f"Mend that, then `widebeam run {CONNECTOR}`.",
@@ -182,14 +196,24 @@ class Supervisor:
         self._watch.died(end.part.name, found.how, record.restarts)
         if pause is None:
             often = f"died {len(record.alike)} times within {self._policy.within:g} s by the same cause"
-            raise Halt(
+            halt = Halt(
                 Cause.REPEATED_FAILURE,
                 f"{end.part.name} {f'was not let in for {self._policy.within:g} s' if found.refused else often}, "
                 f"and did not get on between: {found.how}",
                 f"Mend that, then `widebeam run {CONNECTOR}`: it goes on from where it was.",
             )
+            if not end.part.beside:
+                raise halt
+            self._go_on_without(end.part.name, halt)
+            return
         _LOG.warning("%s %s; it starts again in %.1f s", end.part.name, found.how, pause)
         self._due[end.part.name] = time.monotonic() + pause
+
+    def _go_on_without(self, name: str, halt: Halt) -> None:
+        """A part beside the others is given up: they go on, and whoever looks is told."""
+        self._without[name] = halt
+        TROUBLES.hold(name, f"it is given up, and the stream goes on without it: {halt.what}")
+        _LOG.error("%s is given up, and the stream goes on without it: %s. %s", name, halt.what, halt.remedy)
 
     def _signalled(self, _: int, __: FrameType | None) -> None:
         self._signals += 1

@@ -14,6 +14,7 @@ _WAIT: Final = "10s"
 
 def record(target: str, connector: str, halt: Halt) -> None:
     """Write the halt down; the first one stands, since the later ones follow from it. Again is written as the time.
+    One of the backfill alone gives way: the stream went on.
 
     psycopg.errors.LockNotAvailable if somebody holds the row: a halted part has to end all the same.
     """
@@ -21,8 +22,15 @@ def record(target: str, connector: str, halt: Halt) -> None:
         session.execute("SELECT set_config('lock_timeout', %s, false)", [_WAIT])
         session.execute(
             "UPDATE widebeam.connectors SET halt_cause = %(cause)s, halt_what = %(what)s, halt_remedy = %(remedy)s, "
-            "halted_at = now() WHERE connector = %(name)s AND (halt_cause IS NULL OR halt_cause = %(cause)s)",
-            {"cause": halt.cause.value, "what": halt.what, "remedy": halt.remedy, "name": connector},
+            "halted_at = now() WHERE connector = %(name)s"
+            " AND (halt_cause IS NULL OR halt_cause IN (%(cause)s, %(beside)s))",
+            {
+                "cause": halt.cause.value,
+                "what": halt.what,
+                "remedy": halt.remedy,
+                "name": connector,
+                "beside": Cause.CHUNKS_FAILED.value,
+            },
         )
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,9 +21,11 @@ from confluent_kafka import KafkaError, KafkaException
 
 from cdc.halt import Cause, Halt
 from cdc.source.session import Silent, connect
+from cdc.trouble import TROUBLES
 from widebeam.cli.outcome import exit_code, is_away
 from widebeam.process import child, poller, restarts
 from widebeam.process.child import Part
+from widebeam.process.part_state import PartState
 from widebeam.process.restarts import AWAY, REFUSED, Death, Policy, Record, death
 from widebeam.run import supervise as supervise_module
 from widebeam.run.supervise import PartRefused, Supervisor
@@ -203,6 +205,24 @@ def test_a_halt_of_a_part_halts_the_run_with_its_recorded_cause_and_ends_the_oth
         supervise("raise SystemExit(3)", SAYS, halt=halt)
     assert caught.value is halt
     assert parts_left() == []
+
+
+@pytest.mark.parametrize(("code", "why"), [(3, "chunk 7 failed"), (1, "died 3 times")], ids=["halts", "dies"])
+def test_a_backfill_that_fails_ends_no_stream_that_is_well_and_is_told_at_the_end(code: int, why: str):
+    fails = f"import sys; print('chunk 7 failed', file=sys.stderr); sys.exit({code})"
+    parts = [Part("stream", (SAYS,)), Part("backfill 1", (fails,), finite=True, beside=True)]
+    states: list[dict[str, str]] = []
+
+    def attend(part_states: Sequence[PartState], *, ends: bool) -> None:
+        states.append({one.part: one.state for one in part_states} if not ends else {})
+
+    watch = Watch(lambda _: len(states) > 5 and all(one.get("backfill 1") == "failed" for one in states[-5:]))
+    with pytest.raises(Halt, match=why):
+        Supervisor(parts, watch, lambda: None, QUICK, attend=attend).run()
+
+    assert [one.what for one in TROUBLES.all() if one.where == "backfill 1"] != []
+    assert parts_left() == []
+    TROUBLES.over("backfill 1")
 
 
 def test_a_halt_that_could_not_be_recorded_is_told_by_its_last_line():

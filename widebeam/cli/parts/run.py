@@ -70,7 +70,8 @@ def _run(connector: Connector, screen: Display, health: RunHealth, *, until_conv
     health.seen = lambda: monitor.seen
     attend = Reporter(health, notifier, connector.options.run.drain_seconds).attend
     try:
-        every, how = parts(connector, history=history, stays=stays), connector.options.run
+        every = parts(connector, history=history, stays=stays, beside=not until_converged)
+        how = connector.options.run
         policy = Policy(how.deaths, how.within_seconds, how.well_after_seconds, how.longest_pause_seconds)
         Supervisor(every, monitor, lambda: halts.read(target, connector.name), policy, how.drain_seconds, attend).run()
     finally:
@@ -78,13 +79,14 @@ def _run(connector: Connector, screen: Display, health: RunHealth, *, until_conv
     logging.getLogger(__name__).info("ends; `widebeam run %s` goes on from here", connector.name)
 
 
-def parts(connector: Connector, *, history: bool, stays: bool = False) -> list[Part]:
+def parts(connector: Connector, *, history: bool, stays: bool = False, beside: bool = True) -> list[Part]:
     """The processes of a connector, as they are configured; backfill workers only if there is `history` to fill in,
-    or tables can join or partitions be attached: then they `stay`, and never end."""
+    or tables can join or partitions be attached: then they `stay`, and never end. Their failing does
+    not end a stream that is well, unless the history is what the run is for."""
     options, file = connector.options, str(connector.file)
     debug = ("--debug",) if wants_debug() else ()
     backfill = [
-        Part(f"backfill {number}", (*debug, "backfill", file), finite=not stays)
+        Part(f"backfill {number}", (*debug, "backfill", file), finite=not stays, beside=beside)
         for number in range(1, options.backfill.workers + 1)
         if history or stays
     ]
