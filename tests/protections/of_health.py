@@ -171,7 +171,7 @@ HEALTH: Final = (
         (
             Edit(
                 "widebeam/process/part_state.py",
-                '("starting", "at work", "pausing", "done"))',
+                '("starting", "at work", "pausing", "done", "failed"))',
                 '("starting", "hung", "silent"))',
             ),
         ),
