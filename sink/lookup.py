@@ -30,6 +30,9 @@ REFRESH_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 5.0
 """After so long it is tried again where it cannot be read."""
 
+_BPCHAR: Final = 1042
+"""The OID of character(n)."""
+
 DICTIONARY: Final = "dictionary"
 """Whose trouble it is then."""
 
@@ -162,11 +165,17 @@ def entries(source: Connection, rule: DictionaryRule) -> list[tuple[str, Names]]
     made: dict[str, Names] = {}
     for n in range(found.ntuples):
         identifier, *names = (
-            None if (value := found.get_value(n, column)) is None else value.decode() for column in range(found.nfields)
+            None if (value := found.get_value(n, column)) is None else _unpadded(value.decode(), found.ftype(column))
+            for column in range(found.nfields)
         )
         if identifier is not None:
             made.setdefault(identifier, tuple(names))
     return list(made.items())
+
+
+def _unpadded(text: str, type_oid: int) -> str:
+    """The spaces that fill a character(n) up are no part of an id or a name."""
+    return text.rstrip(" ") if type_oid == _BPCHAR else text
 
 
 def statement(query: str) -> Verbatim:

@@ -74,6 +74,7 @@ class Interpreter:
         self._index = {name: n for n, name in enumerate(table.carried)}
         self._real = {name: n for n, name in enumerate(table.wide)}
         self._axis = rule.axis
+        self._padded = rule.padded
         self._where = [(name, wanted) for name, wanted in rule.where.items()]
         self._values = [(self._index[name], name) for name in table.values]
         self._names = {name: n for n, name in enumerate(rule.dictionary.names)} if rule.dictionary else {}
@@ -125,7 +126,8 @@ class Interpreter:
     def real(self, name: str, head: Sequence[str | None], row: Values) -> Value:
         """The value of a real column."""
         place = self._real.get(name)
-        return row[self._index[name]] if place is None else head[place]
+        value = row[self._index[name]] if place is None else head[place]
+        return value.rstrip(" ") if name in self._padded and isinstance(value, str) else value
 
     def _readings(
         self, entity: tuple[str, ...], time: tuple[str, ...], key: str, row: Values, *, there: bool
@@ -156,7 +158,7 @@ class Interpreter:
             if len(values) > 1:
                 return Unplaced(*two_values(name for name, _ in values))
             return values[0] if values else ("", None)
-        choice = row[self._index[rule.discriminator]] if rule.discriminator in self._index else None
+        choice = self.real(rule.discriminator, (), row) if rule.discriminator in self._index else None
         name = (rule.choices or {}).get(choice) if isinstance(choice, str) else None
         if name is not None:
             return name, self._meant(row[self._index[name]])

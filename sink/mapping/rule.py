@@ -25,6 +25,8 @@ _SLICED: Final = re.compile(
     r"smallint|integer|bigint|date|timestamp(\(\d\))? (with|without) time zone|double precision|numeric.*"
 )
 
+_PADDED: Final = re.compile(r"character(\(\d+\))?|bpchar")
+
 Several = Literal["refuse", "first", "last"]
 
 
@@ -101,8 +103,14 @@ class Rule:
             and self.time.verbatim
             and self.several == "refuse"
             and not (self.labels or self.dictionary or self.table_value or self.where)
-            and not (self.nulls or self.numbers or self.measures)
+            and not (self.nulls or self.numbers or self.measures or self.padded)
         )
+
+    @property
+    def padded(self) -> frozenset[str]:
+        """The columns of type character(n) that name something: the spaces that fill them up are no part of a name."""
+        naming = {*self.table.entity, *self.table.key, *self.where, self.discriminator}
+        return frozenset(name for name in naming if name is not None and _PADDED.fullmatch(self.types.get(name, "")))
 
     def joined(self, parts: Sequence[str]) -> str:
         """The key that these parts make: no others make the same one.
@@ -133,7 +141,8 @@ class Rule:
     def entity_types(self) -> dict[str, str]:
         """The entity's names and the types of their wide columns."""
         virtual = self.virtual
-        return {name: "text" if name in virtual else self.types[name] for name in self.entity}
+        bare = virtual | self.padded
+        return {name: "text" if name in bare else self.types[name] for name in self.entity}
 
     @property
     def time_types(self) -> dict[str, str]:

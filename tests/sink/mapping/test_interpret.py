@@ -190,3 +190,15 @@ def test_parts_that_can_be_told_apart_are_joined_as_they_are():
 
 def test_a_connector_from_before_that_keeps_its_columns_names():
     assert replace(THINGS, escapes=False).joined(["a/b", "c"]) == "a/b/c"
+
+
+def test_the_spaces_that_fill_up_a_character_n_are_no_part_of_a_name():
+    table = NarrowTable("public", "r", ("e",), ("at",), ("k",), ("v",), ("kind", "good"))
+    types = dict.fromkeys(("e", "k", "v", "kind", "good"), "character(4)") | {"at": "timestamp without time zone"}
+    rule = Rule(
+        table, types, ("e",), ("k",), where={"good": frozenset(["y"])}, discriminator="kind", choices={"v": "v"}
+    )
+    assert not rule.plain
+    assert rule.entity_types == {"e": "text"}
+    [reading] = Interpreter(rule).read(("a   ", "2024-01-01 00:00:00"), ["k   ", "1   ", "v   ", "y   "])
+    assert (reading.entity, reading.key, reading.value) == (("a",), "k", "1   "), "a value stays as it is"
