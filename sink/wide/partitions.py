@@ -61,7 +61,9 @@ def days_of(mapping: Mapping, batch: Iterable[PartRows]) -> Days:
 
 
 def days_in(mapping: Mapping, rows: Iterable[WideKey]) -> set[str]:
-    """The days of wide rows by their keys."""
+    """The days of wide rows by their keys; none where days do not matter: then there may be no time."""
+    if mapping.partition_by is None:
+        return set()
     at = _time_index(mapping)
     return _days(key[at] for key in rows)
 
