@@ -85,7 +85,7 @@ def test_chunk_and_stream_fill_the_overflow_by_the_same_rules_as_columns(
     with made.streaming():
         made.change()
         if not backfill_first:
-            assert made.verify().differences  # all of it is applied, and the chunks come late
+            assert made.verify().left_out  # all of it is applied, and the chunks come late
             made.backfill()
         report = made.verify()
     assert (report.differing, report.quarantined, report.cells > 100) == ([], 0, True)
@@ -175,6 +175,6 @@ def test_the_command_lists_shows_retries_and_discards(
     made.execute("UPDATE tenant.readings SET f = 3 WHERE kind = 'N'")
     assert "50 placed" in run("retry", code=1)
     assert made.execute("SELECT DISTINCT exact FROM wide.a WHERE at < '2024-01-03'") == [(3.0,)]
-    assert "Discarded 1 entries" in run("discard", "--reason", "empty_key", "--yes")
+    assert "Discarded 1 entry" in run("discard", "--reason", "empty_key", "--yes")
     assert "empty" in run("list")
     assert made.execute("SELECT count(*) FROM widebeam.audit") == [(2,)]

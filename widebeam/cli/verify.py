@@ -25,7 +25,7 @@ def verify(
 ) -> None:
     """Compare narrow and wide by checksums per chunk, in the databases, and name the cells that differ.
 
-    Runs beside a live writer. Exit code 1 if any cell differs.
+    Runs beside a live writer. Exit code 1 if any cell differs, or if nothing or only a part could be compared.
 
     Example: widebeam verify ships
     """
@@ -38,7 +38,7 @@ def verify(
         say_json(report.as_dict())
     else:
         _show(report)
-    raise typer.Exit(0 if report.right else 1)
+    raise typer.Exit(0 if report.proven else 1)
 
 
 def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) -> VerifyReport:
@@ -52,6 +52,7 @@ def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) 
     ready, viewer = prepared(connector), Viewer(connector)
     slot = viewer.read().slot
     viewer.close()
+    captured = slot is not None and slot.active
     options = connector.options
     settings = VerifySettings(
         mapping=ready.mapping,
@@ -59,7 +60,8 @@ def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) 
         target_dsn=options.target.conninfo(),
         chunk_rows=options.backfill.chunk_rows,
         chunk_hours=options.backfill.chunk_hours,
-        patience=patience if slot is not None and slot.active else 0.0,  # nothing is coming where nobody captures
+        patience=patience if captured else 0.0,  # nothing is coming where nobody captures
+        captured=captured,
         named=named,
     )
     console = Console(stderr=True)
@@ -74,11 +76,29 @@ def _show(report: VerifyReport) -> None:
     console = Console()
     console.print(
         f"{report.connector}: {report.rows:,} narrow rows, {report.cells:,} cells, in {report.ranges:,} ranges, "
-        f"{report.seconds:.1f} s: {counted(report.differences, 'difference')}",
+        f"{report.seconds:.1f} s: {_verdict(report)}",
         highlight=False,
     )
+    if report.left_out:
+        console.print(
+            f"not compared: {counted(report.left_out, 'range')} of {report.left_out + report.ranges:,}, where "
+            f"{report.unfilled:,} of {counted(report.chunks, 'chunk')} of the backfill are still to be merged; "
+            f"`widebeam status {report.connector}` says how far it is: verify again when it is done",
+            style="yellow",
+            highlight=False,
+        )
     if report.quarantined:
-        console.print(f"{report.quarantined:,} readings are in quarantine, so not in a wide table", highlight=False)
+        console.print(
+            f"of these, {counted(report.quarantined, 'row')} in quarantine, so not in a wide table: "
+            f"`widebeam quarantine list {report.connector}`",
+            highlight=False,
+        )
+    if report.nulled:
+        console.print(
+            f"of these, {counted(report.nulled, 'cell')} NULL in a wide table, since the reading does not fit its "
+            'column (`type_conflict = "null"`)',
+            highlight=False,
+        )
     if report.in_motion:
         console.print(
             f"{counted(report.in_motion, 'cell')} changed each time they were looked at: try again", highlight=False
@@ -86,9 +106,18 @@ def _show(report: VerifyReport) -> None:
     for notice in report.notices:
         console.print(f"note: {notice}", style="yellow", highlight=False, markup=False)
     if not report.fenced:
-        console.print("nothing captures now: what is still on its way counts as a difference", style="yellow")
+        late = f"what was on its way did not come through in time (`widebeam status {report.connector}` says what lags)"
+        why = late if report.captured else "nothing captures now"
+        console.print(f"{why}: what is still on its way counts as a difference", style="yellow", highlight=False)
     if report.differing:
         console.print(_cells(report))
+
+
+def _verdict(report: VerifyReport) -> str:
+    """How it ended; never a success without saying of how much."""
+    if report.cells == 0 and report.differences == 0:
+        return "nothing was compared" if report.left_out else "there is no reading to compare"
+    return counted(report.differences, "difference") + (" in what was compared" if report.left_out else "")
 
 
 def _cells(report: VerifyReport) -> Table:

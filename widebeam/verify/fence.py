@@ -16,11 +16,14 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Fence:
-    """Barriers of one verify. `holds` is False as soon as one did not come through within `patience` seconds."""
+    """Barriers of one verify. `holds` is False as soon as one did not come through within `patience` seconds.
+
+    With a patience of 0 it never holds: nothing is waited for.
+    """
 
     def __init__(self, source: Session, target: Session, connector: str, patience: float) -> None:
         self._source, self._target, self._connector, self._patience = source, target, connector, patience
-        self.holds = True
+        self.holds = patience > 0
 
     def pass_all(self) -> None:
         """Let everything that is committed by now come through; once in vain, it is not waited for again."""

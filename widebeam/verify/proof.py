@@ -10,7 +10,8 @@ from sink.mapping.mapping import Mapping
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name."""
+    """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name;
+    `captured` tells whether capture is at work."""
 
     mapping: Mapping
     source_dsn: str = field(repr=False)
@@ -19,6 +20,7 @@ class VerifySettings:
     chunk_hours: float = 24.0
     patience: float = 60.0
     named: int = 100
+    captured: bool = True
 
 
 class Place(NamedTuple):
@@ -51,7 +53,8 @@ class VerifyReport:
     `rows` are narrow rows, `cells` those of them with a reading. `differences` counts cells that differ, of which
     `differing` names some. `quarantined` rows are in the narrow table and in quarantine, so not in a wide table;
     `nulled` cells are NULL there because the connector wants that of readings that do not fit their column.
-    `in_motion` were changing each time that they were looked at. `fenced` is False when a barrier did not come
+    `in_motion` were changing each time that they were looked at. `left_out` ranges were not compared, since `unfilled`
+    of the backfill's `chunks` are still to be merged. `fenced` is False when a barrier did not come
     through the pipeline in time, so that a difference may be a change that is still on its way. `notices` say what
     became of the source without an event: rows that stay in the wide tables, say, and differ.
     """
@@ -64,15 +67,24 @@ class VerifyReport:
     quarantined: int = 0
     nulled: int = 0
     in_motion: int = 0
+    left_out: int = 0
+    unfilled: int = 0
+    chunks: int = 0
     fenced: bool = True
+    captured: bool = True
     seconds: float = 0.0
     differing: list[Difference] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
-        """Wide equals pivoted narrow, cell by cell."""
-        return self.differences == 0 and self.in_motion == 0
+        """Wide equals pivoted narrow, cell by cell, in all that there is."""
+        return self.differences == 0 and self.in_motion == 0 and self.left_out == 0
+
+    @property
+    def proven(self) -> bool:
+        """It is right, and there was something to compare."""
+        return self.right and self.cells > 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

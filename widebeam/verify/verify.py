@@ -25,6 +25,7 @@ from widebeam.verify.fence import Fence
 from widebeam.verify.nulled import nulled
 from widebeam.verify.proof import Difference, Place, VerifyReport, VerifySettings
 from widebeam.verify.quarantined import quarantined
+from widebeam.verify.unfinished import unfinished
 from widebeam.verify.verify_rows import RowComparison
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -64,7 +65,8 @@ class _Comparison:
         self._wide = Wide(target, self._registry)
         # What a purge removes from the narrow table stays: only what the source still has is compared.
         self._outlives = "ignore" in (settings.mapping.on_delete, settings.mapping.on_truncate)
-        self._report = VerifyReport(settings.mapping.connector)
+        self._report = VerifyReport(settings.mapping.connector, captured=settings.captured)
+        self._suspects, self._size = list[WideKey](), 0
         self._fence = Fence(source, target, settings.mapping.connector, settings.patience)
 
     def run(self, progress: Callable[[int, int], None]) -> VerifyReport:
@@ -73,11 +75,14 @@ class _Comparison:
         self._registry.check(self._target)
         self._fence.pass_all()
         self._registry.refresh(self._target)
-        ranges = self._plan()
+        open_ = unfinished(self._target, self._settings.mapping)
+        ranges, left_out = open_.left_out(self._settings.mapping, self._plan())
+        report.left_out, report.unfilled, report.chunks = len(left_out), open_.chunks, open_.of
         for start in range(0, len(ranges), _RANGES_AT_ONCE):
             batch = ranges[start : start + _RANGES_AT_ONCE]
             for each in self._differing(batch):
                 self._look_closer(each)
+            self._settle_some(0)
             report.ranges += len(batch)
             progress(report.ranges, len(ranges))
         report.fenced = self._fence.holds
@@ -102,21 +107,22 @@ class _Comparison:
                 yield each
 
     def _look_closer(self, chunk: Chunk) -> None:
-        """Find the wide keys of a range that differ, and settle their cells, not too many of them at a time."""
+        """Find the wide keys of a range that differ, to settle their cells, not too many of them at a time."""
         narrow = self._narrow.by_wide_key(chunk)
         wide = self._wide.by_wide_key(chunk, narrow if self._outlives else None)
-        some, size = list[WideKey](), 0
         for key in narrow.keys() | wide.keys():
             if narrow.get(key) != wide.get(key):
-                some.append(key)
-                size += max(narrow.get(key, _NOTHING).cells, wide.get(key, _NOTHING).cells)
-                if size > _CELLS_AT_ONCE:
-                    self._settle(chunk, some)
-                    some, size = [], 0
-        if some:
-            self._settle(chunk, some)
+                self._suspects.append(key)
+                self._size += max(narrow.get(key, _NOTHING).cells, wide.get(key, _NOTHING).cells)
+                self._settle_some(_CELLS_AT_ONCE)
 
-    def _settle(self, chunk: Chunk, keys: list[WideKey]) -> None:
+    def _settle_some(self, most: int) -> None:
+        """Settle the wide keys of ranges so far, if they have more than so many cells: each waits for barriers."""
+        if self._size > most:
+            self._settle(self._suspects)
+            self._suspects, self._size = [], 0
+
+    def _settle(self, keys: list[WideKey]) -> None:
         """Which cells of these wide keys really differ."""
         suspects: set[Place] | None = None  # at first: every cell of these keys
         seen_before: dict[Place, tuple[str | None, str | None]] = {}

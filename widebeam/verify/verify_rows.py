@@ -21,6 +21,7 @@ from widebeam.verify.proof import Difference, VerifyReport, VerifySettings
 from widebeam.verify.quarantined import Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter, ranges
 from widebeam.verify.staged import Differing, Staged
+from widebeam.verify.unfinished import unfinished
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -54,7 +55,7 @@ class RowComparison:
         self._reader = RangeReader(source, target, settings.mapping)
         self._shelved = Shelved(target, settings.mapping, self._reader.interpreters)
         self._outlives = "ignore" in (settings.mapping.on_delete, settings.mapping.on_truncate)
-        self._report = VerifyReport(settings.mapping.connector)
+        self._report = VerifyReport(settings.mapping.connector, captured=settings.captured)
         self._staged = Staged(target, self._registry)
         self._fence = Fence(source, target, self._mapping.connector, settings.patience)
 
@@ -65,7 +66,10 @@ class RowComparison:
         self._registry.check(self._target)
         self._fence.pass_all()
         self._registry.refresh(self._target)
+        open_ = unfinished(self._target, self._mapping)
         chunks = ranges(self._source, self._mapping, self._settings.chunk_rows, self._settings.chunk_hours)
+        chunks, left_out = open_.left_out(self._mapping, chunks)
+        report.left_out, report.unfilled, report.chunks = len(left_out), open_.chunks, open_.of
         for chunk in chunks:
             for piece in lighter(self._source, self._mapping, chunk, PIECE_ROWS):
                 self._compare(piece)
