@@ -43,7 +43,20 @@ def borders(moment: int, size: int, zone: str | None) -> tuple[int, int]:
 
 
 def _short(moment: int, size: int, zone: str) -> tuple[int, int]:
-    """Of an hour at most: as long as the clock shows it under one offset."""
+    """Of an hour at most: as long as the clock shows it under one offset, or under two if the begin is the same.
+
+    (In Newfoundland clocks went back at a minute past midnight: the first minute of a half hour is of one offset.)
+    """
+    own = begin(moment, size, zone)
+    lower, upper = _under_one_offset(moment, size, zone)
+    while begin(lower - 1, size, zone) == own:
+        lower, _ = _under_one_offset(lower - 1, size, zone)
+    while begin(upper, size, zone) == own:
+        _, upper = _under_one_offset(upper, size, zone)
+    return lower, upper
+
+
+def _under_one_offset(moment: int, size: int, zone: str) -> tuple[int, int]:
     ahead = zones.offset(moment, zone)
     lower = (moment + ahead) // size * size - ahead
     upper = lower + size

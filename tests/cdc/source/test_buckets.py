@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdc.source import buckets
@@ -57,6 +57,7 @@ def test_days_and_hours_are_those_of_the_server(database: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(("America/St_Johns", "2010-11-07 02:31:00"), 0, HOUR // 2)
 @given(st.sampled_from(ODD), st.integers(-60, 60), st.sampled_from([HOUR // 2, HOUR, 2 * HOUR, 6 * HOUR, DAY, 3 * DAY]))
 def test_borders_part_no_bucket_of_a_zone(odd: tuple[str, str], hours: int, size: int) -> None:
     zone, change = odd
