@@ -45,9 +45,10 @@ def load(connection: Connection, connector: str) -> list[Notice]:
 
 
 def filled(connection: Connection, connector: str, source: str, subjects: list[str]) -> None:
-    """The rows of these partitions are planned: the ledger tells of them from now on."""
+    """The rows of these partitions are planned: the ledger tells of them from now on, and one that was gone is back."""
     connection.execute(
-        "DELETE FROM widebeam.notices WHERE (connector, source, kind) = (%s, %s, 'filling') AND subject = ANY (%s)",
+        "DELETE FROM widebeam.notices WHERE (connector, source) = (%s, %s) AND kind IN ('filling', 'gone')"
+        " AND subject = ANY (%s)",
         [connector, source, subjects],
     )
 

@@ -304,12 +304,14 @@ def test_a_partition_that_comes_back_with_other_values_is_written_over_the_old_o
     source.backfill()
     source.do("ALTER TABLE tenant.readings DETACH PARTITION tenant.feb", "UPDATE tenant.feb SET f = 22")
     source.look()
+    assert source.notices() == {("gone", "tenant.feb")}
     source.do(
         "ALTER TABLE tenant.readings ATTACH PARTITION tenant.feb FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')"
     )
     assert source.look()
     source.pass_barriers()
     assert not source.look()
+    assert source.notices() == set(), "it is back"
     source.session.execute("UPDATE widebeam.progress SET next_offset = 7")
     source.backfill()
     assert source.wide()["2024-02-01"] == {"c": 22.00}
