@@ -10,7 +10,6 @@ from confluent_kafka import KafkaError, KafkaException
 
 from cdc.fate import ABSENT, LOST, SHUT, Fate, Whose, fate
 from cdc.fault import fault, session_of
-from cdc.source.session import connect
 
 SOURCE, TARGET, STREAM, KAFKA = Whose.SOURCE, Whose.TARGET, Whose.STREAM, Whose.KAFKA
 SERVERS = (SOURCE, TARGET, STREAM)
@@ -66,7 +65,7 @@ def test_what_nobody_has_claimed_is_as_it_is_said_and_what_is_of_no_server_is_no
 
 
 def test_a_target_that_is_read_only_is_waited_for(database: str) -> None:
-    read_only = connect(database, options="-c default_transaction_read_only=on")
+    read_only = psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=on")
     with closing(read_only), pytest.raises(psycopg.Error) as caught:
         read_only.execute("CREATE TABLE public.t (x int)")
     found = fault(caught.value)

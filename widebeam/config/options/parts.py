@@ -38,7 +38,6 @@ _REFUSED: Final = {
     "sasl.kerberos.kinit.cmd": "it runs a command",
     "debug": "it writes without a bound, secrets among it",
     "log.queue": "our log takes what librdkafka says",
-    "log_level": "our log takes what librdkafka says",
     "enabled_events": "it is for programs",
     "opaque": "it is for programs",
     "logger": "it is for programs",
