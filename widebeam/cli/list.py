@@ -24,7 +24,9 @@ def list_connectors(
 ) -> None:
     """Show every connector that a target knows, also those whose file was renamed or lost: state, slot, last sign.
 
-    Only the target is asked. Example: widebeam list --target "host=db dbname=wide"
+    Only the target is asked.
+
+    Example: widebeam list --target "host=db dbname=wide"
     """
     from cdc.source.session import connect  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415
