@@ -69,7 +69,7 @@ def _could_hold(table: Table, sample: Sample, column: Column) -> bool:
     apart = about(column.name, AUDIT | QUALITY | SOFT_DELETE) or qualifies_a_value(column.name)
     if apart or column.type.startswith("timestamp") or table.reference(column.name) is not None:
         return False
-    return bool(sample.present(column.name)) and tokens(column.name)[-1] not in _OF_A_KIND
+    return bool(sample.present(column.name)) and not {*tokens(column.name)[-1:]} & {*_OF_A_KIND}
 
 
 def _several(

@@ -141,8 +141,15 @@ def convincing(found: Shape) -> bool:
     part = about(found.cell.key, KEY) or any(about(name, KEY | ENTITY) for name in found.cell.entity)
     names = about(found.cell.key, ENTITY) and is_text(found.table.column(found.cell.key))
     part = part or (found.by_time and (names or found.table.reference(found.cell.key) is not None))
-    told = readings_named or found.readings.discriminator is not None or _alternatives(found)
+    told = readings_named or found.readings.discriminator is not None or _alternatives(found) or _only_left(found)
     return told and (found.cell.unique or part)
+
+
+def _only_left(found: Shape) -> bool:
+    """The one column beside a unique key and its time, in a language of which we know no words."""
+    columns = found.readings.columns
+    rest = len(found.table.columns) - len(found.cell.entity) - len(found.time.columns) - 1
+    return found.cell.unique and len(columns) == rest == 1 and not columns[0].isascii()
 
 
 def _alternatives(found: Shape) -> bool:

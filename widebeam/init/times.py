@@ -89,7 +89,7 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
     score += 6 * any(index.unique for index in keyed) + 3 * bool(keyed)
     score += 1 * any(column.name in index.columns for index in table.indexes)
     score += 6 * table.unique(column.name)
-    score += 2 * (tokens(column.name)[:1] == tokens(table.name)[:1])
+    score += 2 * (tokens(column.name)[:1] == tokens(table.name)[:1] != ())
     score -= 3 * about(column.name, AUDIT)
     score -= 5 * (len(present) < len(sample.rows)) + 20 * (not present and bool(sample.rows))
     return score

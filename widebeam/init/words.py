@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_TOKEN: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_TOKEN: Final = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # letters of any alphabet
 _FUSED: Final = re.compile(r"(?P<head>[a-z]{3,})(?P<tail>id|ids|path|value|name|time|stamp|code)$")
 _ALONE: Final = frozenset(("timestamp", "android", "covid", "liquid", "solid", "fluid", "grid", "acid", "rapid"))
 
@@ -66,7 +66,10 @@ LABELS: Final = frozenset(("labels", "label", "tags", "dimensions", "attributes"
 
 
 def tokens(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case: `DataChannelID` is data, channel, id; `tagpath` is tag, path."""
+    """The words of a name in lower case: `DataChannelID` is data, channel, id; `tagpath` is tag, path.
+
+    A name of signs alone has none.
+    """
     found: list[str] = []
     for word in (match[0].lower() for match in _TOKEN.finditer(name)):
         fused = None if word in _ALONE else _FUSED.fullmatch(word)
