@@ -219,7 +219,7 @@ def _check_ours(connection: psycopg.Connection[Any], conninfo: str, pins: dict[s
 def _is_given_away(connection: psycopg.Connection[Any], conninfo: str, pid: int) -> bool:
     """Somebody answers for the server: does a second session get the first one's, or the first one another then?"""
     try:
-        with psycopg.connect(conninfo) as other, answered(other, _TAKEN):
+        with psycopg.connect(conninfo, cursor_factory=Cursor) as other, answered(other, _TAKEN):
             return other.execute(_PID).fetchone() == (pid,) or connection.execute(_PID).fetchone() != (pid,)
     except psycopg.OperationalError:
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 from psycopg.rows import dict_row
@@ -149,6 +149,6 @@ def _listed(value: Any) -> str:
     return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _one(target: Session, query: str, name: str) -> Row | None:
+def _one(target: Session, query: LiteralString, name: str) -> Row | None:
     with target.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query.encode(), [name]).fetchone()
+        return cursor.execute(query, [name]).fetchone()
