@@ -35,14 +35,23 @@ def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
     labels = _labels(table, sample)
     index = _unique(table, time)
     rest = _of_index(index, time, labels) if index is not None else _likely(table, sample, time)
+    last = (time.unread,) if time.unread is not None else ()
+    rest = [name for name in rest if name not in last]
     if not rest:
         return _without_key(table, time, labels, index)
     ranked = sorted(rest, key=lambda name: (-_key_score(table, sample, name), rest.index(name)))
-    entity = tuple(name for name in rest if name != ranked[0])
-    place = f"part of the unique key ({', '.join(index.columns)})" if index is not None else "never NULL and indexed"
+    entity = (*(name for name in rest if name != ranked[0]), *last)
+    place = _place(table, rest, index, time)
     if labels is not None and (index is None or labels in index.columns or not about(ranked[0], KEY)):
-        return Cell(tuple(rest), None, labels, index is not None, f"{place}", "its fields name the series")
+        return Cell((*rest, *last), None, labels, index is not None, f"{place}", "its fields name the series")
     return Cell(entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}")
+
+
+def _place(table: Table, rest: list[str], index: Index | None, time: Moment) -> str:
+    if index is not None:
+        return f"part of the unique key ({', '.join(index.columns)})"
+    indexed = all(_beside_time(table, name, time) for name in rest)
+    return "never NULL and indexed" if indexed else "never NULL, and called like it"
 
 
 def _without_key(table: Table, time: Moment, labels: str | None, index: Index | None) -> Cell | None:
@@ -61,7 +70,10 @@ def _unique(table: Table, time: Moment) -> Index | None:
         for index in table.indexes
         if index.unique
         and not any(names_a_value(name) or name in table.surrogates for name in index.columns)
-        and (set(time.columns) <= set(index.columns) if time.columns else len(index.columns) > 1)
+        and (
+            {*time.columns, *filter(None, [time.unread])} <= set(index.columns)
+            and (time.columns or len(index.columns) > 1)
+        )
     ]
     return min(fits, key=lambda index: (len(index.columns), not index.primary), default=None)
 
@@ -72,7 +84,7 @@ def _of_index(index: Index, time: Moment, labels: str | None) -> list[str]:
 
 def _likely(table: Table, sample: Sample, time: Moment) -> list[str]:
     """Without a unique index: what is always set, is indexed or refers to something, and is called like a part."""
-    if not time.columns:
+    if not time.columns and time.unread is None:
         return []
     likely = [column for column in table.columns if _is_likely(table, sample, column, time)]
     indexed = [column.name for column in likely if _beside_time(table, column.name, time)]
@@ -81,7 +93,8 @@ def _likely(table: Table, sample: Sample, time: Moment) -> list[str]:
 
 def _beside_time(table: Table, name: str, time: Moment) -> bool:
     """An index on a column and the time is made to look for the one's history."""
-    return any(name in index.columns and set(time.columns) & set(index.columns) for index in table.indexes)
+    moments = {*time.columns, time.unread}
+    return any(name in index.columns and moments & set(index.columns) for index in table.indexes)
 
 
 def _is_likely(table: Table, sample: Sample, column: Column, time: Moment) -> bool:

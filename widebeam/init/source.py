@@ -132,6 +132,7 @@ def _time(source: Section, shape: Shape) -> None:
         "time",
         name,
         f"When: {time.why}." if time.columns else f"No time: {time.why}; a wide row is an entity as it is.",
+        time.doubt,
     )
     if time.form != "native":
         ask = "the table is empty: is this how its times are written? Others are epoch_s, epoch_ms, epoch_us."
@@ -214,8 +215,8 @@ def _reasons(found: list[Filter]) -> str:
 
 
 def _several(source: Section, seen: Seen) -> None:
-    if not seen.merged:
-        return
+    if not seen.merged or seen.shape.time.unread is not None:
+        return  # without a time none is the last
     reasons = []
     if not seen.shape.cell.unique:
         reasons.append("no unique key says that a cell is one row")

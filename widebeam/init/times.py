@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final, NamedTuple
 
 from widebeam.init.facts import Column, Index, Sample, Table
-from widebeam.init.words import AUDIT, NANOSECONDS, TIME, about, names_a_value, tokens
+from widebeam.init.readings import is_text
+from widebeam.init.words import AUDIT, NANOSECONDS, TIME, about, names_a_value, tokens, words
 
 _WHOLE: Final = ("smallint", "integer", "bigint")
 _FRACTIONS: Final = ("double precision", "real", "numeric")
@@ -16,7 +18,13 @@ _FORMS: Final = (  # form, unit, and which numbers are moments between 1990 and 
     ("epoch_ms", "milliseconds", 631_152_000_000, 4_102_444_800_000),
     ("epoch_us", "microseconds", 631_152_000_000_000, 4_102_444_800_000_000),
 )
+_NANOSECONDS: Final = ("nanoseconds", 631_152_000_000_000_000, 4_102_444_800_000_000_000)
+_ISO: Final = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d([T ][0-2]\d:[0-5]\d.*)?", re.ASCII)
+_ODD: Final = 0.01  # the share of odd values up to which the others tell what a column is
+_SHOWN: Final = 3  # odd values that are shown
 
+_CALLED: Final = TIME | words("t unix utc dt instant millis")
+"""Names of a moment, with those that say so only where the values do."""
 
 _COMMONEST: Final = {
     "integer": ("epoch_s", "it is an integer that is called like a time: seconds since 1970, most likely"),
@@ -35,6 +43,22 @@ class Moment(NamedTuple):
     """The table is empty: the form is the commonest one for the column's type."""
     local: bool = False
     """A timestamp without a zone: nobody can tell from the schema in which zone it is."""
+    odd: str = ""
+    """Values that are no moments of our years as the others are, how many of how many, and which."""
+    unread: str | None = None
+    """A column of moments that no `time_form` can say: it tells rows apart, and is asked about."""
+
+    @property
+    def doubt(self) -> str:
+        """What its reader has to ask himself about the column; empty if nothing."""
+        if self.unread is not None:
+            return (
+                "can the writers fill a column of type timestamptz, or one of microseconds, beside it? Name that one "
+                f"here. No time_form reads {self.unread}: a part of the entity, it keeps moments apart."
+            )
+        if self.odd:
+            return f"should these be mended in the source? {self.odd}. Each lands where its number says."
+        return ""
 
 
 NONE: Final = Moment((), "native", "no column looks like the moment of a reading")
@@ -44,7 +68,21 @@ def moment(table: Table, sample: Sample) -> Moment:
     """The best of the columns that could be the time; NONE if there is none."""
     scored = [(_score(table, sample, column), -at, column) for at, column in enumerate(table.columns)]
     best = max((each for each in scored if each[0] > 0), default=None)
-    return NONE if best is None else _described(table, sample, best[2])
+    return _unread(table, sample) if best is None else _described(table, sample, best[2])
+
+
+def _unread(table: Table, sample: Sample) -> Moment:
+    """Without a time that can be said: the column that is one all the same, in nanoseconds or as a text."""
+    for column in table.columns:
+        present, known = sample.present(column.name), about(column.name, _CALLED)
+        if not present or len(present) < len(sample.rows) or names_a_value(column.name):
+            continue
+        _, low, high = _NANOSECONDS
+        if column.type in ("bigint", "numeric") and all(low <= float(value) < high for value in present):
+            return Moment((), "native", f"{column.name} is nanoseconds since 1970", unread=column.name)
+        if is_text(column) and known and all(map(_ISO.fullmatch, present)):
+            return Moment((), "native", f"{column.name} is a text with a time in it", unread=column.name)
+    return NONE
 
 
 def form(column: Column, values: list[str]) -> tuple[str, str] | None:
@@ -55,19 +93,33 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
     if kind not in (*_WHOLE, *_FRACTIONS):
         return None
     numbers = [float(value) for value in values]
-    if not numbers or not all(map(math.isfinite, numbers)):
-        return None
     for name, unit, low, high in _FORMS:
-        if low <= min(numbers) and max(numbers) < high:
-            if kind in _FRACTIONS:
-                return ("epoch_float", "it is seconds since 1970, with a fraction") if name == "epoch_s" else None
-            return name, f"its numbers are {unit} since 1970 (from {min(numbers):.0f} to {max(numbers):.0f})"
+        fit = [number for number in numbers if low <= number < high]
+        if not fit or len(numbers) - len(fit) > _ODD * len(numbers):
+            continue
+        if kind in _FRACTIONS:
+            return ("epoch_float", "it is seconds since 1970, with a fraction") if name == "epoch_s" else None
+        return name, f"its numbers are {unit} since 1970 (from {min(fit):.0f} to {max(fit):.0f})"
     return None
+
+
+def _odd(form: str, values: list[str]) -> str:
+    """Which values are none of our years in this form: how many of how many, some of them, and what they may be."""
+    name = "epoch_s" if form == "epoch_float" else form
+    low, high = next(((low, high) for each, _, low, high in _FORMS if each == name), (-math.inf, math.inf))
+    found = [] if form == "native" else [value for value in values if not low <= float(value) < high]
+    if not found:
+        return ""
+    units = (*((unit, low, high) for _, unit, low, high in _FORMS), _NANOSECONDS)
+    mixed = [unit for unit, low, high in units if any(low <= float(value) < high for value in found)]
+    shown = ", ".join(list(dict.fromkeys(found))[:_SHOWN])
+    may_be = f"; they may be {' or '.join(mixed)}" if mixed else ""
+    return f"{len(found):,} of {len(values):,} values that were looked at are no moments of our years ({shown}){may_be}"
 
 
 def _form(column: Column, sample: Sample) -> tuple[str, str] | None:
     """The form that the values show; of an empty table the commonest one of the column's type, if it is called so."""
-    if sample.rows or _native(column.type) or not about(column.name, TIME):
+    if sample.rows or _native(column.type) or not about(column.name, TIME):  # no single letter: "t" may be anything
         return form(column, sample.present(column.name))
     return _COMMONEST.get(column.type.partition("(")[0])
 
@@ -81,7 +133,7 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
     present = sample.present(column.name)
     if _form(column, sample) is None or names_a_value(column.name):
         return 0
-    named = about(column.name, TIME)
+    named = about(column.name, _CALLED)
     keyed = [index for index in table.indexes if column.name in index.columns and index.columns != (column.name,)]
     if not named and not _native(column.type) and not _counts_moments(column, present, keyed):
         return 0  # a large number is no moment by itself
@@ -110,13 +162,12 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
     unique = any(index.unique and column.name in index.columns for index in table.indexes)
     place = "it is part of a unique key" if unique else "it is the best dated column that is never NULL"
     beside = _nanoseconds(table, sample) if name == "epoch_s" else None
+    strange = _odd(name, sample.present(column.name))
     if beside is not None:
         why = f"{says}, and {beside} holds the nanoseconds; {place}"
-        return Moment((column.name, beside), "s_ns", why, guessed=not sample.rows)
-    guessed = not sample.rows and name != "native"
-    return Moment(
-        (column.name,), name, f"{says}, and {place}", guessed, local=column.type.endswith("without time zone")
-    )
+        return Moment((column.name, beside), "s_ns", why, guessed=not sample.rows, odd=strange)
+    guessed, local = not sample.rows and name != "native", column.type.endswith("without time zone")
+    return Moment((column.name,), name, f"{says}, and {place}", guessed, local, strange)
 
 
 def _nanoseconds(table: Table, sample: Sample) -> str | None:

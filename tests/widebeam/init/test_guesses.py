@@ -60,3 +60,59 @@ def test_a_column_of_any_name_beside_a_narrow_table_stops_nothing(database, name
         f"INSERT INTO \"{name}\" SELECT 'm' || n % 7, n, 'w', now() + n * interval '1 s' FROM generate_series(1, 50) n",
     )
     assert "public.readings" in looked(database)
+
+
+EPOCHS = {
+    ("t", 1_451_624_400, 1): "epoch_s",
+    ("t", 1_451_624_400_000, 1_000): "epoch_ms",
+    ("unix_us", 1_451_624_400_000_000, 1_000_000): "epoch_us",
+    ("ts", 1_451_624_400, 1): "epoch_s",
+}
+
+
+def counted(column: str, first: str, more: str = "") -> str:
+    return (
+        f"CREATE TABLE x ({column} {more or 'bigint'} NOT NULL, device text NOT NULL, sensor text NOT NULL,"
+        f" value float8, PRIMARY KEY (device, sensor, {column}));"
+        f"INSERT INTO x SELECT {first}, 'd' || n % 3, 's' || k, n"
+        " FROM generate_series(1, 60) n, generate_series(1, 5) k"
+    )
+
+
+@pytest.mark.parametrize(("column", "first", "step"), EPOCHS)
+def test_numbers_of_our_years_are_the_time_in_any_unit(database, column, first, step):
+    run(database, counted(column, f"{first} + n * {step}::bigint"))
+    found = source(looked(database))
+    assert (found["time"], found["time_form"]) == (column, EPOCHS[column, first, step])
+    assert (found["entity"], found["key"]) == (["device"], "sensor")
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "kind"),
+    [
+        ("time_ns", "1704067200000000000 + n * 1000000000::bigint", "bigint"),
+        ("at", "to_char(timestamp '2024-01-01' + n * interval '1 s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')", "text"),
+    ],
+)
+@pytest.mark.parametrize("change", ["SELECT", "ALTER TABLE x DROP CONSTRAINT x_pkey"])
+def test_a_time_that_cannot_be_said_keeps_moments_apart_and_is_asked_about(database, column, first, kind, change):
+    run(database, f"{counted(column, first, kind)}; {change}")
+    said = looked(database)
+    found = source(said)
+    assert (found["time"], found["entity"], found["key"]) == ([], ["device", column], "sensor")
+    assert asked(said, "time") and "several" not in found
+
+
+@pytest.mark.parametrize("odd", ["0", "1767225600", "1767225600000000000", "9223372036854775807"])
+def test_one_odd_time_among_a_thousand_is_named_and_hides_nothing(database, odd):
+    run(
+        database,
+        "CREATE TABLE pointvalues (id bigserial PRIMARY KEY, datapointid int NOT NULL, pointvalue float8,"
+        " ts bigint NOT NULL); CREATE INDEX ON pointvalues (datapointid, ts);"
+        "INSERT INTO pointvalues (datapointid, pointvalue, ts)"
+        " SELECT 1 + n % 4, n, 1767225600000 + n * 60000::bigint FROM generate_series(1, 1000) n;"
+        f"INSERT INTO pointvalues (datapointid, pointvalue, ts) VALUES (1, 1, {odd})",
+    )
+    said = looked(database)
+    assert (source(said)["time"], source(said)["time_form"]) == ("ts", "epoch_ms")
+    assert asked(said, "time") and f"({odd})" in said and "1 of 1,001 values" in " ".join(said.split())
