@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from widebeam.init.facts import Column, Index, Sample, Table
 from widebeam.init.readings import is_text
 from widebeam.init.times import Moment
-from widebeam.init.words import AUDIT, ENTITY, KEY, LABELS, about, names_a_value, tokens
+from widebeam.init.words import AUDIT, ENTITY, KEY, LABELS, UNIT, about, names_a_value, tokens
 
 _WHOLE: Final = ("smallint", "integer", "bigint")
+_MEASURE: Final = re.compile(
+    r".*[%°²³/^·µΩ].*|[kMGmuc]?(m|g|s|A|V|W|Wh|Hz|Pa|bar|L|l|J|N|VA|VAr|var|t|B|b|Bd|eV|cd|lx|lm|mol|T)|"
+    r"[CFK]|rpm|psi|ppm|ppb|min|h|d|deg|degC|degF|dB|dBm|pH|kn|kt|nm|ft|in|mi|lb|hPa|mmHg|inHg|rad|Celsius|Kelvin|"
+    r"Fahrenheit|percent|count|pcs|-?"
+)
+"""Units of measure, as people write them."""
+
 _LONGEST_KEY: Final = 300  # characters: a longer text is no name
 
 
@@ -28,6 +37,19 @@ class Cell:
     unique: bool
     why_entity: str
     why_key: str
+    unit: str | None = None
+    """A column that says in what unit a reading is: of one key always the same, so that it tells nothing apart."""
+
+    @property
+    def doubt(self) -> str:
+        """What to ask oneself about a column called `unit`, whether it is in the entity or not."""
+        if self.unit is not None:
+            return (
+                f"is {self.unit} a part of the plant? Then name it here. It is taken as the unit of measure, since "
+                f"each {self.key} has only one."
+            )
+        named = [name for name in self.entity if tokens(name)[-1:] in UNIT]
+        return f"is {named[0]} the unit of measure? Then it belongs to the key rather than here." if named else ""
 
 
 def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
@@ -37,6 +59,8 @@ def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
     rest = _of_index(index, time, labels) if index is not None else _likely(table, sample, time)
     last = (time.unread,) if time.unread is not None else ()
     rest = [name for name in rest if name not in last]
+    unit = _unit(table, sample, rest) if index is None else None
+    rest = [name for name in rest if name != unit]
     if not rest:
         return _without_key(table, time, labels, index)
     ranked = sorted(rest, key=lambda name: (-_key_score(table, sample, name), rest.index(name)))
@@ -44,7 +68,28 @@ def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
     place = _place(table, rest, index, time)
     if labels is not None and (index is None or labels in index.columns or not about(ranked[0], KEY)):
         return Cell((*rest, *last), None, labels, index is not None, f"{place}", "its fields name the series")
-    return Cell(entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}")
+    return Cell(entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}", unit)
+
+
+def _unit(table: Table, sample: Sample, rest: list[str]) -> str | None:
+    """Of columns that could name a cell the one with the unit of measure: a word for one, or beside another entity."""
+    for name in rest:
+        others = [other for other in rest if other != name]
+        keys = [other for other in others if about(other, KEY)]
+        if not is_text(table.column(name)) or tokens(name)[-1:] not in UNIT or not keys:
+            continue
+        measures = all(_MEASURE.fullmatch(value) for value in sample.distinct(name))
+        beside = any(about(other, ENTITY) and other not in keys for other in others)
+        if (measures or beside) and all(len(set(of)) == 1 for _, of in _by(sample, others, name)):
+            return name
+    return None
+
+
+def _by(sample: Sample, columns: list[str], of: str) -> Iterator[tuple[tuple[str | None, ...], list[str]]]:
+    found: dict[tuple[str | None, ...], list[str]] = {}
+    for *group, value in zip(*map(sample.values, [*columns, of]), strict=True):
+        found.setdefault(tuple(group), []).append(value or "")
+    yield from found.items()
 
 
 def _place(table: Table, rest: list[str], index: Index | None, time: Moment) -> str:

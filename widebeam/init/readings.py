@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from widebeam.init.facts import Column, Sample, Table
-from widebeam.init.words import AUDIT, QUALITY, SENTINELS, SOFT_DELETE, about, names_a_value, qualifies_a_value, tokens
+from widebeam.init.words import (
+    AUDIT,
+    QUALITY,
+    SENTINELS,
+    SOFT_DELETE,
+    UNIT,
+    about,
+    names_a_value,
+    qualifies_a_value,
+    tokens,
+)
 
 _MOST_KINDS: Final = 12  # different values of a discriminator
 _OF_A_KIND: Final = ("id", "type", "format", "kind", "datatype")
@@ -67,7 +77,12 @@ def readings(table: Table, sample: Sample, cell: Sequence[str]) -> Readings | No
 def _could_hold(table: Table, sample: Sample, column: Column) -> bool:
     """Without a telling name: it has values, and is neither about the row nor about the reading."""
     apart = about(column.name, AUDIT | QUALITY | SOFT_DELETE) or qualifies_a_value(column.name)
-    if apart or column.type.startswith("timestamp") or table.reference(column.name) is not None:
+    if (
+        tokens(column.name)[-1:] in UNIT
+        or apart
+        or column.type.startswith("timestamp")
+        or table.reference(column.name) is not None
+    ):
         return False
     return bool(sample.present(column.name)) and not {*tokens(column.name)[-1:]} & {*_OF_A_KIND}
 

@@ -99,7 +99,7 @@ def _some(names: list[str]) -> str:
 def _entity(source: Section, seen: Seen) -> None:
     own = seen.shape.cell.entity
     if own:
-        source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.")
+        source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.", seen.shape.cell.doubt)
     elif seen.entity and seen.dictionary is not None and seen.dictionary.owner is not None:
         owner = seen.dictionary.owner
         ask = (
@@ -121,7 +121,7 @@ def _entity(source: Section, seen: Seen) -> None:
             "entity",
             [],
             f"No entity: {why}. One wide table holds all, a row for each moment.",
-            ask if seen.shape.cell.labels else "",
+            ask if seen.shape.cell.labels else seen.shape.cell.doubt,
         )
 
 

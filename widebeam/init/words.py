@@ -28,6 +28,9 @@ ENTITY: Final = words(
 )
 """Names of what it is measured at."""
 
+UNIT: Final = (("unit",), ("units",), ("uom",))
+"""Last words of a column that says in what unit a reading is, where it is no unit of a plant."""
+
 AUDIT: Final = words(
     "created creator inserted server ingested received modified changed voided deleted comment comments reason user "
     "version status revision hash old previous context event order encounter accession namespace group modifier by "

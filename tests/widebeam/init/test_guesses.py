@@ -116,3 +116,30 @@ def test_one_odd_time_among_a_thousand_is_named_and_hides_nothing(database, odd)
     said = looked(database)
     assert (source(said)["time"], source(said)["time_form"]) == ("ts", "epoch_ms")
     assert asked(said, "time") and f"({odd})" in said and "1 of 1,001 values" in " ".join(said.split())
+
+
+MEASURED = (
+    "CREATE TABLE x (time timestamptz NOT NULL, {more} sensor text NOT NULL, {value} float8, unit text NOT NULL);"
+    "INSERT INTO x SELECT timestamptz '2024-01-01Z' + n * interval '1 s', {first} 's' || k, n, {unit}"
+    " FROM generate_series(1, 60) n, generate_series(1, 5) k"
+)
+ONE_EACH = "CASE WHEN k < 3 THEN 'bar' ELSE 'rpm' END"
+
+
+@pytest.mark.parametrize(
+    ("more", "first", "unit", "entity"),
+    [
+        ("", "", ONE_EACH, []),
+        ("device text NOT NULL,", "'d' || n % 3,", ONE_EACH, ["device"]),
+        ("device text NOT NULL,", "'d' || n % 3,", "'Einheit ' || k", ["device"]),
+        ("", "", "'U' || k % 2", ["unit"]),
+        ("", "", "CASE WHEN n < 30 THEN 'bar' ELSE 'psi' END", ["unit"]),
+    ],
+)
+@pytest.mark.parametrize("value", ["value", "amount"])
+def test_a_unit_of_measure_is_no_entity_where_it_tells_nothing_apart(database, more, first, unit, entity, value):
+    run(database, MEASURED.format(more=more, first=first, unit=unit, value=value))
+    said = looked(database, "public.x")
+    found = source(said)
+    assert (found["entity"], found["key"], found["value"]) == (entity, "sensor", {"columns": [value]})
+    assert asked(said, "entity") and "and indexed" not in said
