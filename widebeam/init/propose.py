@@ -90,7 +90,8 @@ def _target(seen: Seen) -> Section:
         "Where the wide tables go: the schema `wide` here; Widebeam's own state is beside it.",
         "into the same database? That is the simplest; another one takes the load of the readers off it.",
     )
-    layout, why, ask = _layout(seen)
+    by_table = seen.apart and seen.shape.time.columns
+    layout, why, ask = _of_tables(seen) if by_table else _layout(seen)
     made.set("layout", layout, why, ask)
     return made
 
@@ -130,6 +131,15 @@ def _layout(seen: Seen) -> tuple[str, str, str]:
         f"One table for all entities: {reason}.",
         'would a table for each serve you better? Then "per_entity".',
     )
+
+
+def _of_tables(seen: Seen) -> tuple[str, str, str]:
+    count = len(seen.family.shapes)
+    if seen.entity == ("table",) and count <= FEW:
+        ask = 'would one table for all serve you better? Then "single".'
+        return "per_entity", f"A table for each entity: there are {count} of them.", ask
+    ask = 'would a table for each serve you better? Then "per_entity".'
+    return "single", f"One table for all entities: there are {count} narrow tables with some in each.", ask
 
 
 def _kafka() -> Section:

@@ -17,13 +17,16 @@ class Seen:
     dictionary: Dictionary | None
     dsn: str
     """Without a password."""
+    apart: bool = False
+    """A table's name is a part of the entity: nothing else tells the family's tables apart."""
 
     @property
     def entity(self) -> tuple[str, ...]:
-        """The entity's columns, real ones or the dictionary's."""
+        """The entity's columns, real ones or the dictionary's, behind the table's name where it tells things apart."""
+        table = ("table",) if self.apart else ()
         if self.shape.cell.entity or self.dictionary is None:
-            return self.shape.cell.entity
-        return self.dictionary.entity
+            return (*table, *self.shape.cell.entity)
+        return (*table, *self.dictionary.entity)
 
     @property
     def merged(self) -> bool:

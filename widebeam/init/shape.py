@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from widebeam.init.cell import Cell, cell
 from widebeam.init.facts import Sample, Table, joined_samples
@@ -35,6 +36,19 @@ class Shape:
         targets = tuple(self.table.reference(name) and self.table.reference(name)[1:] for name in entity)  # type: ignore[index]
         cell = (entity, targets, self.cell.key, self.cell.labels, self.cell.unique)
         return (self.table.schema, self.time.columns, *cell, self.readings.columns)
+
+    @property
+    def series(self) -> set[tuple[str | None, ...]]:
+        """The sample's different entities and keys."""
+        names = (*self.cell.entity, *filter(None, (self.cell.key, self.cell.labels)))
+        return set(zip(*map(self.sample.values, names), strict=True))
+
+    @property
+    def moments(self) -> list[tuple[float, str]]:
+        """The sample's times in their order, as numbers or as the server prints them; at least one."""
+        present = self.sample.present(self.time.columns[0])
+        numbers = self.time.form != "native"
+        return sorted((float(each), "") if numbers else (0.0, each) for each in present) or [(0.0, "")]
 
     @property
     def by_time(self) -> bool:
@@ -77,11 +91,39 @@ class Family:
         return len(numbers) == len(self.shapes)
 
     @property
+    def apart(self) -> bool:
+        """Whether a table's name tells readings apart: several have the same keys, and that at the same times."""
+        types = {tuple(shape.table.column(name).type for name in shape.readings.columns) for shape in self.shapes}
+        if self.by_name or self.by_months or len(types) > 1:
+            return False
+        looked_at = [shape for shape in self.shapes if shape.sample.rows][:_COMPARED]
+        named = any(column.name == "table" for shape in self.shapes for column in shape.table.columns)
+        return not named and any(_beside(*pair) for pair in combinations(looked_at, 2))
+
+    @property
+    def by_months(self) -> bool:
+        """Whether a month ends each name: these are one table, parted by hand."""
+        return all(_MONTH.search(shape.table.name) is not None for shape in self.shapes)
+
+    @property
     def by_name(self) -> bool:
         """Whether a table's name is the key."""
         return self.shapes[0].cell.key is None and self.shapes[0].cell.labels is None
 
 
+def _beside(one: Shape, other: Shape) -> bool:
+    """Whether two tables have a series in common, and more than a border's rows in the same span of time."""
+    if not one.series & other.series:
+        return False
+    if not one.time.columns:
+        return True
+    times, others = one.moments, other.moments
+    within = sum(others[0] <= each <= others[-1] for each in times) / len(times)
+    return max(within, sum(times[0] <= each <= times[-1] for each in others) / len(others)) > _BORDER
+
+
+_COMPARED = 20  # tables of a family, each with each
+_BORDER = 0.05  # the share of rows of a table parted by time that may be late for it
 _NUMBERS = re.compile(r"\d+(_\d+)*")
 _END = re.compile(r"\d+$")
 _MONTH = re.compile(r"(19|20)\d\d_?[01]\d(_?[0-3]\d)?$")

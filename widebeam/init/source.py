@@ -50,6 +50,7 @@ def _tables(source: Section, seen: Seen) -> None:
             [_pattern(seen)],
             f"{len(names)} tables of the same columns whose names differ by numbers ({_some(names)}), {rows}. "
             "New ones that match join by themselves.",
+            _whole(seen),
         )
     elif seen.family.by_name:
         _tables_of_any_name(source, seen, names, rows)
@@ -81,6 +82,16 @@ def _tables_of_any_name(source: Section, seen: Seen, names: list[str], rows: str
     )
 
 
+def _whole(seen: Seen) -> str:
+    """What to ask oneself where the numbers in the tables' names may say more than when."""
+    if seen.apart or seen.family.by_name or seen.family.by_months:
+        return ""
+    return (
+        'is each table another thing\'s (a device\'s)? Then table_pattern = "^(.+)$" and "table" in `entity`. In the '
+        "sample no key has readings in two of them at the same time."
+    )
+
+
 def _pattern(seen: Seen) -> str:
     tables = [shape.table for shape in seen.family.shapes]
     return TableName(tables[0].schema, f"{_prefix([table.name for table in tables])}%").text
@@ -96,9 +107,23 @@ def _some(names: list[str]) -> str:
     return ", ".join(shown if len(shown) < 4 else [*shown[:2], "...", shown[-1]])
 
 
+def _entity_of_tables(source: Section, seen: Seen) -> None:
+    source.set("table_pattern", "^(.+)$", "The virtual column `table` is a table's whole name.")
+    rest = f", with {', '.join(seen.entity[1:])}" if len(seen.entity) > 1 else ""
+    source.set(
+        "entity",
+        list(seen.entity),
+        f"Whose reading it is: its table's name says it{rest}, since the same keys have readings at the same times in "
+        "several of the tables. So nothing of two tables meets in one row.",
+        'are they parts of one thing, with no reading twice? Then leave "table" out.',
+    )
+
+
 def _entity(source: Section, seen: Seen) -> None:
     own = seen.shape.cell.entity
-    if own:
+    if seen.apart:
+        _entity_of_tables(source, seen)
+    elif own:
         source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.", seen.shape.cell.doubt)
     elif seen.entity and seen.dictionary is not None and seen.dictionary.owner is not None:
         owner = seen.dictionary.owner

@@ -49,7 +49,7 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     catalog = look.catalog(session)
     found = _asked(session, catalog, wanted) if wanted else _largest(session, catalog)
     first, others = found[0], found[1:]
-    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn)
+    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn, first.apart)
     return document(_head(seen, others), sections(seen))
 
 

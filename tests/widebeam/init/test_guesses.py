@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cdc.source.session import connect
+from widebeam.config.config import load
 from widebeam.init.survey import survey
 
 
@@ -143,3 +144,42 @@ def test_a_unit_of_measure_is_no_entity_where_it_tells_nothing_apart(database, m
     found = source(said)
     assert (found["entity"], found["key"], found["value"]) == (entity, "sensor", {"columns": [value]})
     assert asked(said, "entity") and "and indexed" not in said
+
+
+def devices(names: list[str], first: str) -> str:
+    """A table for each device, with the same sensors; `first` is the first moment of table number i."""
+    made = f"CREATE TABLE {names[0]} (ts timestamptz, sensor text, value float8, PRIMARY KEY (sensor, ts));"
+    made += "".join(f"CREATE TABLE {name} (LIKE {names[0]} INCLUDING ALL);" for name in names[1:])
+    return made + "".join(
+        f"INSERT INTO {name} SELECT timestamptz '2026-01-01Z' + {first.format(i=i)} + n * interval '1 min', 's' || k, n"
+        " FROM generate_series(1, 60) n, generate_series(1, 3) k;"
+        for i, name in enumerate(names)
+    )
+
+
+@pytest.mark.parametrize("first", ["{i} * interval '1 s'", "interval '0'", "{i} * interval '30 min'"])
+def test_a_table_for_each_device_keeps_the_devices_apart(database, tmp_path, first):
+    run(database, devices(["dev_1", "dev_2", "dev_3"], first))
+    said = looked(database)
+    found = source(said)
+    assert (found["tables"], found["table_pattern"]) == (["public.dev_%"], "^(.+)$")
+    assert (found["entity"], found["key"], tomllib.loads(said)["target"]["layout"]) == (
+        ["table"],
+        "sensor",
+        "per_entity",
+    )
+    assert asked(said, "entity")
+    (tmp_path / "m.toml").write_text(said)
+    assert load(str(tmp_path / "m.toml"), {}).options.source.entity == ["table"]
+
+
+def test_tables_that_follow_each_other_are_one_history_and_asked_about(database):
+    run(database, devices(["part_1", "part_2"], "{i} * interval '59 min'"))
+    said = looked(database)
+    assert source(said)["entity"] == [] and asked(said, "tables")
+
+
+def test_tables_of_months_are_one_history_without_a_question(database):
+    run(database, devices(["log_2026_01", "log_2026_02"], "{i} * interval '59 min'"))
+    said = looked(database)
+    assert source(said)["entity"] == [] and not asked(said, "tables")
