@@ -38,6 +38,17 @@ class Reference(NamedTuple):
     target: str
 
 
+class Inheritance(NamedTuple):
+    """A tree of tables by INHERITS: its `root`, and the tables at its `ends`, whose changes come under their own names.
+
+    `pattern` matches just the ends, and those to come; None if no pattern does.
+    """
+
+    root: TableName
+    ends: tuple[TableName, ...]
+    pattern: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table that is no partition of another. `rows` is the catalog's estimate, of all partitions together."""
@@ -49,6 +60,12 @@ class Table:
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...] = ()
     references: tuple[Reference, ...] = ()
+    inheritance: Inheritance | None = None
+
+    @property
+    def has_children(self) -> bool:
+        """Whether other tables inherit from it: their rows are seen in it, and their changes are not its own."""
+        return self.inheritance is not None and TableName(self.schema, self.name) not in self.inheritance.ends
 
     @property
     def qualified(self) -> str:

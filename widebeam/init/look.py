@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.source.table_name import TableName
-from widebeam.init.facts import Catalog, Column, Index, Reference, Sample, Table
+from widebeam.init.facts import Catalog, Column, Index, Inheritance, Reference, Sample, Table
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -30,13 +30,25 @@ def catalog(session: Session) -> Catalog:
     columns = _gathered(session, _COLUMNS, Column)
     indexes = _gathered(session, _INDEXES, lambda names, *kind: Index(tuple(names), *kind))
     references = _gathered(session, _REFERENCES, Reference)
+    trees = _trees(session)
     tables = []
     for oid, schema, name, kind, rows in session.execute(_TABLES):
         there = {column.name for column in columns[oid]}
         on_them = tuple(index for index in indexes[oid] if there.issuperset(index.columns))
         from_them = tuple(reference for reference in references[oid] if reference.column in there)
-        tables.append(Table(schema, name, kind == "p", rows, tuple(columns[oid]), on_them, from_them))
+        tables.append(Table(schema, name, kind == "p", rows, tuple(columns[oid]), on_them, from_them, trees.get(oid)))
     return Catalog(tuple(tables))
+
+
+def _trees(session: Session) -> dict[int, Inheritance]:
+    """The trees of inheritance, by the oid of each table in them."""
+    found: dict[int, Inheritance] = {}
+    for schema, root, names, oids, alike in session.execute(_TREES):
+        ends = tuple(TableName(*each) for each in names)
+        whole = alike == len(ends) and all(e.schema == schema and e.name.startswith(f"{root}_") for e in ends)
+        pattern = TableName(schema, f"{root}_%").text if whole and "%" not in root else None
+        found |= dict.fromkeys(oids, Inheritance(TableName(schema, root), ends, pattern))
+    return found
 
 
 def no_table(session: Session, name: str) -> str:
@@ -161,6 +173,24 @@ _ALIKE: Final = """
     WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname NOT LIKE 'pg\\_%%' AND lower(%s) IN (
         lower(relname), lower(replace(nspname || relname, '.', '')), lower(replace(relname, '.', '')))
     ORDER BY 1, 2 LIMIT 5
+"""
+_TREES: Final = """
+    WITH RECURSIVE pairs(child, parent) AS (
+        SELECT inhrelid, inhparent FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+        WHERE NOT relispartition AND c.relkind = 'r'
+    ), tree(root, oid) AS (
+        SELECT DISTINCT parent, parent FROM pairs WHERE parent NOT IN (SELECT child FROM pairs)
+        UNION SELECT root, child FROM tree JOIN pairs ON parent = oid
+    )
+    SELECT n.nspname::text, r.relname::text,
+        (SELECT array_agg(ARRAY[en.nspname::text, e.relname::text] ORDER BY en.nspname, e.relname)
+         FROM tree t JOIN pg_class e ON e.oid = t.oid JOIN pg_namespace en ON en.oid = e.relnamespace
+         WHERE t.root = r.oid AND t.oid NOT IN (SELECT parent FROM pairs)),
+        (SELECT array_agg(t.oid::bigint) FROM tree t WHERE t.root = r.oid),
+        (SELECT count(*) FROM pg_class a WHERE a.relnamespace = r.relnamespace AND a.relkind IN ('r', 'p')
+         AND NOT a.relispartition AND starts_with(a.relname, r.relname || '_'))
+    FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
+    WHERE r.oid IN (SELECT root FROM tree) ORDER BY 1, 2
 """
 _REFERENCES: Final = f"""
     SELECT c.oid, a.attname::text, tn.nspname::text, t.relname::text, ta.attname::text

@@ -141,7 +141,7 @@ def with_empty(family: Family, empty: Iterable[Table]) -> Family:
         for table in sorted(empty, key=lambda each: each.name)
         if table.schema == first.table.schema
         and table.name not in there
-        and stem(table.name) == stem(first.table.name)
+        and _kin(table) == _kin(first.table)
         and alike.items() <= {column.name: column.type for column in table.columns}.items()
         and {*first.readings.columns} <= {column.name for column in table.columns}
     ]
@@ -204,11 +204,16 @@ def families(shapes: Iterable[Shape]) -> list[Family]:
     """Tables that belong together, the one with most rows first. A lone table whose name would be its key is none."""
     groups: defaultdict[tuple[object, ...], list[Shape]] = defaultdict(list)
     for each in shapes:
-        groups[stem(each.table.name), each.parts].append(each)
+        groups[_kin(each.table), each.parts].append(each)
     found = [Family(tuple(group)) for group in groups.values()]
     real = [family for family in found if not (family.by_name and not family.numbered)]
     real += _of_any_name(family.shapes[0] for family in found if family.by_name and not family.numbered)
     return sorted(real, key=lambda family: (-family.rows, family.shapes[0].table.qualified))
+
+
+def _kin(table: Table) -> object:
+    """What tables of one family share: the tree of inheritance, or the name without numbers and types."""
+    return table.inheritance.root if table.inheritance is not None else stem(table.name)
 
 
 def _of_any_name(shapes: Iterable[Shape]) -> Iterator[Family]:

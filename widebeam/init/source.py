@@ -8,6 +8,7 @@ from typing import Final
 
 from cdc.source.table_name import TableName
 from widebeam.init.document import Section
+from widebeam.init.facts import Inheritance
 from widebeam.init.readings import Filter, filters
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Shape
@@ -35,7 +36,10 @@ def _tables(source: Section, seen: Seen) -> None:
     shapes = seen.family.shapes
     names = [shape.table.qualified for shape in shapes]
     rows = f"about {seen.family.rows:,} rows"
-    if len(shapes) == 1 and seen.family.numbered and not shapes[0].table.partitioned:
+    tree = shapes[0].table.inheritance
+    if tree is not None and not seen.family.by_name:
+        _heirs(source, tree, names, rows)
+    elif len(shapes) == 1 and seen.family.numbered and not shapes[0].table.partitioned:
         source.set(
             "tables",
             [_pattern(seen)],
@@ -80,6 +84,23 @@ def _tables_of_any_name(source: Section, seen: Seen, names: list[str], rows: str
         "What is measured is said by a table's name alone: "
         f"{'the number at its end, which the dictionary below has a name for' if named else 'all of it'}.",
     )
+
+
+def _heirs(source: Section, tree: Inheritance, names: list[str], rows: str) -> None:
+    """Inheritance children: the application sees their rows by their parent, and the log has them under their names."""
+    others = [each.text for each in tree.ends if each.text not in names]
+    why = (
+        f"{_some(names)}: {rows}. {tree.root} is the parent by inheritance, and changes come under the "
+        "children's names. "
+        "Rows of the parent's own would be left out; `widebeam check` says whether there are any."
+    )
+    if tree.pattern is not None and not others:
+        source.set("tables", [tree.pattern], f"{why} New children that match join by themselves.")
+        return
+    ask = (
+        f"do these belong here, too, which inherit as well: {', '.join(others[:10])}? Then add them." if others else ""
+    )
+    source.set("tables", names, why, ask)
 
 
 def _whole(seen: Seen) -> str:

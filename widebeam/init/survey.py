@@ -54,27 +54,42 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
 
 
 def _asked(session: Session, catalog: Catalog, wanted: Sequence[str]) -> list[Family]:
-    shapes = []
-    for name in wanted:
-        found = next((table for each in look.parted(name) if (table := catalog.find(*each)) is not None), None)
-        if found is None:
-            raise NothingNarrow(look.no_table(session, name))
+    shapes: list[Shape] = []
+    tables = list(dict.fromkeys(each for name in wanted for each in _meant(session, catalog, name)))
+    samples = [look.sample(session, table) for table in tables]
+    any_rows = any(sample.rows for sample in samples)
+    empty = [t for t, sample in zip(tables, samples, strict=True) if any_rows and t.inheritance and not sample.rows]
+    for table, sample in zip(tables, samples, strict=True):
+        if table in empty:
+            continue
         try:
-            sample = look.sample(session, found)
-            seen = shape(found, sample)
-            shapes += (_timeless(found, sample) if latest(seen) else []) or [seen]
+            seen = shape(table, sample)
+            shapes += (_timeless(table, sample) if latest(seen) else []) or [seen]
         except NotNarrow as error:
             raise NothingNarrow(str(error)) from None
-    if len({each.parts for each in shapes}) > 1:
+    family = with_empty(Family(tuple(shapes)), empty)
+    if len({each.parts for each in shapes}) > 1 or len(family.shapes) < len(tables):
         raise NothingNarrow(f"{', '.join(wanted)} have not the same shape: each needs a connector of its own")
-    return [Family(tuple(shapes))]
+    return [family]
+
+
+def _meant(session: Session, catalog: Catalog, name: str) -> list[Table]:
+    """The table of a name; of one with inheritance children those at the ends, whose changes come."""
+    found = next((table for each in look.parted(name) if (table := catalog.find(*each)) is not None), None)
+    if found is None:
+        raise NothingNarrow(look.no_table(session, name))
+    if found.inheritance is None or not found.has_children:
+        return [found]
+    ends = [catalog.find(*each) for each in found.inheritance.ends]
+    return [each for each in ends if each is not None] or [found]
 
 
 def _largest(session: Session, catalog: Catalog) -> list[Family]:
     shapes: list[Shape] = []
     as_they_are: list[Shape] = []
     empty: list[Table] = []
-    for table in sorted(catalog.tables, key=lambda each: -each.rows)[:_LOOKED_AT]:
+    own = [table for table in catalog.tables if not table.has_children]
+    for table in sorted(own, key=lambda each: -each.rows)[:_LOOKED_AT]:
         sample = look.sample(session, table)
         if not sample.rows:
             empty.append(table)

@@ -183,3 +183,36 @@ def test_tables_of_months_are_one_history_without_a_question(database):
     run(database, devices(["log_2026_01", "log_2026_02"], "{i} * interval '59 min'"))
     said = looked(database)
     assert source(said)["entity"] == [] and not asked(said, "tables")
+
+
+PARENT = (
+    "CREATE TABLE m (e text, k text, t timestamptz, v float8, PRIMARY KEY (e, k, t));"
+    "CREATE TABLE {one} () INHERITS (m); CREATE TABLE {two} () INHERITS (m);"
+    "ALTER TABLE {one} ADD PRIMARY KEY (e, k, t); ALTER TABLE {two} ADD PRIMARY KEY (e, k, t);"
+    "INSERT INTO {one} SELECT 'a', 'k' || n % 4, timestamptz '2026-01-01Z' + n * interval '1 min', n"
+    " FROM generate_series(1, 50) n;"
+    "INSERT INTO {two} SELECT e, k, t + interval '1 day', v FROM {one};"
+)
+
+
+@pytest.mark.parametrize("asked_for", [(), ("public.m",)])
+@pytest.mark.parametrize(
+    ("one", "two", "change", "tables"),
+    [
+        ("m_c1", "m_c2", "SELECT", ["public.m_%"]),
+        ("m_c1", "m_c2", "TRUNCATE m_c2", ["public.m_%"]),
+        ("spring", "autumn", "SELECT", ["public.autumn", "public.spring"]),
+        ("m_c1", "m_c2", "CREATE TABLE m_else (LIKE m)", ["public.m_c1", "public.m_c2"]),
+    ],
+)
+def test_inheritance_children_are_proposed_together_and_called_so(database, one, two, change, tables, asked_for):
+    run(database, f"{PARENT.format(one=one, two=two)} {change}")
+    said = looked(database, *asked_for)
+    assert (source(said)["tables"], source(said)["entity"]) == (tables, ["e"])
+    assert "public.m is the parent by inheritance" in " ".join(said.replace("# ", "").split())
+
+
+def test_one_inheritance_child_that_is_asked_for_says_what_is_beside_it(database):
+    run(database, PARENT.format(one="m_c1", two="m_c2"))
+    said = looked(database, "public.m_c1")
+    assert source(said)["tables"] == ["public.m_c1"] and asked(said, "tables") and "public.m_c2?" in said
