@@ -39,6 +39,8 @@ class Cell:
     why_key: str
     unit: str | None = None
     """A column that says in what unit a reading is: of one key always the same, so that it tells nothing apart."""
+    nullable: str | None = None
+    """The column that is NULL in some rows."""
 
     @property
     def doubt(self) -> str:
@@ -47,6 +49,11 @@ class Cell:
             return (
                 f"is {self.unit} a part of the plant? Then name it here. It is taken as the unit of measure, since "
                 f"each {self.key} has only one."
+            )
+        if self.nullable is not None:
+            return (
+                f"what are the rows without {self.nullable}? They go into the quarantine. If they are no readings of "
+                "these, a connector of its own reads them, by another key."
             )
         named = [name for name in self.entity if tokens(name)[-1:] in UNIT]
         return f"is {named[0]} the unit of measure? Then it belongs to the key rather than here." if named else ""
@@ -65,10 +72,13 @@ def cell(table: Table, sample: Sample, time: Moment) -> Cell | None:
         return _without_key(table, time, labels, index)
     ranked = sorted(rest, key=lambda name: (-_key_score(table, sample, name), rest.index(name)))
     entity = (*(name for name in rest if name != ranked[0]), *last)
+    empty = next((name for name in rest if len(sample.present(name)) < len(sample.rows)), None)
     place = _place(table, rest, index, time)
     if labels is not None and (index is None or labels in index.columns or not about(ranked[0], KEY)):
         return Cell((*rest, *last), None, labels, index is not None, f"{place}", "its fields name the series")
-    return Cell(entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}", unit)
+    return Cell(
+        entity, ranked[0], None, index is not None, place, f"{place}, and {_why(table, ranked[0])}", unit, empty
+    )
 
 
 def _unit(table: Table, sample: Sample, rest: list[str]) -> str | None:
@@ -146,7 +156,9 @@ def _is_likely(table: Table, sample: Sample, column: Column, time: Moment) -> bo
     name = column.name
     if name in time.columns or name in table.surrogates or names_a_value(name) or about(name, AUDIT):
         return False
-    always = len(sample.present(name)) == len(sample.rows) and bool(sample.rows or column.not_null)
+    present, rows = len(sample.present(name)), len(sample.rows)
+    refers = table.reference(name) is not None and present * 2 > rows  # a row without it goes into the quarantine
+    always = (present == rows or refers) and bool(rows or column.not_null)
     return _can_name(column) and always
 
 

@@ -59,7 +59,10 @@ def _value(seen: Seen) -> Section:
     )
     if found.measures:
         made.set(
-            "measures", True, "Each value column that is not NULL is a reading of its own: the key, a dot and its name."
+            "measures",
+            True,
+            "Each value column that is not NULL is a reading of its own: the key, a dot and its name.",
+            "does one of them only repeat another, as a text? Then leave that one out of `columns`.",
         )
     _texts(made, seen.family, shape)
     return made

@@ -48,6 +48,9 @@ class Moment(NamedTuple):
     unread: str | None = None
     """A column of moments that no `time_form` can say: it tells rows apart, and is asked about."""
 
+    end: str | None = None
+    """The column with the end, where the time is the beginning of a span."""
+
     @property
     def doubt(self) -> str:
         """What its reader has to ask himself about the column; empty if nothing."""
@@ -56,9 +59,12 @@ class Moment(NamedTuple):
                 "can the writers fill a column of type timestamptz, or one of microseconds, beside it? Name that one "
                 f"here. No time_form reads {self.unread}: a part of the entity, it keeps moments apart."
             )
+        asked = []
         if self.odd:
-            return f"should these be mended in the source? {self.odd}. Each lands where its number says."
-        return ""
+            asked.append(f"should these be mended in the source? {self.odd}. Each lands where its number says.")
+        if self.end is not None:
+            asked.append(f"are spans of time meant by their beginnings? The ends are in {self.end}; or take that.")
+        return " ".join(asked)
 
 
 NONE: Final = Moment((), "native", "no column looks like the moment of a reading")
@@ -167,7 +173,14 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
         why = f"{says}, and {beside} holds the nanoseconds; {place}"
         return Moment((column.name, beside), "s_ns", why, guessed=not sample.rows, odd=strange)
     guessed, local = not sample.rows and name != "native", column.type.endswith("without time zone")
-    return Moment((column.name,), name, f"{says}, and {place}", guessed, local, strange)
+    return Moment((column.name,), name, f"{says}, and {place}", guessed, local, strange, end=_end(table, column.name))
+
+
+def _end(table: Table, begin: str) -> str | None:
+    """The column that is called like the end of what this one begins."""
+    names = {tokens(column.name): column.name for column in table.columns}
+    ends = {"start": "end", "begin": "end", "from": "to"}
+    return names.get(tuple(ends.get(word, word) for word in tokens(begin))) if ends.keys() & {*tokens(begin)} else None
 
 
 def _nanoseconds(table: Table, sample: Sample) -> str | None:

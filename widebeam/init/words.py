@@ -65,6 +65,8 @@ TYPES: Final = words(
 )
 """Words at the end of a table's name for the type of its values."""
 
+_NO_RESULTS: Final = words("log date datetime timestamp data")
+
 LABELS: Final = frozenset(("labels", "label", "tags", "dimensions", "attributes", "dims"))
 
 
@@ -88,7 +90,7 @@ def about(name: str, words: frozenset[str]) -> bool:
 def names_a_value(name: str) -> bool:
     """Whether a column of this name holds readings: `value`, `dbl_v`, `value_numeric`, `state`; not `value_format`."""
     found = tokens(name)
-    if name.lower() in _WHOLE:
+    if name.lower() in _WHOLE or (len(found) == 2 and found[0] == "result" and found[1] in TYPES - _NO_RESULTS):
         return True
     return bool(found) and not _VALUE.isdisjoint(found) and found[-1] not in _QUALIFIES
 

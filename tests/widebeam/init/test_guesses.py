@@ -216,3 +216,32 @@ def test_one_inheritance_child_that_is_asked_for_says_what_is_beside_it(database
     run(database, PARENT.format(one="m_c1", two="m_c2"))
     said = looked(database, "public.m_c1")
     assert source(said)["tables"] == ["public.m_c1"] and asked(said, "tables") and "public.m_c2?" in said
+
+
+FROST = (
+    'CREATE TABLE "DATASTREAMS" ("ID" bigint PRIMARY KEY, "NAME" text);'
+    'CREATE TABLE "OBSERVATIONS" ("ID" bigserial PRIMARY KEY, "DATASTREAM_ID" bigint REFERENCES "DATASTREAMS",'
+    ' "MULTI_DATASTREAM_ID" bigint, "PHENOMENON_TIME_START" timestamptz, "PHENOMENON_TIME_END" timestamptz,'
+    ' "RESULT_TIME" timestamptz, "RESULT_TYPE" smallint, "RESULT_NUMBER" float8, "RESULT_STRING" text,'
+    ' "RESULT_JSON" jsonb); CREATE INDEX ON "OBSERVATIONS" ("DATASTREAM_ID", "PHENOMENON_TIME_START");'
+    "INSERT INTO \"DATASTREAMS\" SELECT i, 'ds' || i FROM generate_series(1, 4) i;"
+    'INSERT INTO "OBSERVATIONS" ("DATASTREAM_ID", "PHENOMENON_TIME_START", "PHENOMENON_TIME_END", "RESULT_NUMBER")'
+    " SELECT d, now() + n * interval '1 min', now() + n * interval '1 min', d"
+    " FROM generate_series(1, 3) d, generate_series(1, 60) n;"
+)
+MULTI = (
+    'INSERT INTO "OBSERVATIONS" ("MULTI_DATASTREAM_ID", "PHENOMENON_TIME_START", "PHENOMENON_TIME_END", "RESULT_JSON")'
+    " VALUES (1, now(), now(), '[1.2]');"
+)
+REPEATED = 'UPDATE "OBSERVATIONS" SET "RESULT_STRING" = "RESULT_NUMBER"::text;'
+
+
+@pytest.mark.parametrize("change", ["SELECT", MULTI, REPEATED, MULTI + REPEATED])
+def test_observations_of_sensorthings_are_proposed_with_questions(database, change):
+    run(database, FROST + change)
+    said = looked(database, "public.OBSERVATIONS")
+    found = source(said)
+    assert (found["time"], found["key"], found["entity"]) == ("PHENOMENON_TIME_START", "NAME", [])
+    assert found["dictionary"]["column"] == "DATASTREAM_ID"
+    assert asked(said, "time") and asked(said, "entity") == (MULTI in change)
+    assert found["value"].get("measures", False) == (REPEATED in change)
