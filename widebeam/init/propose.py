@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from psycopg import sql
+
+from widebeam.init.dictionary import Dictionary, Owner
 from widebeam.init.document import Section
-from widebeam.init.query import query
 from widebeam.init.readings import is_text, numbers, sentinels
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Family, Shape
@@ -36,8 +38,39 @@ def _dictionary(seen: Seen) -> list[Section]:
         else ""
     )
     ask = "is this the language, or kind, of names that you want?" if found.only else ""
-    made.set("query", query(found), f"Ids, and their names as columns.{narrowed}", ask)
+    made.set("query", _query(found), f"Ids, and their names as columns.{narrowed}", ask)
     return [made]
+
+
+def _query(found: Dictionary) -> str:
+    """The id first, then the names that become virtual columns."""
+    table = found.candidate.table
+    fields = [sql.SQL("d.{}").format(sql.Identifier(each)) for each in (found.candidate.id, found.key)]
+    join: sql.Composable = sql.SQL("")
+    owner = found.owner
+    if owner is not None and found.entity == (owner.name,):
+        fields.append(sql.SQL("o.{}").format(sql.Identifier(owner.name)))
+        join = _join(owner)
+    elif owner is not None:
+        fields.append(sql.SQL("d.{}").format(sql.Identifier(owner.column)))
+    return (
+        sql.SQL("SELECT {} FROM {} d{}{}")
+        .format(sql.SQL(", ").join(fields), sql.Identifier(table.schema, table.name), join, _where(found))
+        .as_string(None)
+    )
+
+
+def _join(owner: Owner) -> sql.Composable:
+    return sql.SQL(" JOIN {} o ON o.{} = d.{}").format(
+        sql.Identifier(owner.table.schema, owner.table.name), sql.Identifier(owner.target), sql.Identifier(owner.column)
+    )
+
+
+def _where(found: Dictionary) -> sql.Composable:
+    if not found.only:
+        return sql.SQL("")
+    conditions = (sql.SQL("d.{} = {}").format(sql.Identifier(c), sql.Literal(v)) for c, v in found.only)
+    return sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(conditions))
 
 
 def _value(seen: Seen) -> Section:
