@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
 import psycopg
+from psycopg import sql
 
 from cdc.halt import ANEW, CONNECTOR, Cause, Halt
 from cdc.source.narrow import NarrowTable
@@ -49,13 +51,18 @@ def describe(source: Session, table: NarrowTable) -> Described:
     return Described(row[0], types, {name: declared for name, declared, _ in found})
 
 
+def resolved(source: Session, columns: Sequence[tuple[str, int, int]]) -> dict[str, str]:
+    """The types of columns by name, as `Described.types` has them, told by their types' oids and modifiers."""
+    names, oids, modifiers = ([*each] for each in zip(*columns, strict=True)) if columns else ([], [], [])
+    found = source.execute(_OF_NUMBERS, [names, oids, modifiers]).fetchall()
+    return {name: base for name, _, base in found}
+
+
 # A domain may be over another one, and an array may be one of domains. (One of domains over arrays stays what it is:
 # its text is another one than that of an array of more dimensions.)
-_TYPES: Final = """
+_RESOLVED: Final[LiteralString] = """
 WITH RECURSIVE made_of AS (
-    SELECT attname::text AS name, format_type(atttypid, atttypmod) AS declared, atttypid AS type,
-        atttypmod AS modifier, '' AS brackets
-    FROM pg_attribute WHERE attrelid = %s AND attname = ANY(%s) AND attnum > 0 AND NOT attisdropped
+    SELECT name, format_type(type, modifier) AS declared, type, modifier, '' AS brackets FROM ({}) AS given
     UNION ALL
     SELECT name, declared, CASE typtype WHEN 'd' THEN typbasetype ELSE typelem END,
         CASE typtype WHEN 'd' THEN typtypmod ELSE modifier END, CASE typtype WHEN 'd' THEN brackets ELSE '[]' END
@@ -69,3 +76,12 @@ FROM made_of JOIN pg_type AS t ON t.oid = type
 WHERE typtype <> 'd' AND NOT (
     brackets = '' AND EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid AND e.typtype = 'd'))
 """
+_TYPES: Final = sql.SQL(_RESOLVED).format(
+    sql.SQL(
+        "SELECT attname::text AS name, atttypid AS type, atttypmod AS modifier FROM pg_attribute"
+        " WHERE attrelid = %s AND attname = ANY(%s) AND attnum > 0 AND NOT attisdropped"
+    )
+)
+_OF_NUMBERS: Final = sql.SQL(_RESOLVED).format(
+    sql.SQL("SELECT name, type, modifier FROM unnest(%s::text[], %s::oid[], %s::int[]) AS u(name, type, modifier)")
+)

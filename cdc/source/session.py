@@ -168,6 +168,8 @@ def pinned_conninfo(dsn: str, *, read_only: bool = False, **parameters: str | in
     given: dict[str, Any] = {name: value for name, value in parts.items() if value is not None}
     options = pinned_options(str(given.get("options") or "")) + (f" {_set(_READ_ONLY)}" if read_only else "")
     fixed = {"options": options, "client_encoding": "UTF8"}
+    if read_only and given.get("target_session_attrs") == "read-write":
+        fixed["target_session_attrs"] = "primary"  # a session that is to read would not be taken for one that can write
     defaults = {"application_name": "widebeam", **ALIVE}
     return make_conninfo(**{**defaults, **given, **fixed, **parameters})
 

@@ -99,6 +99,7 @@ def test_verify_names_a_cell_that_two_tables_fill_with_both_values_whatever_it_h
 
 def test_rows_that_come_by_the_stream_are_told_and_what_is_left_of_them_holds_the_cell(tables):
     tables.prepare()
+    tables.backfill()
     with tables.streaming():
         tables.execute("INSERT INTO a VALUES ('s', '2024-01-01', 1, 5), ('s', '2024-01-02', 1, 6)")
         tables.pass_all()
@@ -146,6 +147,7 @@ def test_a_chunk_tells_of_rows_that_the_stream_has_brought_of_another_table(tabl
 
 def test_ids_that_come_to_one_name_while_it_runs_are_told_where_they_meet_and_not_where_they_follow(tables):
     tables.prepare()
+    tables.backfill()
     with tables.streaming():
         tables.execute("INSERT INTO a VALUES ('s', '2024-01-01', 1, 5), ('s', '2024-01-02', 1, 6)")
         tables.pass_all()

@@ -5,19 +5,13 @@ The watch looks at the catalog every few seconds; the first row of another type 
 
 from __future__ import annotations
 
-from typing import Final
-
 from cdc.event import Relation
 from cdc.halt import ANEW, CONNECTOR, Cause, Halt
+from cdc.source.described import resolved
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from sink.state import sources
 from widebeam.config.connector import Connector
-
-_NAMES: Final = (
-    "SELECT format_type(type, modifier) FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS u(type, modifier, n)"
-    " ORDER BY n"
-)
 
 
 class ColumnTypes:
@@ -33,11 +27,13 @@ class ColumnTypes:
         Raises psycopg.Error where one of the databases cannot be asked.
         """
         recorded = self._types(table)
-        columns = [column for column in relation.columns if column.name in recorded]
+        columns = [
+            (column.name, column.type_oid, column.type_modifier)
+            for column in relation.columns
+            if column.name in recorded
+        ]
         with connect(self._connector.options.source.conninfo(), autocommit=True) as source:
-            numbers = [column.type_oid for column in columns], [column.type_modifier for column in columns]
-            names = [name for (name,) in source.execute(_NAMES, numbers).fetchall()]
-        found = dict(zip((column.name for column in columns), names, strict=True))
+            found = resolved(source, columns)
         changed = [f"{name} was {recorded[name]} and is {now}" for name, now in found.items() if now != recorded[name]]
         if changed:
             raise Halt(

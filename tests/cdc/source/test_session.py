@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cdc.source.session import ALIVE, HEARD, Silent, answered, connect, pinned_conninfo
+from cdc.source.session import ALIVE, HEARD, Silent, answered, connect, connect_to_read, pinned_conninfo
 from tests.faults.proxy import Proxy
 from tests.pipeline import until
 from widebeam.lab.postgres import PostgresServer
@@ -132,3 +133,8 @@ def lost(session: psycopg.Connection[tuple[object, ...]]) -> bool:
     except psycopg.OperationalError:
         return True
     return False
+
+
+def test_a_session_to_read_is_taken_to_the_primary_that_a_session_to_write_asks_for(database: str) -> None:
+    with closing(connect_to_read(make_conninfo(database, target_session_attrs="read-write"))) as session:
+        assert session.execute("SHOW transaction_read_only").fetchone() == ("on",)

@@ -283,7 +283,7 @@ def test_rows_of_an_attached_partition_come_by_chunks_once_all_that_is_older_is_
     assert source.look(), "the barrier has not passed"
     assert source.notices() == {("filling", "tenant.mar")}
     viewer = Viewer(source.connector)
-    assert viewer.read().state == "backfilling"
+    assert viewer.read().phase == "backfilling"
     viewer.close()
     source.backfill()
     assert "2024-03-01" not in source.wide(), "a change that is older than the attaching may still be on its way"
