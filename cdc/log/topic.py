@@ -103,7 +103,8 @@ def _ask(admin: AdminClient, plan: TopicPlan, *, only: bool) -> None:
     except KafkaException as error:
         if error.args[0].code() in _REFUSALS:
             raise Refused(error.args[0].str()) from error
-        raise
+        if not (only and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS):  # another part has just made it
+            raise
 
 
 def take_longer(client: Mapping[str, Any], name: str, record_bytes: int) -> None:

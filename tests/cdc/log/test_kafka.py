@@ -237,3 +237,9 @@ def test_a_topic_that_the_brokers_do_not_make_is_refused_before_and_when_it_is_m
     state = topics.inspect(client, topic)
     assert state is not None
     assert state.max_message_bytes == 2_000_000
+
+
+def test_a_topic_that_another_part_makes_meanwhile_is_one_that_can_be_made(kafka: KafkaBroker, topic: str) -> None:
+    plan = topics.TopicPlan(topic, 1)
+    topics.create({"bootstrap.servers": kafka.bootstrap}, plan)
+    topics.try_out({"bootstrap.servers": kafka.bootstrap}, plan)
