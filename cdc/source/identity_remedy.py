@@ -60,6 +60,11 @@ def publishers(connection: Connection, oid: int) -> list[Publisher]:
     return [Publisher(*row) for row in connection.execute(sql.SQL(_PUBLISHERS).format(schemas), {"t": oid})]
 
 
+def unique_indexes(connection: Connection, oid: int) -> list[tuple[str, list[str], bool]]:
+    """Valid, complete, immediate unique indexes of a table: name, key columns, whether all of them are NOT NULL."""
+    return connection.execute(_UNIQUE, [oid]).fetchall()
+
+
 def remedy(connection: Connection, table: NarrowTable, identity: Identity, *, several: bool = False) -> str:
     """The statements that give a narrow table, or a partition of it, an identity that carries its cell.
 
@@ -69,10 +74,9 @@ def remedy(connection: Connection, table: NarrowTable, identity: Identity, *, se
     """
     others = publishers(connection, identity.oid)
     shown = sql.Identifier(*identity.table)
-    unique = connection.execute(_UNIQUE, [identity.oid]).fetchall()
     fitting = [
         index
-        for index, columns, not_null in unique
+        for index, columns, not_null in unique_indexes(connection, identity.oid)
         if not_null and set(table.cell) <= set(columns) and _listed(others, columns)
     ]
     if fitting:

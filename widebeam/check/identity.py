@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.source.identity import identities
-from cdc.source.identity_remedy import remedy
+from cdc.source.identity_remedy import remedy, unique_indexes
 from cdc.source.table_name import TableName
 from widebeam.check.table import Found, find, leaves, pair
 from widebeam.config.connector import Connector
@@ -22,7 +22,8 @@ def unique_cell(session: Session, connector: Connector) -> Iterator[Finding]:
     table = find(session, connector)
     if connector.options.source.several != "refuse" or table is None or not _has_cell(session, connector, table):
         return
-    if not _unique_indexes(session, connector, table):
+    cell = sorted(connector.table.cell)
+    if not any(sorted(columns) == cell for _, columns, _ in unique_indexes(session, table.oid)):
         online = "" if table.partitioned else "CONCURRENTLY "
         remedy = statement(
             session, f"CREATE UNIQUE INDEX {online}ON {{}} ({{}});", pair(connector), names(connector.table.cell)
@@ -68,23 +69,6 @@ def _deferrable(session: Session, oid: int) -> bool:
     """Whether the primary key is, which the server takes for no identity at all."""
     query = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = %s AND indisprimary AND NOT indimmediate)"
     return session.execute(query, [oid]).fetchone() == (True,)
-
-
-def _unique_indexes(session: Session, connector: Connector, table: Found) -> list[str]:
-    """Valid, complete, immediate unique indexes on exactly the cell's columns, in any order."""
-    rows = session.execute(_UNIQUE, {"t": table.oid, "c": sorted(connector.table.cell)}).fetchall()
-    return [row[0] for row in rows]
-
-
-_UNIQUE: Final = """
-    SELECT c.relname::text, bool_and(a.attnotnull)
-    FROM pg_index i JOIN pg_class c ON c.oid = indexrelid
-    JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = ANY((indkey::int2[])[0:indnkeyatts - 1])
-    WHERE indrelid = %(t)s AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
-    GROUP BY c.relname, indisprimary, indnkeyatts
-    HAVING array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C") = %(c)s::text[]
-    ORDER BY indisprimary DESC, 1
-"""
 
 
 def _has_cell(session: Session, connector: Connector, table: Found) -> bool:
