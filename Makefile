@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests wait for servers much of the time, so one process more than there are cores pays; each has servers of its own.
 TEST_PROCESSES ?= 3
+# For podman: COMPOSE=podman-compose
+COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-elsewhere protections fuzz soak lint bench bench-peers bench-growth bench-ideas release recording lock clean
+.PHONY: help setup demo test test-all test-elsewhere protections fuzz soak lint bench bench-peers bench-growth bench-ideas release recording up down lock clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +72,19 @@ release: .venv/demo ## Build the wheel and the source archive into dist/, and tr
 
 recording: .venv/demo ## Record the terminal of the README anew, from a real run: docs/demo.svg
 	@$(BIN)/python make/record.py
+
+up: .secrets/postgres_password ## Build and start the services of docker-compose.yml; SINKS=4, CONNECTOR=ships
+	$(COMPOSE) up --detach --build
+
+# The password's file has to be there even to stop: Compose reads it with the rest.
+down: .secrets/postgres_password ## Stop those services; data and password stay
+	$(COMPOSE) down
+
+# Whoever is in the container has to be able to read it, and has another user's number: the directory keeps others out.
+.secrets/postgres_password:
+	@mkdir -p -m 700 .secrets
+	@$(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))' > $@.new
+	@chmod 644 $@.new && mv $@.new $@
 
 lock: ## Choose all versions anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

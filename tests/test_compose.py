@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cdc.settings import CaptureSettings
 from tests.pipeline import change_some, until
-from widebeam.demo.history import load
+from widebeam.config.config import load
+from widebeam.demo import history
 from widebeam.lab.account import new_directory
-from widebeam.lab.kafka import KafkaBroker, tool
+from widebeam.lab.kafka import KafkaBroker
 from widebeam.lab.postgres import QUICK, PostgresServer, newest_binaries
 from widebeam.lab.process import free_port
 
@@ -32,6 +33,7 @@ FILE = ROOT / "docker-compose.yml"
 OURS = ("capture", "sink", "backfill")
 SECRET = "only for this test"
 
+Size = Annotated[str, Field(pattern=r"^\d+[kmg]$")]
 Duration = Annotated[str, Field(pattern=r"^(\d+h)?(\d+m)?(\d+s)?$", min_length=2)]
 
 
@@ -58,24 +60,41 @@ class HealthCheck(Part):
     start_period: Duration | None = None
 
 
+class Logging(Part):
+    driver: Literal["json-file"]
+    """Docker and podman both know it."""
+    options: dict[str, str]
+
+
 class Service(Part):
     """No container_name and no ports: those of a scaled service would collide."""
 
     image: str = Field(min_length=1)
     build: Build | None = None
+    pull_policy: Literal["always", "never", "missing", "build"] | None = None
     command: list[str] | None = None
+    scale: Annotated[str, Field(pattern=r"^\d+$")] = "1"
+    env_file: list[str] = []
     environment: dict[str, str | int]
     secrets: list[str] = []
     volumes: list[Annotated[str, Field(pattern=r"^[^:]+:/[^:]+(:ro)?$")]] = []
     depends_on: dict[str, Dependency] = {}
     restart: Literal["no", "always", "on-failure", "unless-stopped"]
     init: bool = False
+    read_only: bool = False
+    cap_drop: list[str] = []
+    security_opt: list[str] = []
+    tmpfs: list[str] = []
+    mem_limit: Size
+    shm_size: Size | None = None
+    pids_limit: int | None = None
+    logging: Logging
     stop_grace_period: Duration
     healthcheck: HealthCheck
 
 
 class Secret(Part):
-    environment: str
+    file: str
 
 
 class Compose(Part):
@@ -137,6 +156,71 @@ def test_ours_are_given_the_time_that_an_orderly_end_takes_and_somebody_who_pass
         assert service.init
 
 
+def test_one_service_builds_and_the_others_take_what_it_built() -> None:
+    services = compose().services
+    built = [name for name in OURS if services[name].build]
+    assert [services[name].pull_policy for name in built] == ["build"]
+    assert {services[name].pull_policy for name in OURS if name not in built} == {"never"}
+    assert len({services[name].image for name in OURS}) == 1
+
+
+def test_ours_can_write_nothing_and_may_do_nothing_but_reach_the_servers() -> None:
+    for name in OURS:
+        service = compose().services[name]
+        assert (service.read_only, service.cap_drop, service.security_opt) == (
+            True, ["ALL"], ["no-new-privileges:true"],
+        )  # fmt: skip
+        assert all(volume.endswith(":ro") for volume in service.volumes)
+
+
+def test_no_service_fills_the_disk_with_its_log_or_takes_all_memory() -> None:
+    for service in compose().services.values():
+        assert {"max-size", "max-file"} <= set(service.logging.options)
+
+
+def test_each_place_that_an_image_declares_as_a_volume_has_a_name() -> None:
+    services, declared = compose().services, {"/etc/kafka/secrets", "/mnt/shared/config", "/var/lib/kafka/data"}
+    kafka = services["kafka"]
+    assert {*kafka.tmpfs, *(volume.partition(":")[2] for volume in kafka.volumes)} == declared
+    assert services["postgres"].volumes == ["postgres:/var/lib/postgresql"]
+
+
+def test_as_many_sinks_as_somebody_chose_survive_the_next_up() -> None:
+    assert compose().services["sink"].scale == "1"
+    assert compose({"SINKS": "4"}).services["sink"].scale == "4"
+
+
+def test_options_come_by_a_file_whose_examples_are_options() -> None:
+    (given,) = compose().services["capture"].env_file
+    lines = re.findall(r"^# (WIDEBEAM_\w+)=(.*)$", (ROOT / given).read_text(), re.MULTILINE)
+    assert len(lines) > 3
+    connector = load(str(ROOT / "connectors" / "ships.toml"), dict(lines))
+    assert connector.options.backfill.chunk_rows == int(dict(lines)["WIDEBEAM_BACKFILL__CHUNK_ROWS"])
+    assert compose({"WIDEBEAM_ENV": "plant.env"}).services["sink"].env_file == ["plant.env"]
+
+
+def test_ports_are_published_for_this_machine_alone_and_only_where_somebody_says_so() -> None:
+    ports = yaml.safe_load((ROOT / "deploy" / "compose.ports.yml").read_text())["services"]
+    assert set(ports) == {"postgres", "kafka"}
+    assert all(port.startswith("127.0.0.1:") for service in ports.values() for port in service["ports"])
+    there = compose().services["kafka"].environment
+    for name, value in ports["kafka"]["environment"].items():  # what the services themselves go by stays
+        assert set(str(there[name]).split(",")) < set(value.split(",")), name
+
+
+def test_the_password_is_a_file_that_make_up_makes_and_the_containers_user_can_read(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (secret,) = compose().secrets.values()
+    file = tmp_path / secret.file
+    made = ["make", "-s", "-C", str(tmp_path), f"PYTHON={sys.executable}", str(Path(secret.file))]
+    subprocess.run(made, check=True)
+    first = file.read_text()
+    assert len(first) > 20
+    assert (file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o644)
+    subprocess.run(made, check=True)
+    assert file.read_text() == first
+
+
 def test_no_password_is_in_the_file() -> None:
     for service in compose().services.values():
         for name, value in service.environment.items():
@@ -148,7 +232,7 @@ def test_no_password_is_in_the_file() -> None:
 
 def test_the_connector_and_the_servers_can_be_chosen_by_the_environment() -> None:
     file = compose({"CONNECTOR": "plant", "WIDEBEAM_SOURCE__DSN": "host=elsewhere dbname=plant"})
-    assert file.services["sink"].command == ["sink", "plant"]
+    assert file.services["sink"].command == ["sink", "--wait", "plant"]
     assert file.services["capture"].environment["WIDEBEAM_SOURCE__DSN"] == "host=elsewhere dbname=plant"
 
 
@@ -206,9 +290,7 @@ class Local:
         """Run the service's health check."""
         how, *test = self.file.services[service].healthcheck.test
         assert how == "CMD"
-        if test[0].endswith("/kafka-broker-api-versions.sh"):
-            arguments = [word.replace("kafka:9092", self.kafka.bootstrap) for word in test[1:]]
-            test = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", *arguments)
+        test = [word.replace("kafka/9092", self.kafka.bootstrap.replace(":", "/")) for word in test]
         env = self.environment(service)
         return subprocess.run(test, env=env, cwd=ROOT, capture_output=True, check=False, timeout=60).returncode == 0
 
@@ -236,7 +318,7 @@ def postgres_settings(command: list[str]) -> dict[str, str]:
 
 def broker_settings(environment: Mapping[str, str | int]) -> dict[str, str]:
     """KAFKA_SOME_NAME as the broker's some.name, as the image does it; where it listens is the lab's own affair."""
-    own = ("LISTENER", "QUORUM", "LOG_DIRS", "NODE_ID")
+    own = ("LISTENER", "QUORUM", "LOG_DIRS", "NODE_ID", "HEAP")
     return {
         name.removeprefix("KAFKA_").lower().replace("_", "."): str(value)
         for name, value in environment.items()
@@ -261,13 +343,15 @@ def local() -> Iterator[Local]:
 
 def test_the_services_get_healthy_and_end_with_zero_even_while_the_broker_is_frozen(local: Local) -> None:
     database = str(local.file.services["postgres"].environment["POSTGRES_DB"])
+    assert not local.healthy("postgres")
     with psycopg.connect(local.postgres.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
-    load(local.postgres.dsn(database), 10_000)
     assert local.healthy("postgres")
     assert local.healthy("kafka")
     assert not local.healthy("capture")
     another = local.start("sink", "another")
+    until(lambda: "waits: " in local.said("sink"))
+    history.load(local.postgres.dsn(database), 10_000)
     running = {"capture": local.start("capture"), "sink": local.start("sink")}
     try:
         assert local.start("backfill").wait(120) == 0, local.said("backfill")

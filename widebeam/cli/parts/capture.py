@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from widebeam.cli.parts.awaited import Wait
 from widebeam.cli.parts.part import ConnectorName, run_part
 
 
-def capture(connector: ConnectorName) -> None:
+def capture(connector: ConnectorName, wait: Wait = False) -> None:
     """Capture changes into Kafka. A second one stands by, and takes over when the first one dies.
 
     Example: widebeam capture ships
     """
     from widebeam.run.parts import run_capture  # noqa: PLC0415  only the verbs that need Kafka load it
 
-    run_part("capture", connector, run_capture)
+    run_part("capture", connector, run_capture, wait=wait)

@@ -16,8 +16,8 @@ import typer
 
 from cdc.halt import Halt
 from cdc.source.session import connect
-from widebeam.check.check import Preconditions, findings
 from widebeam.cli.outcome import wants_debug
+from widebeam.cli.parts.awaited import met
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
 from widebeam.health.health import PartAlone
@@ -26,7 +26,7 @@ from widebeam.log import set_up as set_up_log
 from widebeam.process.child import NAME, PARENT
 from widebeam.process.heartbeat import AT_WORK, HUNG, STARTING, Heartbeat
 from widebeam.setup.prepare import prepare
-from widebeam.setup.prepared import Prepared, is_set_up, prepared
+from widebeam.setup.prepared import Prepared, prepared
 from widebeam.state import halts
 from widebeam.state.signs import SignWriter
 from widebeam.state.twins import twins
@@ -41,8 +41,8 @@ WELL_AFTER: Final = 120.0
 _LOG: Final = logging.getLogger(__name__)
 
 
-def run_part(name: str, connector_name: str, work: Work) -> None:
-    """Run a part until it has done its work, a signal or a halt."""
+def run_part(name: str, connector_name: str, work: Work, *, wait: bool = False) -> None:
+    """Run a part until it has done its work, a signal or a halt. `wait`: for what is missing before."""
     set_up_log(os.environ.get(NAME, name), debug=wants_debug())
     connector = load(connector_name)
     stop = stop_on_signals()
@@ -55,7 +55,8 @@ def run_part(name: str, connector_name: str, work: Work) -> None:
         served(connector, PartAlone(connector, name, heartbeat).health) if alone else nullcontext(),
         signs(connector, part, heartbeat),
     ):
-        _work(connector, work, stop, heartbeat, alone=alone)
+        if not alone or met(connector, heartbeat, wait=wait):
+            _work(connector, work, stop, heartbeat, alone=alone)
 
 
 def _work(connector: Connector, work: Work, stop: threading.Event, heartbeat: Heartbeat, *, alone: bool) -> None:
@@ -82,12 +83,9 @@ def signs(connector: Connector, part: str, heartbeat: Heartbeat | None = None) -
 
 
 def set_up(connector: Connector, *, alone: bool) -> Prepared:
-    """Under a supervisor it has been done; a part alone does it, or says what it takes."""
+    """Under a supervisor it has been done; a part alone does it, where what it takes is `met`."""
     if not alone:
         return prepared(connector)
-    found = [] if is_set_up(connector) else findings(connector)
-    if found:
-        raise Preconditions(found)
     _warn_of_twins(connector)
     try:
         return prepare(connector)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdc.halt import Halt
 from widebeam.cli.outcome import wants_debug
+from widebeam.cli.parts.awaited import Wait, met
 from widebeam.cli.parts.part import ConnectorName, record_halt
 from widebeam.process.child import Part
 
@@ -23,6 +25,7 @@ def run(
     until_converged: Annotated[
         bool, typer.Option("--until-converged", help="End with 0 once history and stream are together.")
     ] = False,
+    wait: Wait = False,
 ) -> None:
     """Set the connector up, then run capture, sinks and backfill until Ctrl-C. Running it again resumes.
 
@@ -42,7 +45,8 @@ def run(
     set_up_log("run", debug=wants_debug(), write=screen.line)
     try:
         with served(loaded, health.health), signs(loaded, "run"):
-            _run(loaded, screen, health, until_converged=until_converged)
+            if met(loaded, Event(), wait=wait):
+                _run(loaded, screen, health, until_converged=until_converged)
     except Halt as halt:
         record_halt(loaded, halt)
         raise
