@@ -16,7 +16,10 @@ OVER_THE_GAP: Final = (
 )
 """What to do where the stream has a gap."""
 
-ANEW: Final = f"`widebeam drop {CONNECTOR} --yes`, then `widebeam run {CONNECTOR}`, fills everything anew."
+ANEW: Final = (
+    f"`widebeam drop {CONNECTOR} --yes`, then `widebeam run {CONNECTOR}`, fills everything anew, from what the narrow "
+    "tables hold."
+)
 """What to do where nothing of what there is can be kept."""
 
 

@@ -24,7 +24,8 @@ from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.lsn import Lsn
 from cdc.source import facts, publication
 from cdc.source.described import describe
-from cdc.source.identity import identities
+from cdc.source.identity import Identity, identities
+from cdc.source.identity_remedy import remedy
 from cdc.source.narrow import NarrowTable
 from sink.mapping.family import Family, Source
 from sink.state import sources
@@ -128,8 +129,7 @@ class Joiner:
                 return Halt(
                     Cause.REPLICA_IDENTITY,
                     f"the new table {each.table} has no replica identity over {', '.join(table.cell)}",
-                    f"ALTER TABLE {each.table.quoted} REPLICA IDENTITY FULL, or USING INDEX a unique index;"
-                    f" then `widebeam run {CONNECTOR}`.",
+                    f"{self._mend(table, each)} Then `widebeam run {CONNECTOR}`.",
                 )
         rule, first = self._family.rule(table, types), self._settings.mapping.rule
         if (rule.entity_types, rule.time_types) != (first.entity_types, first.time_types):
@@ -139,6 +139,9 @@ class Joiner:
                 f"Alter it, or give it a name that does not match `tables`; then `widebeam run {CONNECTOR}`.",
             )
         return None
+
+    def _mend(self, table: NarrowTable, identity: Identity) -> str:
+        return remedy(self._primary, table, identity, several=self._settings.mapping.rule.several != "refuse")
 
     def _write_down(self, table: NarrowTable, source: Source) -> None:
         """The table and its chunks, all or nothing; nothing is done if they are there."""

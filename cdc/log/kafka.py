@@ -120,8 +120,8 @@ class KafkaPublisher:
             return Halt(
                 Cause.RECORD_TOO_LARGE,
                 f"{_named(key)} is longer than topic {self._topic} takes: {error.str()}",
-                f"kafka-configs.sh --alter --topic {self._topic} --add-config max.message.bytes={self._longest} (with "
-                f"--bootstrap-server), then `widebeam run {CONNECTOR}`.",
+                f"kafka-configs.sh --bootstrap-server {self._client['bootstrap.servers']} --alter --topic "
+                f"{self._topic} --add-config max.message.bytes={self._longest}, then `widebeam run {CONNECTOR}`.",
             )
         return DeliveryFailed(f"topic {self._topic}: {error.name()}: {error.str()}")
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from cdc.event import UNCHANGED, Delete, Row, Update, Value
-from cdc.halt import CONNECTOR, Cause, Halt
+from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.record.layout import Layout
 from cdc.record.record import Op
 from cdc.source.narrow import NarrowTable
+
+_MENDED: Final = (
+    f"If its identity is still so, `widebeam check {CONNECTOR}` prints the statement that mends it. What came "
+    f"meanwhile stays in the stream as it is: {OVER_THE_GAP}"
+)
+"""The way on. Which statement does it, and breaks no write of the application, only the server's catalog can tell."""
 
 
 class RowSource(Protocol):
@@ -20,11 +26,13 @@ class RowSource(Protocol):
 
 def deleted(event: Delete, at: Layout) -> tuple[Row, list[Value]]:
     """The wide key and the row of a delete."""
+    _check_identity(at)
     return _removed(event.old, event.old_is_full, at, Op.DELETE)
 
 
 def updated(event: Update, at: Layout, source: RowSource, xid: int) -> list[tuple[Row, list[Value]]]:
     """The wide keys and rows of an update: one, or for a move the one left and then the one taken."""
+    _check_identity(at)
     old, new = event.old, event.new
     if UNCHANGED in new:
         new = _filled(new, event, at)
@@ -38,13 +46,24 @@ def updated(event: Update, at: Layout, source: RowSource, xid: int) -> list[tupl
     return [_removed(old, event.old_is_full, at, Op.MOVE), (at.wide(new), ["u", *carried])]
 
 
+def _check_identity(at: Layout) -> None:
+    """An old row says which cell it was, by the identity that the table had when it was written."""
+    if at.lacking:
+        raise Halt(
+            Cause.REPLICA_IDENTITY,
+            f"an update or delete of {at.table.qualified} does not say which cell it means: the table's replica "
+            f"identity ({at.relation.replica_identity}) lacked {', '.join(at.lacking)} then",
+            _MENDED,
+        )
+
+
 def _removed(old: Row, full: bool, at: Layout, op: Op) -> tuple[Row, list[Value]]:
     if not full and None in at.cell(old):
         # The columns of a replica identity cannot be NULL: these were not sent.
         raise Halt(
             Cause.REPLICA_IDENTITY,
             f"an old row of {at.table.qualified} came without {', '.join(at.table.cell)}: {old!r}"[:300],
-            "Give the table, and each of its partitions, a replica identity over these columns, or FULL.",
+            _MENDED,
         )
     return at.wide(old), [op.value, *at.carried(old)]
 
@@ -60,6 +79,6 @@ def _filled(new: Row, event: Update, at: Layout) -> Row:
         raise Halt(
             Cause.REPLICA_IDENTITY,
             f"an update of {at.table.qualified} does not say {', '.join(at.table.cell)}, which are stored out of line",
-            f"ALTER TABLE {at.table.quoted} REPLICA IDENTITY FULL, then `widebeam run {CONNECTOR}`.",
+            _MENDED,
         )
     return filled

@@ -15,13 +15,17 @@ Getter: TypeAlias = Callable[[Row], Row]
 
 
 class Layout(NamedTuple):
-    """A mapped relation: getters for the wide key, the whole cell, and the carried columns, in NarrowTable's order."""
+    """A mapped relation: getters for the wide key, the whole cell, and the carried columns, in NarrowTable's order.
+
+    `lacking` are columns of the cell that its replica identity had not then: its inserts say their cell, no more.
+    """
 
     table: NarrowTable
     relation: Relation
     wide: Getter
     cell: Getter
     carried: Getter
+    lacking: tuple[str, ...] = ()
 
 
 def layout(table: NarrowTable, relation: Relation, before: Layout | None) -> Layout:
@@ -37,25 +41,13 @@ def layout(table: NarrowTable, relation: Relation, before: Layout | None) -> Lay
             f"{table.qualified} no longer brings the columns {', '.join(missing)}",
             "Restore them, or add them to the publication's column list, or mend the mapping and prepare anew.",
         )
-    _check_identity(table, relation, places)
     if before is not None:
         _check_same(table, relation, before.relation)
     wide, cell, carried = (
         _getter([places[name] for name in names]) for names in (table.wide, table.cell, table.carried)
     )
-    return Layout(table, relation, wide, cell, carried)
-
-
-def _check_identity(table: NarrowTable, relation: Relation, places: dict[str, int]) -> None:
-    lacking = [name for name in table.cell if not relation.columns[places[name]].identity]
-    if lacking:
-        raise Halt(
-            Cause.REPLICA_IDENTITY,
-            f"the replica identity of {table.qualified} ({relation.replica_identity}) lacks {', '.join(lacking)}, "
-            "so that an update or delete does not say which cell it means",
-            f"ALTER TABLE {table.quoted} REPLICA IDENTITY USING INDEX a unique index over "
-            f"{', '.join(table.cell)}, or FULL; then `widebeam run {CONNECTOR}`.",
-        )
+    lacking = tuple(name for name in table.cell if not relation.columns[places[name]].identity)
+    return Layout(table, relation, wide, cell, carried, lacking)
 
 
 def _check_same(table: NarrowTable, now: Relation, before: Relation) -> None:

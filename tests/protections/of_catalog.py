@@ -168,6 +168,12 @@ CATALOG: Final = (
         (ASSEMBLER + "an_old_key_that_lacks_the_cell_halts",),
     ),
     Protection(
+        "updates while the identity lacked the cell",
+        ("replica identity",),
+        (Edit("cdc/record/change.py", "    if at.lacking:\n", "    if False:\n"),),
+        (ASSEMBLER + "a_change_under_an_identity_that_lacked_the_cell_halts_and_says_the_way_over",),
+    ),
+    Protection(
         "check: replication right",
         ("bad server",),
         (Edit("widebeam/check/server.py", "    if not may:\n", "    if False:\n"),),
@@ -198,8 +204,8 @@ CATALOG: Final = (
         (
             Edit(
                 "widebeam/check/identity.py",
-                "if not any(sorted(columns) == cell",
-                "if False and not any(sorted(columns) == cell",
+                "if any(sorted(columns) == cell",
+                "if True or any(sorted(columns) == cell",
             ),
         ),
         (BROKEN + "[no_unique_index]",),

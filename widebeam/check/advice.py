@@ -73,7 +73,7 @@ def unbounded_slot(session: Session, _: Connector) -> Iterator[Finding]:
                 session,
                 "max_slot_wal_keep_size",
                 "200GB",
-                "; choose what the disk can spare: beyond it the slot is lost",
+                " choose what the disk can spare: beyond it the slot is lost",
             ),
         )
 
@@ -86,12 +86,12 @@ def idle_slot(session: Session, _: Connector) -> Iterator[Finding]:
             f"idle_replication_slot_timeout is {row[0]} s: a connector that is stopped for longer loses its slot, and"
             " only `widebeam resume --backfill-gap` goes on then",
             "",
-            _changed(session, "idle_replication_slot_timeout", "0", ", or longer than any stop may last"),
+            _changed(session, "idle_replication_slot_timeout", "0", " or longer than any stop may last"),
         )
 
 
 def _changed(session: Session, name: str, value: str, more: str) -> str:
     managed = service(session)
     if managed is None:
-        return f"ALTER SYSTEM SET {name} = '{value}'; -- then SELECT pg_reload_conf();{more}"
-    return f"set {name} = {value} in {managed.place}{more}"
+        return f"ALTER SYSTEM SET {name} = '{value}'; SELECT pg_reload_conf(); --{more}"
+    return f"set {name} = {value} in {managed.place}:{more}"

@@ -12,7 +12,7 @@ from psycopg import sql
 from cdc.source.table_name import TableName
 from widebeam.check.table import Found, find
 from widebeam.config.connector import Connector
-from widebeam.finding import Finding, statement
+from widebeam.finding import Finding, names, statement
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -44,17 +44,26 @@ def inherits(session: Session, connector: Connector) -> Iterator[Finding]:
 def _own_rows(session: Session, parent: TableName) -> Iterator[Finding]:
     shown = sql.Identifier(*parent)
     if session.execute(sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(shown)).fetchone() == (True,):
-        rest = sql.Identifier(parent.schema, f"{parent.name.encode()[:58].decode(errors='ignore')}_rest")
         yield Finding(
             f"{parent} holds rows of its own beside its children's, and these would be left out",
             "",
-            statement(
-                session,
-                "CREATE TABLE {} (LIKE {} INCLUDING ALL) INHERITS ({}); WITH moved AS (DELETE FROM ONLY {} RETURNING *)"
-                " INSERT INTO {} SELECT * FROM moved; -- and have new rows go into a child",
-                rest, shown, shown, shown, rest,
-            ),
-        )  # fmt: skip
+            _moved(session, parent),
+        )
+
+
+def _moved(session: Session, parent: TableName) -> str:
+    """The statements that bring a parent's own rows into a child, which is made unless it is there already."""
+    shown = sql.Identifier(*parent)
+    name = f"{parent.name.encode()[:58].decode(errors='ignore')}_rest"
+    rest = sql.Identifier(parent.schema, name)
+    there = session.execute(_IS_CHILD, [parent.schema, name, parent.schema, parent.name]).fetchone() == (True,)
+    made = "" if there else "CREATE TABLE {0} (LIKE {1} INCLUDING ALL) INHERITS ({1}); "
+    columns = names([column for (column,) in session.execute(_WRITABLE, [parent.schema, parent.name])])
+    moved = (
+        "WITH moved AS (DELETE FROM ONLY {1} RETURNING {2}) INSERT INTO {0} ({2}) OVERRIDING SYSTEM VALUE"
+        " SELECT {2} FROM moved; -- and have new rows go into a child"
+    )
+    return statement(session, f"{made}{moved}", rest, shown, columns)
 
 
 def _pattern(session: Session, table: Found, name: TableName) -> list[str]:
@@ -87,6 +96,15 @@ _ENDS: Final = """
 WITH RECURSIVE tree(oid) AS (SELECT %s::oid UNION SELECT inhrelid FROM tree JOIN pg_inherits ON inhparent = tree.oid)
 SELECT nspname::text, relname::text FROM tree JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = relnamespace
  WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = tree.oid) ORDER BY 1, 2
+"""
+_IS_CHILD: Final = """
+SELECT EXISTS (SELECT FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class p ON p.oid = inhparent JOIN pg_namespace m ON m.oid = p.relnamespace
+    WHERE (n.nspname, c.relname, m.nspname, p.relname) = (%s, %s, %s, %s))
+"""
+_WRITABLE: Final = """
+SELECT attname::text FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE (nspname, relname) = (%s, %s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum
 """
 _PARENTS: Final = """
 WITH RECURSIVE line(oid) AS (

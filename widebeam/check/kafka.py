@@ -71,7 +71,7 @@ def _topic(admin: AdminClient, topic: str, kafka: Kafka) -> Iterator[Finding]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     future = admin.describe_configs([resource], request_timeout=_SECONDS)[resource]
     settings = {name: entry.value for name, entry in future.result(timeout=_SECONDS).items()}
-    alter = f"kafka-configs.sh --bootstrap-server ... --alter --topic {topic} --add-config"
+    alter = f"kafka-configs.sh --bootstrap-server {kafka.bootstrap_servers} --alter --topic {topic} --add-config"
     if settings.get("cleanup.policy") != "delete":
         yield Finding(
             f"the topic {topic} is compacted: records of one wide key would replace each other",

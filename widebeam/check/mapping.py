@@ -9,10 +9,8 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from cdc.bindable import Verbatim
 from cdc.halt import Halt
 from cdc.source.described import describe
-from cdc.source.narrow import NarrowTable
 from sink import lookup
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
@@ -64,8 +62,7 @@ def column_types(session: Session, connector: Connector) -> Iterator[Finding]:
                 yield Finding(
                     f"{table.qualified}.{name} is a {types[name]}, and `{option}` is for {' or '.join(wanted)}",
                     "",
-                    _without_domain(session, table, name)
-                    or f"set `time_form` and `time_zone` in [source] of {connector.file}: {_meant(types[name])}",
+                    f"set `time_form` and `time_zone` in [source] of {connector.file}: {_meant(types[name])}",
                 )
         if source.labels is not None and types[source.labels] not in ("jsonb", "json"):
             what = f"`labels` {source.labels} of {table.qualified} is a {types[source.labels]}, not a jsonb"
@@ -138,22 +135,6 @@ def _read(session: Session, query: str) -> list[tuple[str | None, ...]]:
         tuple(None if (value := result.get_value(n, at)) is None else value.decode() for at in places)
         for n in range(result.ntuples)
     ]
-
-
-def _without_domain(session: Session, table: NarrowTable, name: str) -> str | None:
-    """The statement that makes a column of a domain one of what the domain is made of; None if it is of no domain."""
-    row = session.execute(
-        "SELECT format_type(typbasetype, typtypmod) FROM pg_attribute JOIN pg_type t ON t.oid = atttypid "
-        "JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace "
-        "WHERE (nspname, relname, attname, typtype) = (%s, %s, %s, 'd')",
-        [table.schema, table.name, name],
-    ).fetchone()
-    if row is None:
-        return None
-    altered = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {};").format(
-        sql.Identifier(table.schema, table.name), sql.Identifier(name), Verbatim(row[0])
-    )
-    return altered.as_string(session)
 
 
 def _are_there(session: Session, connector: Connector) -> bool:

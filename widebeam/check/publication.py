@@ -82,7 +82,8 @@ def _can_be_made(session: Session, connector: Connector, tables: list[tuple[Narr
             f"there is no publication {connector.publication}, and the role {session.info.user} may not make it",
             "",
             f"{statement(session, template, connector.publication, entries, stored(session))} -- by the owner of "
-            + ("the table" if len(tables) == 1 else "the tables"),
+            + ("the table" if len(tables) == 1 else "the tables")
+            + ", who needs CREATE on the database",
         )
 
 

@@ -30,7 +30,9 @@ def writable(session: Session, connector: Connector) -> Iterator[Finding]:
     if recovering:
         yield Finding("is a standby", "", "set `dsn` of [target] to the primary")
     elif read_only:
-        remedy = statement(session, "ALTER DATABASE {} SET default_transaction_read_only = off;", session.info.dbname)
+        # For our role here alone: others may have been kept from writing on purpose. It wins over every other setting.
+        template = "ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off;"
+        remedy = statement(session, template, session.info.user, session.info.dbname)
         yield Finding("transactions are read-only by default", "", remedy)
 
 

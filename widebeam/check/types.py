@@ -47,22 +47,30 @@ def _wanted(source: Session, connector: Connector) -> dict[str, str]:
 
 def _made(source: Session, name: str) -> str:
     """How a type is made as it is in the source."""
-    row = source.execute(
-        "SELECT typtype::text, format_type(typbasetype, typtypmod), "
-        "ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder), "
-        "(SELECT extname::text FROM pg_depend JOIN pg_extension x ON x.oid = refobjid WHERE objid = t.oid "
-        "AND classid = 'pg_type'::regclass AND deptype = 'e') FROM pg_type t WHERE t.oid = to_regtype(%s)",
-        [name],
-    ).fetchone()
-    kind, base, labels, extension = row or ("", "", [], None)
+    name = name.removesuffix("[]")  # an array is made with its elements' type
+    row = source.execute(_TYPE, [name]).fetchone()
+    kind, base, labels, extension, schema, place = row or ("", "", [], None, "public", "public")
     if extension is not None:
-        return sql.SQL("CREATE EXTENSION {};").format(sql.Identifier(extension)).as_string(source)
+        template = "CREATE SCHEMA IF NOT EXISTS {1}; CREATE EXTENSION {0} SCHEMA {1};"
+        return sql.SQL(template).format(*map(sql.Identifier, (extension, place))).as_string(source)
+    made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}; ").format(sql.Identifier(schema)).as_string(source)
     if kind == "e":
         listed = sql.SQL(", ").join(map(sql.Literal, labels)).as_string(source)
-        return f"CREATE TYPE {name} AS ENUM ({listed});"
+        return f"{made}CREATE TYPE {name} AS ENUM ({listed});"
     if kind == "d":
-        return f"CREATE DOMAIN {name} AS {base};"
+        return f"{made}CREATE DOMAIN {name} AS {base};"
     return f"make the type {name} there as it is in the source (pg_dump --schema-only shows how)"
+
+
+_TYPE: Final = """
+SELECT typtype::text, format_type(typbasetype, typtypmod),
+    ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder),
+    extname::text, n.nspname::text, e.nspname::text
+FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+LEFT JOIN pg_depend d ON d.objid = t.oid AND classid = 'pg_type'::regclass AND deptype = 'e'
+LEFT JOIN pg_extension x ON x.oid = refobjid LEFT JOIN pg_namespace e ON e.oid = extnamespace
+WHERE t.oid = to_regtype(%s)
+"""
 
 
 def texts_apart(session: Session, connector: Connector) -> Iterator[Finding]:

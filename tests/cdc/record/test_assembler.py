@@ -228,6 +228,28 @@ def test_an_unknown_cell_halts() -> None:
     halted(Cause.REPLICA_IDENTITY, [READINGS, *transaction([Update(READINGS, None, False, row(UNCHANGED, "t", "a"))])])
 
 
+BY_ID = READINGS._replace(columns=tuple(each._replace(identity=each.name == "id") for each in READINGS.columns))
+"""The table while its replica identity did not hold the cell."""
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Update(BY_ID, None, False, row("x", "t", "a")), Delete(BY_ID, row(None, None, None), False)],
+    ids=["update", "delete"],
+)
+def test_a_change_under_an_identity_that_lacked_the_cell_halts_and_says_the_way_over(event: Event) -> None:
+    """An update's old row was not sent, since its id was the same: which cell it left, nobody knows."""
+    halt = halted(Cause.REPLICA_IDENTITY, [BY_ID, *transaction([event])])
+    assert "lacked ship, at, channel then" in halt.what
+    assert "`widebeam check" in halt.remedy
+    assert "--backfill-gap" in halt.remedy
+
+
+def test_an_insert_says_its_cell_whatever_the_identity_was() -> None:
+    found = drafts(assembler(), [BY_ID, *transaction([Insert(BY_ID, row("x", "t", "a", "1"))])])
+    assert rows_by_wide(found) == [(("x", "t"), [["i", "a", "1", None]])]
+
+
 def test_an_old_key_that_lacks_the_cell_halts() -> None:
     halted(Cause.REPLICA_IDENTITY, [READINGS, *transaction([Delete(READINGS, row("x", None, "a"), False)])])
 
@@ -302,10 +324,11 @@ def test_a_message_of_ours_that_is_too_long_or_the_second_of_its_transaction_is_
     assert made.ignored == 3
 
 
-def halted(cause: Cause, events: Iterable[Event]) -> None:
+def halted(cause: Cause, events: Iterable[Event]) -> Halt:
     with pytest.raises(Halt) as caught:
         drafts(assembler(), events)
     assert caught.value.cause is cause
+    return caught.value
 
 
 def test_a_relation_is_held_against_the_oid_that_was_written_down() -> None:

@@ -31,11 +31,6 @@ def test_a_relation_that_lacks_a_column_halts() -> None:
     halted(Cause.RELATION_CHANGED, "no longer brings the columns s", READINGS._replace(columns=READINGS.columns[:-1]))
 
 
-def test_a_replica_identity_that_lacks_the_cell_halts() -> None:
-    columns = tuple(column._replace(identity=column.name == "id") for column in READINGS.columns)
-    halted(Cause.REPLICA_IDENTITY, "lacks ship, at, channel", READINGS._replace(columns=columns))
-
-
 def test_another_table_of_the_same_name_halts() -> None:
     halted(Cause.RELATION_CHANGED, r"another table now \(OID 2, it was 1\)", READINGS, relation(oid=2))
 
