@@ -57,7 +57,7 @@ def _moved(session: Session, parent: TableName) -> str:
     name = f"{parent.name.encode()[:58].decode(errors='ignore')}_rest"
     rest = sql.Identifier(parent.schema, name)
     there = session.execute(_IS_CHILD, [parent.schema, name, parent.schema, parent.name]).fetchone() == (True,)
-    made = "" if there else "CREATE TABLE {0} (LIKE {1} INCLUDING ALL) INHERITS ({1}); "
+    made = "" if there else "CREATE TABLE {0} (LIKE {1} INCLUDING ALL EXCLUDING GENERATED) INHERITS ({1}); "
     columns = names([column for (column,) in session.execute(_WRITABLE, [parent.schema, parent.name])])
     moved = (
         "WITH moved AS (DELETE FROM ONLY {1} RETURNING {2}) INSERT INTO {0} ({2}) OVERRIDING SYSTEM VALUE"
