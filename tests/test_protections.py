@@ -14,6 +14,7 @@ from tests.protections.matrix import LINES, table
 from tests.protections.protection import ROOT, Edit, Protection
 
 PAGE = ROOT / "docs" / "reliability.md"
+KINDS = 29
 
 
 def name_of(protection: Protection) -> str:
@@ -52,6 +53,15 @@ def test_each_line_of_the_matrix_has_a_protection_or_a_reason_why_it_has_none() 
 def test_the_page_on_reliability_shows_the_matrix_as_it_is() -> None:
     shown = table(PROTECTIONS)
     assert shown in PAGE.read_text(), "put there what `.venv/bin/python -m tests.protections.prove --table` prints"
+
+
+def test_each_kind_of_fault_that_the_page_tells_of_has_a_test_and_a_protection_that_are_there() -> None:
+    rows = re.findall(r"^\| [A-G]\d+ \| .* \| (.*) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == KINDS
+    names = {each.name for each in PROTECTIONS}
+    for tests, protections in rows:
+        assert re.findall(r"`test_\w+`", tests), protections
+        assert set(protections.split("; ")) <= names, protections
 
 
 def test_an_edit_that_has_no_place_or_two_is_refused() -> None:

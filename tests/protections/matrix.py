@@ -50,6 +50,7 @@ RECOVERS: Final = (
     Line("chunk meets stream", "a chunk and a change, or a truncate, of one cell in any order"),
     Line("rows meet", "several source rows of a cell, in any order of sinks, chunks and replays"),
     Line("joining table", "a new narrow table with rows in it joins while all else goes on"),
+    Line("dictionary", "renamed, not to be read, later than its readings, or a name that changes hands"),
     Line("truncate", "TRUNCATE of the narrow table, by policy"),
     Line("replay", "going back in the log does not change the end"),
     Line("part fails", "a part that dies starts again; one that fails the same way again and again halts"),
@@ -94,6 +95,13 @@ REFUSED: Final = (
     Line("bad option", "unknown; two keys for one column; a bad LSN, offset or partition"),
     Line("port in use", "where health is to be asked for"),
     Line("secret given", "on the command line or in the file"),
+    Line("pool", "between us and a server, that drops settings or shares sessions"),
+)
+ANSWERED: Final = (
+    Line("wrong answer", "green where something is the matter, a proof of nothing, a command that crashes"),
+    Line("remedy", "the way on that is printed goes on, and harms nobody"),
+    Line("estimate", "chunks, time and disk of a plan, and what it takes then"),
+    Line("proposal", "what init guesses loses no distinction"),
 )
 QUARANTINED: Final = (
     Line("unplaceable", "empty key, another type, unknown discriminator, a key without a column"),
@@ -107,6 +115,7 @@ ACCEPTED: Final = (
     Line("odd texts", "tabs, line ends, backslashes, `\\N`, empty strings, emoji and Korean names"),
     Line("twice in a batch", "the same cell, in order"),
     Line("unchanged TOAST", "an update that does not say a value"),
+    Line("local time", "buckets, days of 23 and 25 hours, a zone's rules that change"),
 )
 SECURITY: Final = (
     Line("identifiers", "only through psycopg.sql; search_path pinned"),
@@ -125,6 +134,7 @@ SECTIONS: Final = (
     ("halts", HALTS),
     ("changes without an event", EVENTLESS),
     ("refused by check", REFUSED),
+    ("answered", ANSWERED),
     ("quarantined", QUARANTINED),
     ("accepted", ACCEPTED),
     ("security", SECURITY),
