@@ -95,6 +95,8 @@ def test_verify_names_a_cell_that_two_tables_fill_with_both_values_whatever_it_h
     assert cell.wide in ("5", "9")
     assert report.differences == 1
     assert tables.told() == {("a", "5"), ("b", "9")}
+    tables.execute("UPDATE wide.refused__1 SET speed = NULL WHERE at = '2024-01-01'")
+    assert tables.verify().differences == 1, "of a cell that several rows fill, no entry explains that it is empty"
 
 
 def test_rows_that_come_by_the_stream_are_told_and_what_is_left_of_them_holds_the_cell(tables):

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
+from cdc.log.kafka import KafkaPublisher
+from cdc.log.said import LOGGER
 from cdc.log.topic import Refused, try_out
 from cdc.refusal import BrokerRefused, asking
+from sink.reader import configuration
 from widebeam.config import kafka_topic
 from widebeam.config.connector import Connector
 from widebeam.config.options.parts import Kafka
@@ -28,6 +31,10 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
     if kafka is None or topic is None:
         return
     where = f"Kafka ({kafka.bootstrap_servers})"
+    amiss = _refused(connector, topic)
+    if amiss is not None:
+        yield Finding(f"there is no client of Kafka with these settings: {amiss}", where, "mend `client` of [kafka]")
+        return
     try:
         with asking(connector.kafka_client()) as admin:
             cluster = admin.list_topics(timeout=_SECONDS)
@@ -40,6 +47,18 @@ def broker_findings(connector: Connector) -> Iterator[Finding]:
             "start the broker, or set `bootstrap_servers` and `client` of [kafka]; secrets come from "
             "WIDEBEAM_KAFKA__CLIENT",
         )
+
+
+def _refused(connector: Connector, topic: str) -> str | None:
+    """Why librdkafka makes no producer or consumer, before a part dies of it again and again; None if it does."""
+    client = connector.kafka_client("check")
+    try:
+        KafkaPublisher(client, topic, 1).close()
+        Consumer({**configuration(client), "group.id": connector.group, "logger": LOGGER}).close()
+    except (KafkaException, ValueError) as error:
+        said = error.args[0] if error.args else error
+        return said.str() if isinstance(said, KafkaError) else str(said)
+    return None
 
 
 def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, connector: Connector) -> Iterator[Finding]:

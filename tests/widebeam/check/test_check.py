@@ -251,6 +251,17 @@ def test_servers_that_do_not_answer_are_all_named(make, monkeypatch):
     assert all("cannot be reached" in finding.what for finding in found)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [('"fetch.max.bytes" = "100000000"', "receive.message.max.bytes"), ('"nope" = "1"', "No such configuration")],
+)
+def test_a_client_that_librdkafka_does_not_make_is_found_before_a_part_dies_of_it(make, setting, said):
+    nowhere = "host=127.0.0.1 port=1 dbname=x"
+    section = f'[kafka]\nbootstrap_servers = "127.0.0.1:1"\nclient = {{ {setting} }}'
+    (finding,) = kafka_check.broker_findings(make(nowhere, nowhere, section))
+    assert said in finding.what and "`client` of [kafka]" in finding.remedy
+
+
 def test_a_topic_that_would_lose_records_is_found(database, make, kafka, topic):
     run(database, NARROW)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})

@@ -308,6 +308,7 @@ def test_partitions_by_time_need_a_time(write):
         ('client = { "plugin.library.paths" = "x.so" }', "plugin.library.paths is refused: it loads code"),
         ('client = { "ssl.engine.location" = "x.so" }', "ssl.engine.location is refused: it loads code"),
         ('client = { "sasl.kerberos.kinit.cmd" = "rm" }', "sasl.kerberos.kinit.cmd is refused: it runs a command"),
+        ('client = { "message.max.bytes" = "9" }', "message.max.bytes is refused: that is `record_megabytes`"),
         ('client = { "error_cb" = "x" }', "error_cb is refused: it is for programs"),
         ('client = { "Debug" = "all" }', "Debug is refused: it writes without a bound"),
         ('client = { "Sasl.Mechanism" = "PLAIN" }', "its names are lower-case"),

@@ -42,6 +42,8 @@ _REFUSED: Final = {
     "opaque": "it is for programs",
     "logger": "it is for programs",
     "on_delivery": "it is for programs",
+    "message.max.bytes": "that is `record_megabytes`, for producer, consumer and topic alike",
+    "receive.message.max.bytes": "it follows `record_megabytes`",
     "group.id": "it is named after the connector",
     "transactional.id": "records are not in transactions",
 }
