@@ -21,7 +21,7 @@ WORDS = {
 """Modules in a package itself on which its rooms stand. The others there bring the rooms together."""
 
 ROOMS = [
-    "cdc words", "cdc.source", "cdc.wire", "cdc.record", "cdc.log", "cdc",
+    "cdc words", "cdc.clock", "cdc.source", "cdc.wire", "cdc.record", "cdc.log", "cdc",
     "sink.mapping", "sink.fold", "sink.wide", "sink.merge", "sink.state", "sink",
     "snapshot.chunks", "snapshot.fill", "snapshot",
     "widebeam words", "widebeam.init", "widebeam.config", "widebeam.process", "widebeam.state", "widebeam.status",
@@ -36,6 +36,7 @@ MOST_FILES = 16
 DRIVERS = {"psycopg", "psycopg_pool", "confluent_kafka"}
 
 PURE = [
+    "cdc.clock.buckets", "cdc.clock.time_text",
     "cdc.event", "cdc.halt", "cdc.log.direct", "cdc.log.transport", "cdc.lsn", "cdc.record.assembler",
     "cdc.record.avro", "cdc.record.change", "cdc.record.column_cache", "cdc.record.envelope",
     "cdc.record.numbering", "cdc.record.partition", "cdc.record.record", "cdc.record.shape",

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from cdc.source import buckets, zones
+from cdc.clock import buckets, zones
+from cdc.clock.time_text import NotWrittenSo, TimeText
 
-TimeForm = Literal["native", "epoch_s", "epoch_ms", "epoch_us", "epoch_float", "s_ns"]
+TimeForm = Literal["native", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "epoch_float", "s_ns", "text"]
+FORMS: Final = tuple(form for form in get_args(TimeForm) if form != "text")  # that have a name
 
 _SECOND: Final = 1_000_000
 _BILLION: Final = 1_000_000_000  # nanoseconds in a second
 _DAY: Final = 86_400 * _SECOND
-_UNIT: Final = {"epoch_s": _SECOND, "epoch_ms": 1_000, "epoch_us": 1}
+_UNIT: Final = {"epoch_s": _BILLION, "epoch_ms": 1_000_000, "epoch_us": 1_000, "epoch_ns": 1}  # nanoseconds
 _CYCLE: Final = 146_097  # days of 400 years, after which the calendar repeats itself
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _PRINTED: Final = re.compile(
@@ -29,6 +31,7 @@ _WHOLE: Final = re.compile(r"-?\d+", re.ASCII)
 _FIRST: Final = -210_866_803_200 * _SECOND  # 4714-11-24 BC, PostgreSQL's first timestamp
 _END: Final = 9_224_318_016_000 * _SECOND  # 294277-01-01, just after its last
 _HALF: Final = Decimal("0.5")
+_LONGEST: Final = 40  # digits of a number that is a time
 _INFINITE: Final = frozenset(("infinity", "-infinity"))
 
 
@@ -47,8 +50,9 @@ class TimeRule:
 
     `zone` is the time zone of a local `timestamp` column, whose wide column is a timestamptz. `bucket` rounds to the
     nearest multiple of so many microseconds since 1970-01-01 UTC, halves upwards; 0: as it is. With a `bucket_zone` it
-    is what the reading lies in, by the clocks there (cdc/source/buckets.py). `zoned` says that a native column is a
-    timestamptz.
+    is what the reading lies in, by the clocks there (cdc/clock/buckets.py). `zoned` says that a native column is a
+    timestamptz. `written` is how a text column has its times. A time with parts of a microsecond, which no timestamp
+    has, `rounds`, or has no place.
     """
 
     form: TimeForm = "native"
@@ -56,6 +60,8 @@ class TimeRule:
     bucket: int = 0
     zoned: bool = False
     bucket_zone: str | None = None
+    written: TimeText | None = None
+    rounds: bool = True
 
     @property
     def verbatim(self) -> bool:
@@ -65,7 +71,15 @@ class TimeRule:
     @property
     def merges(self) -> bool:
         """Several raw times can become one wide time."""
-        return self.bucket > 0 or self.form == "epoch_float"
+        fine = self.form in ("epoch_float", "epoch_ns") or (self.written is not None and self.written.fine)
+        return self.bucket > 0 or (self.rounds and fine)
+
+    @property
+    def gives_zoned(self) -> bool:
+        """The wide time, where it is not the raw one, is a timestamptz."""
+        if self.zone is not None or self.zoned:
+            return True
+        return self.form != "native" if self.written is None else self.written.zoned
 
     def wide(self, raw: tuple[str, ...]) -> tuple[str, ...]:
         """The wide time of raw time values, as the server prints it in UTC. Raises Untimely."""
@@ -125,8 +139,7 @@ def _wide(rule: TimeRule, raw: tuple[str, ...]) -> tuple[str, ...]:
     moment = _in_bucket(rule, moment, raw[0])
     if not _FIRST <= moment < _END:
         raise Untimely("time_out_of_range", f"the time {raw[0]!r} is none that a timestamp can hold")
-    zoned = rule.zoned or rule.zone is not None or rule.form != "native"
-    return (printed(moment, zoned=zoned),)
+    return (printed(moment, zoned=rule.gives_zoned),)
 
 
 def _in_bucket(rule: TimeRule, moment: int, text: str) -> int:
@@ -166,11 +179,36 @@ def _moment(rule: TimeRule, raw: tuple[str, ...]) -> int | None:
             moment = parsed(text)
             return moment if rule.zone is None else _in_zone(moment, rule.zone, text)
         case "epoch_float":
-            return _decimal(text)
+            return _decimal(text, rounds=rule.rounds)
         case "s_ns":
             return (_whole(text) * _BILLION + _whole(raw[1])) // 1000
+        case "text":
+            moment = _microseconds(rule, _written(rule, text), text)
+            return moment if rule.zone is None else _in_zone(moment, rule.zone, text)
         case form:
-            return _whole(text) * _UNIT[form]
+            return _microseconds(rule, _whole(text) * _UNIT[form], text)
+
+
+def _written(rule: TimeRule, text: str) -> int:
+    if rule.written is None:
+        raise AssertionError("times of form text are written somehow")
+    try:
+        return rule.written.nanoseconds(text)
+    except NotWrittenSo as error:
+        raise Untimely("bad_time", str(error)) from None
+
+
+def _microseconds(rule: TimeRule, nanoseconds: int, text: str) -> int:
+    if nanoseconds % 1000 and not rule.rounds:
+        raise _too_fine(text)
+    return nanoseconds // 1000
+
+
+def _too_fine(text: str) -> Untimely:
+    detail = (
+        f"{text!r} has parts of a microsecond, and a timestamp has none: `several` says what holds if it is rounded"
+    )
+    return Untimely("time_too_fine", detail)
 
 
 def parsed(text: str) -> int:
@@ -208,18 +246,27 @@ def _days(year: int, month: int, day: int) -> int:
 
 
 def _whole(text: str) -> int:
-    if _WHOLE.fullmatch(text) is None:
-        raise Untimely("bad_time", f"{text[:100]!r} is no whole number")
-    return int(text)
+    if _WHOLE.fullmatch(text) is not None:
+        return int(text)
+    try:
+        number = Decimal(text)
+        if number.is_finite() and number.adjusted() < _LONGEST and number == number.to_integral_value():
+            return int(number)  # as a numeric of two decimals or a double precision prints it
+    except InvalidOperation:
+        pass
+    raise Untimely("bad_time", f"{text[:100]!r} is no whole number")
 
 
-def _decimal(text: str) -> int:
+def _decimal(text: str, *, rounds: bool) -> int:
     """Seconds with a fraction, rounded to the microsecond by their decimal digits: no float is calculated with."""
     try:
-        moment = Decimal(text) * _SECOND + _HALF
-        return int(moment.to_integral_value(ROUND_FLOOR))
+        moment = Decimal(text) * _SECOND
+        found = int((moment + _HALF).to_integral_value(ROUND_FLOOR))
+        if found == moment or rounds:
+            return found
     except (InvalidOperation, ValueError, OverflowError):
         raise Untimely("bad_time", f"{text[:100]!r} is no time in seconds") from None
+    raise _too_fine(text)
 
 
 def _in_zone(local: int, zone: str, text: str) -> int:

@@ -17,7 +17,7 @@ from sink.mapping.dictionary import Dictionary
 from sink.mapping.labels import labels_of
 from sink.mapping.layout import misplaced
 from sink.mapping.mapping import Mapping
-from sink.mapping.rule import NUMBER, TABLE, Rule
+from sink.mapping.rule import IS_NOT_NULL, IS_NULL, NUMBER, TABLE, Rule
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _IN_A_NAME: Final = re.compile(r"[\\,=]")
@@ -80,7 +80,22 @@ class Interpreter:
         self._names = {name: n for n, name in enumerate(rule.dictionary.names)} if rule.dictionary else {}
 
     def read(self, head: Sequence[str | None], row: Values, *, gone: bool = False) -> list[Reading] | Unplaced:
-        """The cells of a row, with their values; all without one if the row is `gone`, or not there by `where`."""
+        """The cells of a row, with their values; all without one if the row is `gone`, or not there by `where`.
+
+        A row that is not there and would have no place has no cells.
+        """
+        found = self._read(head, row, gone=gone)
+        if isinstance(found, Unplaced) and found.reason != "unknown_id" and not gone and self._left_out(head, row):
+            return []
+        return found
+
+    def _left_out(self, head: Sequence[str | None], row: Values) -> bool:
+        try:
+            return not self.there(head, row)
+        except _Unreadable:
+            return False
+
+    def _read(self, head: Sequence[str | None], row: Values, *, gone: bool) -> list[Reading] | Unplaced:
         time = tuple(head[self._width :])
         if None in time:
             return Unplaced("null_wide_key", "the time is NULL")
@@ -106,7 +121,7 @@ class Interpreter:
             value = self.real(name, head, row)
             if value is UNCHANGED:
                 raise _Unreadable("unknown_filter", f"an update does not say {name}: give it REPLICA IDENTITY FULL")
-            if value is None or value not in wanted:
+            if not (IS_NULL in wanted if value is None else value in wanted or IS_NOT_NULL in wanted):
                 return False
         return True
 

@@ -18,6 +18,10 @@ from cdc.source.time_encoding import TimeRule
 TABLE: Final = "table"
 """The virtual column that comes out of the table's name, by the first group of `table_pattern`."""
 
+IS_NULL: Final = "IS NULL"
+IS_NOT_NULL: Final = "IS NOT NULL"
+"""What `where` can name instead of values of a column, or beside them."""
+
 NUMBER: Final = "double precision"
 """The type of a column that holds numbers out of texts."""
 
@@ -53,7 +57,8 @@ class Rule:
     is not NULL, or with `measures` each of them under its own key. `nulls` are texts that count as NULL. Of `numbers`,
     which are text columns, values that are numbers are stored as such.
 
-    A row that does not have one of the wanted values in each column of `where` counts as if it were not there.
+    A row that does not have one of the wanted values in each column of `where` counts as if it were not there; IS_NULL
+    and IS_NOT_NULL stand for what they say.
     `several` says what holds where several source rows meet in one cell; `order_by` decides, after the time, which is
     first and last. `types` gives each real column's type as format_type writes it.
     """
@@ -152,8 +157,7 @@ class Rule:
             return {name: self.types[name] for name in names}
         if self.time.form == "s_ns":
             return {names[0]: "timestamp with time zone", names[1]: "integer"}
-        zoned = self.time.form != "native" or self.time.zone is not None or self.time.zoned
-        return {names[0]: f"timestamp {'with' if zoned else 'without'} time zone"}
+        return {names[0]: f"timestamp {'with' if self.time.gives_zoned else 'without'} time zone"}
 
     @property
     def axis(self) -> str | None:
@@ -169,4 +173,7 @@ class Rule:
         if self.several != "refuse" and not (self.table.time or self.table.entity):
             return None
         found = None if self.axis is None else self.types.get(self.axis)
-        return found if found is not None and _SLICED.fullmatch(found) else None
+        written = self.time.written if self.axis in self.table.time else None
+        if found is None or written is not None:
+            return found if written is not None and written.fixed else None
+        return found if _SLICED.fullmatch(found) else None

@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from cdc.clock.time_text import NotWrittenSo, TimeText
 from cdc.event import Value
 from cdc.lsn import Lsn
 from cdc.source.time_encoding import Untimely, parsed
@@ -117,9 +118,19 @@ def rank(rule: Rule, row: SourceRow) -> Rank:
     """Where a row stands among those of its cell."""
     table = rule.table
     values = dict(zip(table.columns, (*row.head, *row.row), strict=True))
-    order = [comparable(values[name], rule.types.get(name, "text")) for name in (*table.time, *rule.order_by)]
+    time = [_written(rule.time.written, values[name]) for name in table.time] if rule.time.written else []
+    names = rule.order_by if time else (*table.time, *rule.order_by)
+    order = [*time, *(comparable(values[name], rule.types.get(name, "text")) for name in names)]
     rest = [comparable(value, "text") for value in values.values()]
     return (*order, *rest, row.table)
+
+
+def _written(way: TimeText, value: Value) -> tuple[Any, ...]:
+    """A text with a time in it as one that can be compared: of several lengths, texts lie in no order of their own."""
+    try:
+        return 0, 1, 0, way.nanoseconds(str(value))
+    except NotWrittenSo:
+        return comparable(value, "text")
 
 
 def comparable(value: Value, type_text: str) -> tuple[Any, ...]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from cdc.clock.time_text import TimeText
 from cdc.event import UNCHANGED
-from cdc.source.time_encoding import Untimely, printed
+from cdc.source.time_encoding import TimeRule, Untimely, printed
 from sink.mapping.interpret import Interpreter
 from sink.mapping.rule import Rule
 from sink.mapping.several import SourceRow
 
 _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _SECOND: Final = 1_000_000
+_BEGIN: Final = len("YYYY-MM-DDTHH:MM:SS")
 
 
 class Test(NamedTuple):
@@ -120,6 +122,19 @@ def _around(rule: Rule, moment: int) -> tuple[str, str]:
             return next(bounds), next(bounds)
         case "epoch_float":
             return str(Decimal(lower - 1) / _SECOND), str(Decimal(upper + 1) / _SECOND)
+        case "epoch_ns":
+            return str((lower - 1) * 1000), str((upper + 1) * 1000)
+        case "text" if rule.time.written is not None:
+            return _texts_around(rule.time, rule.time.written, lower, upper)
         case form:
             spare = 3 if form == "s_ns" else 1  # of an integer, nanoseconds may be more than two seconds
             return str(lower // _UNIT[form] - spare), str(upper // _UNIT[form] + spare)
+
+
+def _texts_around(time: TimeRule, written: TimeText, lower: int, upper: int) -> tuple[str, str]:
+    """The begins of the second before and of one behind: what comes after the seconds has an order of its own."""
+    spare = max(2 * _SECOND, written.step)
+    return (
+        written.text((time.bound(lower) - spare) // written.step * written.step)[:_BEGIN],
+        written.text((time.bound(upper) + spare) // written.step * written.step)[:_BEGIN],
+    )

@@ -11,13 +11,16 @@ from decimal import Decimal
 from math import inf, nextafter
 from typing import Final, Protocol
 
-from cdc.source import zones
+from cdc.clock import zones
+from cdc.clock.time_text import TimeText
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.rule import Rule
-from snapshot.chunks.scale import MICROSECONDS_PER_HOUR, TimeScale
+from snapshot.chunks.scale import INFINITIES, MICROSECONDS_PER_HOUR, TimeScale
 
 _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
-_LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+_LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63, "numeric": 2**80, "double precision": 2**80}
+_WHOLE: Final = ("smallint", "integer", "bigint")
+_NUMERIC_ENDS: Final = ("-1e40", "1e40")
 _HALF: Final = Decimal("0.5")
 _SECOND: Final = 1_000_000
 # A month inside of the years 1 to 9999, in which Python can tell what clocks show.
@@ -33,8 +36,8 @@ class Scale(Protocol):
         """The smallest distance between two bounds."""
 
     @property
-    def endless(self) -> bool:
-        """Has the type values that are infinite?"""
+    def within(self) -> tuple[str, str] | None:
+        """Texts between which all values lie that have a place, if the type has others: infinity, or odd texts."""
 
     def position(self, text: str) -> int:
         """Where a finite value lies, given as the server prints it."""
@@ -52,21 +55,31 @@ def scale(rule: Rule) -> Scale | None:
     if kind is None:
         return None
     if rule.axis not in rule.table.time:
-        return WholeScale(1, _LIMITS[kind], TimeRule(), timely=False) if kind in _LIMITS else None
-    if rule.time.form == "native":
-        return Bordered(TimeScale.of(kind), rule.time) if rule.time.bucket else TimeScale.of(kind)
+        return WholeScale(1, _LIMITS[kind], TimeRule(), timely=False) if kind in _WHOLE else None
     if rule.time.form == "epoch_float":
         return FloatScale(rule.time, exact=kind.startswith("numeric"))
-    return WholeScale(_UNIT[rule.time.form], _LIMITS[kind], rule.time) if kind in _LIMITS else None
+    if rule.time.written is None and rule.time.form != "native":
+        return _counted(rule, kind.partition("(")[0])
+    inner = TimeScale.of(kind) if rule.time.written is None else TextScale(rule.time.written)
+    return Bordered(inner, rule.time, inner.within) if rule.time.bucket else inner
+
+
+def _counted(rule: Rule, bare: str) -> Scale | None:
+    if bare not in _LIMITS:
+        return None
+    ends = None if bare in _WHOLE else _NUMERIC_ENDS
+    if rule.time.form == "epoch_ns":
+        return WholeScale(1, _LIMITS[bare], rule.time, within=ends, parts=1000)
+    return WholeScale(_UNIT[rule.time.form], _LIMITS[bare], rule.time, within=ends)
 
 
 @dataclass(frozen=True, slots=True)
 class Bordered:
     """A native time in buckets, on the axis of moments: a local time is told by its zone."""
 
-    inner: TimeScale
+    inner: Scale
     rule: TimeRule
-    endless: bool = True
+    within: tuple[str, str] | None
 
     @property
     def step(self) -> int:
@@ -90,13 +103,14 @@ class Bordered:
 
 @dataclass(frozen=True, slots=True)
 class WholeScale:
-    """An integer of `unit` microseconds (or, where it is not `timely`, one that counts nothing that is known)."""
+    """A number of `unit` microseconds, or of one by `parts` (or, where it is not `timely`, of what nobody knows)."""
 
     unit: int
     limit: int
     rule: TimeRule
     timely: bool = True
-    endless: bool = False
+    within: tuple[str, str] | None = None
+    parts: int = 1
 
     @property
     def step(self) -> int:
@@ -105,12 +119,12 @@ class WholeScale:
 
     def position(self, text: str) -> int:
         """Microseconds, or the number itself."""
-        return int(text) * self.unit
+        return int(Decimal(text) * self.unit) // self.parts
 
     def text(self, position: int) -> str:
         """The first number at or above the border."""
         border = self.rule.borders(position)[0] if self.rule.bucket and not self.rule.parted else position
-        return str(min(max(-(-border // self.unit), -self.limit), self.limit - 1))
+        return str(min(max(-(-border * self.parts // self.unit), -self.limit), self.limit - 1))
 
     def span(self, hours: float) -> int:
         """Microseconds; as long as can be where the number is no time."""
@@ -125,9 +139,9 @@ class FloatScale:
     exact: bool
 
     @property
-    def endless(self) -> bool:
+    def within(self) -> tuple[str, str] | None:
         """A double precision has infinities; a numeric cannot be asked for its own before PostgreSQL 14."""
-        return not self.exact
+        return _NUMERIC_ENDS if self.exact else INFINITIES
 
     @property
     def step(self) -> int:
@@ -147,6 +161,31 @@ class FloatScale:
         while Decimal(repr(value)) < border:
             value = nextafter(value, inf)
         return repr(value)
+
+    def span(self, hours: float) -> int:
+        """Microseconds."""
+        return int(hours * MICROSECONDS_PER_HOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class TextScale:
+    """Times written in texts of one length. What is written otherwise lies somewhere, and fills no cell."""
+
+    written: TimeText
+    within: tuple[str, str] | None = ("0001", "9999-99")
+
+    @property
+    def step(self) -> int:
+        """What the last digit stands for."""
+        return self.written.step
+
+    def position(self, text: str) -> int:
+        """Microseconds, as they are written: local ones, where there is no zone in the text."""
+        return self.written.about(text) // self.step * self.step
+
+    def text(self, position: int) -> str:
+        """The text of a position, rounded up to what can be written."""
+        return self.written.text(-(-position // self.step) * self.step)
 
     def span(self, hours: float) -> int:
         """Microseconds."""

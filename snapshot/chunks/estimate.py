@@ -80,10 +80,12 @@ def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
 
 def ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
     """The range that holds all finite values of the axis; None when there are none."""
-    finite = sql.SQL("WHERE {0} > '-infinity' AND {0} < 'infinity'" if scale.endless else "")
-    query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")
     axis, table = sql.Identifier(rule.axis or ""), sql.Identifier(rule.table.schema, rule.table.name)
-    row = source.execute(query.format(axis, table, finite.format(axis))).fetchone()
+    finite: sql.Composable = sql.SQL("")
+    if scale.within is not None:
+        finite = sql.SQL("WHERE {0} > {1} AND {0} < {2}").format(axis, *map(sql.Literal, scale.within))
+    query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")
+    row = source.execute(query.format(axis, table, finite)).fetchone()
     if row is None or row[0] is None:
         return None
     return scale.position(row[0]), scale.position(row[1]) + scale.step

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MICROSECONDS_PER_HOUR: Final = 3_600_000_000
+INFINITIES: Final = ("-infinity", "infinity")
 _DAY: Final = 24 * MICROSECONDS_PER_HOUR
 _EPOCH: Final = datetime(1970, 1, 1)  # all of this is UTC, and printed without a zone
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -30,7 +31,7 @@ class TimeScale:
 
     step: int
     zoned: bool
-    endless: bool = True
+    within: tuple[str, str] | None = INFINITIES
 
     @classmethod
     def of(cls, type_name: str) -> TimeScale:

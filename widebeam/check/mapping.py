@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
+from cdc.clock.time_text import EXAMPLE, TimeText
 from cdc.halt import Halt
 from cdc.source.described import describe
 from sink import lookup
@@ -21,6 +22,7 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _WHOLE: Final = ("smallint", "integer", "bigint", "numeric")
 _FRACTION: Final = ("double precision", "real", "numeric")
+_WRITTEN: Final = ("text", "character varying", "citext", "name")
 
 
 def tables_match(session: Session, connector: Connector) -> Iterator[Finding]:
@@ -148,6 +150,8 @@ def _are_there(session: Session, connector: Connector) -> bool:
 
 
 def _time_types(form: str, *, zoned: bool) -> tuple[str, ...]:
+    if TimeText.of(form) is not None:
+        return _WRITTEN
     if zoned:
         return ("timestamp without time zone",)
     match form:
@@ -155,6 +159,8 @@ def _time_types(form: str, *, zoned: bool) -> tuple[str, ...]:
             return ("timestamp without time zone", "timestamp with time zone", "date")
         case "epoch_float":
             return _FRACTION
+        case "epoch_ms" | "epoch_us":
+            return (*_WHOLE, "double precision")
         case _:
             return _WHOLE
 
@@ -172,7 +178,9 @@ def _meant(type_name: str) -> str:
     if _is(type_name, _FRACTION[:2]):
         return 'time_form = "epoch_float"'
     if _is(type_name, _WHOLE):
-        return 'time_form = "epoch_s", "epoch_ms", "epoch_us" or "s_ns"'
+        return 'time_form = "epoch_s", "epoch_ms", "epoch_us", "epoch_ns" or "s_ns"'
+    if _is(type_name, _WRITTEN):
+        return f'time_form = "{EXAMPLE}", as its texts are written'
     return "another column"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from cdc.source import zones
+from cdc.clock import zones
 from widebeam.config import language
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 
+from cdc.clock.time_text import TimeText
 from cdc.source.narrow import NarrowTable
 from cdc.source.table_name import TableName
-from cdc.source.time_encoding import TimeRule
+from cdc.source.time_encoding import TimeForm, TimeRule
 from sink.mapping.rule import TABLE, DictionaryRule, Rule
 from widebeam.config.options.source import Source
 from widebeam.config.options.span import bucket as bucket_of
@@ -83,7 +84,9 @@ def time_rule(source: Source, types: Dict[str, str]) -> TimeRule:
     """What becomes of the raw time. (Without types it may take a timestamptz for a timestamp: enough for places.)"""
     zoned = bool(source.time) and types.get(source.time[0], "").endswith("with time zone")
     bucket, zone = (0, None) if source.time_bucket is None else bucket_of(source.time_bucket)
-    return TimeRule(source.time_form, source.time_zone, bucket, zoned, zone)
+    written = TimeText.of(source.time_form)
+    form: TimeForm = "text" if written is not None else source.time_form  # type: ignore[assignment]
+    return TimeRule(form, source.time_zone, bucket, zoned, zone, written, rounds=source.several != "refuse")
 
 
 def table_value(source: Source, name: str) -> str | None:

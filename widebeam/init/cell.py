@@ -124,13 +124,21 @@ def _unique(table: Table, time: Moment) -> Index | None:
         index
         for index in table.indexes
         if index.unique
-        and not any(names_a_value(name) or name in table.surrogates for name in index.columns)
+        and not any(_is_no_name(table, index, name) for name in index.columns)
         and (
             {*time.columns, *filter(None, [time.unread])} <= set(index.columns)
             and (time.columns or len(index.columns) > 1)
         )
     ]
     return min(fits, key=lambda index: (len(index.columns), not index.primary), default=None)
+
+
+def _is_no_name(table: Table, index: Index, name: str) -> bool:
+    """Whether a column of an index is a reading or numbers the rows. `measurement` is the one or names the other."""
+    if name in table.surrogates or not names_a_value(name):
+        return name in table.surrogates
+    others = any(names_a_value(each.name) for each in table.columns if each.name not in index.columns)
+    return not (others and about(name, KEY) and _can_name(table.column(name)))
 
 
 def _of_index(index: Index, time: Moment, labels: str | None) -> list[str]:

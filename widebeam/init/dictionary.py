@@ -43,6 +43,10 @@ class Owner(NamedTuple):
     target: str
     name: str
 
+    def shown(self, key: str) -> str:
+        """What the name is called beside the key's, which may be called so, too."""
+        return self.name if self.name != key else f"{self.table.name}_{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
@@ -59,8 +63,17 @@ class Dictionary:
     """How many entities there are, where they come with the key."""
     only: tuple[tuple[str, str], ...] = ()
     """Conditions (column, value) that were needed to have one name for one id."""
+    alias: str | None = None
+    """What the names are called in the query, where the narrow table uses a column of their own name."""
+    named: bool = False
+    """The entity is its owner's name, rather than its id."""
     apart: bool = False
     """Ids of one name have readings all the time, beside each other: they are different things of one name."""
+
+    @property
+    def shown(self) -> str:
+        """The virtual column with the names."""
+        return self.alias or self.key
 
 
 def choose(
@@ -90,11 +103,11 @@ def choose(
     if len(unnamed) > (1 - ENOUGH) * len(ids):
         return None
     distinct_owner = owner is not None and len(set(owner[1].values())) == len(owner[1])
-    entity = () if owner is None else ((owner[0].name,) if distinct_owner else (owner[0].column,))
+    entity = () if owner is None else ((owner[0].shown(name),) if distinct_owner else (owner[0].column,))
     shown = tuple(sorted({text for _, text in twice}))
-    return Dictionary(
-        column, candidate, name, owner[0] if owner else None, entity, shown, len(owner[1]) if owner else 0, tuple(only)
-    )
+    owners = len(owner[1]) if owner else 0
+    of = owner[0] if owner else None
+    return Dictionary(column, candidate, name, of, entity, shown, owners, tuple(only), named=distinct_owner)
 
 
 def owner_of(catalog: Catalog, candidate: Candidate, contents: Sample, column: str) -> Owner | None:

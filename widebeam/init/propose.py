@@ -45,11 +45,12 @@ def _dictionary(seen: Seen) -> list[Section]:
 def _query(found: Dictionary) -> str:
     """The id first, then the names that become virtual columns."""
     table = found.candidate.table
-    fields = [sql.SQL("d.{}").format(sql.Identifier(each)) for each in (found.candidate.id, found.key)]
+    fields: list[sql.Composable] = [sql.SQL("d.{}").format(sql.Identifier(found.candidate.id))]
+    fields.append(_field(sql.SQL("d"), found.key, found.shown))
     join: sql.Composable = sql.SQL("")
     owner = found.owner
-    if owner is not None and found.entity == (owner.name,):
-        fields.append(sql.SQL("o.{}").format(sql.Identifier(owner.name)))
+    if owner is not None and found.named:
+        fields.append(_field(sql.SQL("o"), owner.name, owner.shown(found.key)))
         join = _join(owner)
     elif owner is not None:
         fields.append(sql.SQL("d.{}").format(sql.Identifier(owner.column)))
@@ -58,6 +59,11 @@ def _query(found: Dictionary) -> str:
         .format(sql.SQL(", ").join(fields), sql.Identifier(table.schema, table.name), join, _where(found))
         .as_string(None)
     )
+
+
+def _field(table: sql.SQL, column: str, shown: str) -> sql.Composable:
+    alias = sql.SQL("") if shown == column else sql.SQL(" AS {}").format(sql.Identifier(shown))
+    return sql.SQL("{}.{}{}").format(table, sql.Identifier(column), alias)
 
 
 def _join(owner: Owner) -> sql.Composable:
@@ -141,7 +147,7 @@ def _layout(seen: Seen) -> tuple[str, str, str]:
     real = {column.name for column in table.columns}
     if seen.dictionary is not None and not set(entity) <= real:
         few, said = 0 < seen.dictionary.owners <= FEW, f"there are {seen.dictionary.owners} of them"
-        if few and seen.dictionary.owner is not None and entity == (seen.dictionary.owner.name,):
+        if few and seen.dictionary.named:
             return (
                 "per_entity",
                 f"A table for each entity: {said}, with names.",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sink.mapping.rule import IS_NULL
 from widebeam.init.facts import Column, Sample, Table
 from widebeam.init.words import (
     AUDIT,
@@ -142,12 +143,21 @@ def sentinels(sample: Sample, columns: Sequence[str], key: str | None) -> tuple[
 
 def filters(table: Table, sample: Sample) -> list[Filter]:
     """Rows that count as deleted, and rows of bad quality."""
-    found = []
-    for column in table.columns:
+    found: list[Filter] = []
+    for column in sorted(table.columns, key=lambda each: each.type.startswith("timestamp")):
         values = sample.distinct(column.name)
         if set(tokens(column.name)) <= SOFT_DELETE | {"is"} and column.type in ("boolean", "smallint", "integer"):
-            live = ("f",) if column.type == "boolean" else ("0",)
+            live: tuple[str, ...] = ("f",) if column.type == "boolean" else ("0",)
+            live = live if column.not_null else (*live, IS_NULL)
             found.append(Filter(column.name, live, f"{column.name} marks rows that were taken back", sure=True))
+        elif (
+            set(tokens(column.name)) & SOFT_DELETE
+            and column.type.startswith("timestamp")
+            and not any(f.sure for f in found)
+        ):
+            found.append(
+                Filter(column.name, (IS_NULL,), f"{column.name} may mark rows that were taken back", sure=False)
+            )
         elif any(word in column.name.lower() for word in QUALITY):
             if _GOOD_QUALITY in values and column.type in ("smallint", "integer", "bigint"):
                 why = f"{column.name} is a quality code, and {_GOOD_QUALITY} is OPC's for good"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from cdc.clock.time_text import TimeText
 from widebeam.init.cell import Cell, cell
 from widebeam.init.facts import Sample, Table, joined_samples
 from widebeam.init.readings import Readings, is_text, readings
@@ -47,6 +48,9 @@ class Shape:
     def moments(self) -> list[tuple[float, str]]:
         """The sample's times in their order, as numbers or as the server prints them; at least one."""
         present = self.sample.present(self.time.columns[0])
+        way = TimeText.of(self.time.form)
+        if way is not None:
+            return sorted((float(way.about(each)), "") for each in present) or [(0.0, "")]
         numbers = self.time.form != "native"
         return sorted((float(each), "") if numbers else (0.0, each) for each in present) or [(0.0, "")]
 

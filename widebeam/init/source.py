@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sink.mapping.rule import IS_NOT_NULL
 from widebeam.init.document import Section
 from widebeam.init.readings import Filter, filters
 from widebeam.init.seen import Seen
@@ -47,7 +48,7 @@ def _entity(source: Section, seen: Seen) -> None:
         owner = seen.dictionary.owner
         ask = (
             ""
-            if seen.entity == (owner.name,)
+            if seen.dictionary.named
             else f"will the id do? {owner.table.qualified}.{owner.name} is not unique, so that two could be confused."
         )
         source.set(
@@ -79,7 +80,8 @@ def _time(source: Section, shape: Shape) -> None:
     )
     if time.form != "native":
         ask = "the table is empty: is this how its times are written? Others are epoch_s, epoch_ms, epoch_us."
-        source.set("time_form", time.form, "The wide tables get a timestamptz of it.", ask if time.guessed else "")
+        kind = "timestamp without time zone" if time.local else "timestamptz"
+        source.set("time_form", time.form, f"The wide tables get a {kind} of it.", ask if time.guessed else "")
     if time.local:
         source.show(
             "time_zone",
@@ -97,7 +99,7 @@ def _key(source: Section, seen: Seen) -> None:
             some = ", ".join(seen.dictionary.many_to_one[:3])
             source.set(
                 "key",
-                [seen.dictionary.key, shown],
+                [seen.dictionary.shown, shown],
                 f"Of what: {shown} holds numbers, and the dictionary below has their names. Several ids have one name "
                 f"({some}), and readings at the same times: so the number is a part of the key, and none is lost.",
                 "does another column of the dictionary tell them apart? Then take it into `query`, and here for the "
@@ -105,7 +107,7 @@ def _key(source: Section, seen: Seen) -> None:
             )
             return
         source.set(
-            "key", seen.dictionary.key, f"Of what: {shown} holds numbers, and the dictionary below has their names."
+            "key", seen.dictionary.shown, f"Of what: {shown} holds numbers, and the dictionary below has their names."
         )
     elif cell.key is not None:
         ask = (
@@ -144,11 +146,14 @@ def _where(source: Section, shape: Shape) -> None:
             "do other codes count, too? Add them, or leave this line out to take every reading." if ask else "",
         )
     unsure = [each for each in found if not each.sure]
+    if shape.cell.nullable is not None:
+        why = f"rows without {shape.cell.nullable} name no cell"
+        unsure.append(Filter(shape.cell.nullable, (IS_NOT_NULL,), why, sure=False))
     if unsure:
         source.show(
             "where",
             {each.column: list(each.values) for each in unsure},
-            f"Every row counts. {_reasons(unsure)[:1].upper()}{_reasons(unsure)[1:]}; the sample has these values.",
+            f"Every row counts. {_reasons(unsure)[:1].upper()}{_reasons(unsure)[1:]}.",
             "should only some of them count? Then name those.",
         )
 
@@ -158,23 +163,27 @@ def _reasons(found: list[Filter]) -> str:
 
 
 def _several(source: Section, seen: Seen) -> None:
-    if not seen.merged or seen.shape.time.unread is not None:
+    fine = seen.shape.time.fine
+    if not (seen.merged or fine) or seen.shape.time.unread is not None:
         return  # without a time none is the last
     reasons = []
     if not seen.shape.cell.unique:
         reasons.append("no unique key says that a cell is one row")
+    if fine:
+        reasons.append("times have parts of a microsecond, and are rounded if rows may meet")
     if seen.dictionary is not None and seen.dictionary.many_to_one:
         some = ", ".join(seen.dictionary.many_to_one[:3])
         reasons.append(f"several ids have one name ({some}), so they fill one column")
     source.set(
         "several",
-        "last",
-        f"Several rows can be one cell: {', and '.join(reasons)}.",
-        'which of them holds? "last": the latest, as a correction wants it; "first": the earliest; "refuse": no run.',
+        "refuse",
+        f"Several rows could be one cell: {', and '.join(reasons)}. None is passed over unless you say so.",
+        'which of them is to hold? "last": the latest, as a correction wants it; "first": the earliest. With "refuse" '
+        "`widebeam check` says what it takes that none meet.",
     )
     order = _order(seen)
     if order:
-        source.set("order_by", order, "Which of them is the last: the time first, then this.")
+        source.show("order_by", order, "Which of them is the last: the time first, then this.")
 
 
 def _order(seen: Seen) -> list[str]:

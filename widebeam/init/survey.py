@@ -135,7 +135,10 @@ def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionar
         owner = _owner(session, catalog, candidate, column) if not first.cell.entity and first.time.columns else None
         found = choose(candidate, contents, ids, column, owner)
         if found is not None:
-            return replace(found, apart=key is not None and at_once(found, contents, family.whole))
+            whole = family.whole
+            used = {*whole.cell.entity, *whole.time.columns, *whole.readings.columns}
+            alias = f"{found.candidate.table.name}_{found.key}" if found.key in used else None
+            return replace(found, alias=alias, apart=key is not None and at_once(found, contents, whole))
     return None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
+from decimal import Decimal
 from typing import Final, NamedTuple
 
+from cdc.clock.time_text import TimeText, is_written, layouts
 from widebeam.init.facts import Column, Index, Sample, Table
-from widebeam.init.readings import is_text
 from widebeam.init.words import AUDIT, NANOSECONDS, TIME, about, names_a_value, tokens, words
 
 _WHOLE: Final = ("smallint", "integer", "bigint")
@@ -17,11 +17,16 @@ _FORMS: Final = (  # form, unit, and which numbers are moments between 1990 and 
     ("epoch_s", "seconds", 631_152_000, 4_102_444_800),
     ("epoch_ms", "milliseconds", 631_152_000_000, 4_102_444_800_000),
     ("epoch_us", "microseconds", 631_152_000_000_000, 4_102_444_800_000_000),
+    ("epoch_ns", "nanoseconds", 631_152_000_000_000_000, 4_102_444_800_000_000_000),
 )
-_NANOSECONDS: Final = ("nanoseconds", 631_152_000_000_000_000, 4_102_444_800_000_000_000)
-_ISO: Final = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d([T ][0-2]\d:[0-5]\d.*)?", re.ASCII)
+_TEXTS: Final = ("text", "character varying", "citext", "name")
+_TOO_COARSE: Final = frozenset((("double precision", "epoch_ns"), *(("real", form) for form, *_ in _FORMS)))
+_ISO: Final = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d([T ][0-2]\d:[0-5]\d|$)", re.ASCII)
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,2})?", re.ASCII)
 _ODD: Final = 0.01  # the share of odd values up to which the others tell what a column is
+_ZERO: Final = re.compile(r"\.0+\D*$|\.0+[+-]")
 _SHOWN: Final = 3  # odd values that are shown
+_TRIED: Final = 200  # texts that may show how all are written
 
 _CALLED: Final = TIME | words("t unix utc dt instant millis")
 """Names of a moment, with those that say so only where the values do."""
@@ -48,6 +53,12 @@ class Moment(NamedTuple):
     unread: str | None = None
     """A column of moments that no `time_form` can say: it tells rows apart, and is asked about."""
 
+    why_unread: str = ""
+    """Why, and what could be done."""
+    fine: bool = False
+    """Some values have parts of a microsecond."""
+    zero_seen: bool = True
+    """It is known how a text is written whose fraction is zero."""
     end: str | None = None
     """The column with the end, where the time is the beginning of a span."""
 
@@ -55,13 +66,13 @@ class Moment(NamedTuple):
     def doubt(self) -> str:
         """What its reader has to ask himself about the column; empty if nothing."""
         if self.unread is not None:
-            return (
-                "can the writers fill a column of type timestamptz, or one of microseconds, beside it? Name that one "
-                f"here. No time_form reads {self.unread}: a part of the entity, it keeps moments apart."
-            )
+            return self.why_unread
         asked = []
         if self.odd:
-            asked.append(f"should these be mended in the source? {self.odd}. Each lands where its number says.")
+            asked.append(f"should these be mended in the source? {self.odd}.")
+        if not self.zero_seen:
+            bare = re.sub(r"\.(f+)", r"[.\1]", self.form)
+            asked.append(f'is the fraction left out where it is zero? None is in the sample. Then it is "{bare}".')
         if self.end is not None:
             asked.append(f"are spans of time meant by their beginnings? The ends are in {self.end}; or take that.")
         return " ".join(asked)
@@ -78,17 +89,29 @@ def moment(table: Table, sample: Sample) -> Moment:
 
 
 def _unread(table: Table, sample: Sample) -> Moment:
-    """Without a time that can be said: the column that is one all the same, in nanoseconds or as a text."""
+    """Without a time that can be said: the column that is one all the same, in several forms."""
     for column in table.columns:
         present, known = sample.present(column.name), about(column.name, _CALLED)
-        if not present or len(present) < len(sample.rows) or names_a_value(column.name):
+        if not known or not present or len(present) < len(sample.rows) or names_a_value(column.name):
             continue
-        _, low, high = _NANOSECONDS
-        if column.type in ("bigint", "numeric") and all(low <= float(value) < high for value in present):
-            return Moment((), "native", f"{column.name} is nanoseconds since 1970", unread=column.name)
-        if is_text(column) and known and all(map(_ISO.fullmatch, present)):
-            return Moment((), "native", f"{column.name} is a text with a time in it", unread=column.name)
+        if column.type.partition("(")[0] in (*_TEXTS, "character") and all(map(_ISO.match, present)):
+            why = f"{column.name} is a text with a time in it, not always written in the same way"
+            ask = (
+                "can the writers fill a column of type timestamptz beside it? Name that one here. Several texts can "
+                f"mean one moment: {column.name} as a part of the entity keeps all rows apart."
+            )
+            return NONE._replace(why=why, unread=column.name, why_unread=ask)
     return NONE
+
+
+def _too_fine(column: Column, form: str) -> Moment:
+    """A time that tells rows apart by less than a microsecond."""
+    ask = (
+        f'will microseconds do? Then time = "{column.name}" with time_form = "{form}", out of the entity, and `several`'
+        ' is to say which of the rows holds that meet then ("first" or "last"). As it is, none meet.'
+    )
+    why = f"{column.name} has parts of a microsecond, which no timestamp has"
+    return NONE._replace(why=why, unread=column.name, why_unread=ask)
 
 
 def form(column: Column, values: list[str]) -> tuple[str, str] | None:
@@ -96,31 +119,64 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
     if _native(column.type):
         return "native", f"it is a {column.type}"
     kind = column.type.partition("(")[0]
-    if kind not in (*_WHOLE, *_FRACTIONS):
+    if kind in _TEXTS:
+        return _written(values)
+    if kind not in (*_WHOLE, *_FRACTIONS) or not all(map(_NUMBER.fullmatch, values)):
         return None
     numbers = [float(value) for value in values]
     for name, unit, low, high in _FORMS:
         fit = [number for number in numbers if low <= number < high]
-        if not fit or len(numbers) - len(fit) > _ODD * len(numbers):
+        if not fit or len(numbers) - len(fit) > _ODD * len(numbers) or (kind, name) in _TOO_COARSE:
             continue
-        if kind in _FRACTIONS:
-            return ("epoch_float", "it is seconds since 1970, with a fraction") if name == "epoch_s" else None
+        if kind in _FRACTIONS and name == "epoch_s":
+            return "epoch_float", "it is seconds since 1970, with a fraction"
         return name, f"its numbers are {unit} since 1970 (from {min(fit):.0f} to {max(fit):.0f})"
     return None
 
 
+def _written(values: list[str]) -> tuple[str, str] | None:
+    """The one way in which texts are written, but for a few."""
+    ways = dict.fromkeys(way for value in values[:_TRIED] for way in layouts(value))
+    counts = {
+        layout: sum(is_written(value, way) for value in values) for layout in ways if (way := TimeText.of(layout))
+    }
+    best = max(counts, key=lambda layout: counts[layout], default=None)  # of equal ones the first, which is strictest
+    if best is None or len(values) - counts[best] > _ODD * len(values):
+        return None
+    return best, "its texts are written so"
+
+
+def _is_fine(form: str, values: list[str]) -> bool:
+    """Whether some values have parts of a microsecond."""
+    if form == "epoch_float":
+        return any(Decimal(value) * 1_000_000 % 1 != 0 for value in values if "." in value)
+    if form == "epoch_ns":
+        return any(Decimal(value) % 1000 != 0 for value in values)
+    way = TimeText.of(form)
+    return (
+        way is not None
+        and way.fine
+        and any(way.nanoseconds(value) % 1000 != 0 for value in values if is_written(value, way))
+    )
+
+
 def _odd(form: str, values: list[str]) -> str:
     """Which values are none of our years in this form: how many of how many, some of them, and what they may be."""
+    way = TimeText.of(form)
     name = "epoch_s" if form == "epoch_float" else form
-    low, high = next(((low, high) for each, _, low, high in _FORMS if each == name), (-math.inf, math.inf))
-    found = [] if form == "native" else [value for value in values if not low <= float(value) < high]
+    low, high = next(((low, high) for each, _, low, high in _FORMS if each == name), (0, 0))
+    if way is not None:
+        found = [value for value in values if not is_written(value, way)]
+        said = "are not written so", "; they go into the quarantine"
+    else:
+        found = [] if form == "native" else [value for value in values if not low <= float(value) < high]
+        mixed = [unit for _, unit, low, high in _FORMS if any(low <= float(value) < high for value in found)]
+        may_be = f"; they may be {' or '.join(mixed)}" if mixed else ""
+        said = "are no moments of our years", f"{may_be}; each lands where its number says"
     if not found:
         return ""
-    units = (*((unit, low, high) for _, unit, low, high in _FORMS), _NANOSECONDS)
-    mixed = [unit for unit, low, high in units if any(low <= float(value) < high for value in found)]
     shown = ", ".join(list(dict.fromkeys(found))[:_SHOWN])
-    may_be = f"; they may be {' or '.join(mixed)}" if mixed else ""
-    return f"{len(found):,} of {len(values):,} values that were looked at are no moments of our years ({shown}){may_be}"
+    return f"{len(found):,} of {len(values):,} values that were looked at {said[0]} ({shown}){said[1]}"
 
 
 def _form(column: Column, sample: Sample) -> tuple[str, str] | None:
@@ -142,7 +198,7 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
     named = about(column.name, _CALLED)
     keyed = [index for index in table.indexes if column.name in index.columns and index.columns != (column.name,)]
     if not named and not _native(column.type) and not _counts_moments(column, present, keyed):
-        return 0  # a large number is no moment by itself
+        return 0  # a large number, or a day in a text, is no moment by itself
     score = 2 + 2 * named
     score += 6 * any(index.unique for index in keyed) + 3 * bool(keyed)
     score += 1 * any(column.name in index.columns for index in table.indexes)
@@ -154,9 +210,9 @@ def _score(table: Table, sample: Sample, column: Column) -> int:
 
 
 def _counts_moments(column: Column, present: list[str], keyed: list[Index]) -> bool:
-    """Whatever it is called: a part of a unique key whose numbers all are milliseconds or microseconds of our years."""
+    """Whatever it is called: a part of a unique key whose numbers all are fine moments of our years."""
     found = form(column, present)
-    fine = found is not None and found[0] in ("epoch_ms", "epoch_us")
+    fine = found is not None and (found[0] in ("epoch_ms", "epoch_us", "epoch_ns") or "HH" in found[0])
     return fine and len(set(present)) > 1 and any(index.unique for index in keyed)
 
 
@@ -172,8 +228,25 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
     if beside is not None:
         why = f"{says}, and {beside} holds the nanoseconds; {place}"
         return Moment((column.name, beside), "s_ns", why, guessed=not sample.rows, odd=strange)
-    guessed, local = not sample.rows and name != "native", column.type.endswith("without time zone")
-    return Moment((column.name,), name, f"{says}, and {place}", guessed, local, strange, end=_end(table, column.name))
+    way, present = TimeText.of(name), sample.present(column.name)
+    fine = _is_fine(name, present)
+    if fine and unique:
+        return _too_fine(column, name)
+    guessed = not sample.rows and name != "native"
+    local = column.type.endswith("without time zone") if way is None else not way.zoned
+    zero_seen = way is None or not way.fixed or not way.digits or any(map(_ZERO.search, present))
+    found_end = _end(table, column.name)
+    return Moment(
+        (column.name,),
+        name,
+        f"{says}, and {place}",
+        guessed,
+        local,
+        strange,
+        fine=fine,
+        zero_seen=zero_seen,
+        end=found_end,
+    )
 
 
 def _end(table: Table, begin: str) -> str | None:

@@ -6,8 +6,8 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.clock import zones
 from cdc.halt import OVER_THE_GAP, Cause, Halt
-from cdc.source import zones
 from widebeam.config import language
 from widebeam.config.connector import Connector
 from widebeam.state import recorded

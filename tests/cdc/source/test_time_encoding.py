@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc.clock.time_text import TimeText
 from cdc.source.time_encoding import TimeRule, Untimely, parsed, printed
+
+
+def written(layout, zone=None, *, rounds=False):
+    return TimeRule("text", zone, written=TimeText.of(layout), rounds=rounds)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,21 @@ from cdc.source.time_encoding import TimeRule, Untimely, parsed, printed
         (TimeRule("native", "Europe/Oslo"), ("2024-07-01 12:00:00",), ("2024-07-01 10:00:00+00",)),
         (TimeRule("native", "Europe/Oslo"), ("2024-10-27 02:30:00",), ("2024-10-27 01:30:00+00",)),
         (TimeRule("native", "Europe/Oslo"), ("infinity",), ("infinity",)),
+        (TimeRule("epoch_ns", rounds=False), ("1700000000123456000",), ("2023-11-14 22:13:20.123456+00",)),
+        (TimeRule("epoch_ns"), ("-1",), ("1969-12-31 23:59:59.999999+00",)),
+        (TimeRule("epoch_ms"), ("1700000000123.00",), ("2023-11-14 22:13:20.123+00",)),
+        (TimeRule("epoch_us"), ("1.700000000123456e+15",), ("2023-11-14 22:13:20.123456+00",)),
+        (TimeRule("epoch_float", rounds=False), ("1700000000.123456",), ("2023-11-14 22:13:20.123456+00",)),
+        (written("YYYY-MM-DDTHH:MM:SS.fffZ"), ("2024-02-29T23:59:59.007Z",), ("2024-02-29 23:59:59.007+00",)),
+        (written("YYYY-MM-DD HH:MM:SS[.f]+01:00"), ("2024-01-01 00:30:00.5+01:00",), ("2023-12-31 23:30:00.5+00",)),
+        (written("YYYY-MM-DD HH:MM:SS[.ffffff] UTC"), ("2024-01-01 00:30:00 UTC",), ("2024-01-01 00:30:00+00",)),
+        (written("YYYY-MM-DDTHH:MM"), ("2024-01-01T00:30",), ("2024-01-01 00:30:00",)),
+        (written("YYYY-MM-DD", "Europe/Oslo"), ("2024-07-01",), ("2024-06-30 22:00:00+00",)),
+        (
+            written("YYYY-MM-DDTHH:MM:SS.fffffffffZ", rounds=True),
+            ("2024-01-01T00:00:00.123456789Z",),
+            ("2024-01-01 00:00:00.123456+00",),
+        ),
     ],
 )
 def test_a_raw_time_becomes_the_text_that_the_server_prints(rule, raw, wide):
@@ -45,6 +65,28 @@ def test_a_raw_time_becomes_the_text_that_the_server_prints(rule, raw, wide):
         (TimeRule("epoch_float"), ("Infinity",), "bad_time"),
         (TimeRule("epoch_ms"), ("9223372036854775807",), "time_out_of_range"),
         (TimeRule("native", "Europe/Oslo"), ("2024-03-31 02:30:00",), "no_such_time"),
+        (TimeRule("epoch_ns", rounds=False), ("1700000000123456789",), "time_too_fine"),
+        (TimeRule("epoch_float", rounds=False), ("1700000000.1234567",), "time_too_fine"),
+        (TimeRule("epoch_ms"), ("1e999999999",), "bad_time"),
+        (TimeRule("epoch_ms"), ("NaN",), "bad_time"),
+        (written("YYYY-MM-DDTHH:MM:SS[.f]Z"), ("2024-01-01T00:00:00.0000001Z",), "time_too_fine"),
+        (written("YYYY-MM-DDTHH:MM:SS", "Europe/Oslo"), ("2024-03-31T02:30:00",), "no_such_time"),
+        *[
+            (written("YYYY-MM-DDTHH:MM:SS[.fff]Z"), (f"2024-01-01T00:00:00{end}",), "bad_time")
+            for end in ("", "z", ".5Z", ".000Z", ".0001Z", " Z", "Z\n", "+00:00", ".\u0661\u0662\u0663Z")
+        ],
+        *[
+            (written("YYYY-MM-DDTHH:MM:SSZ"), (text,), "bad_time")
+            for text in (
+                "2023-02-29T00:00:00Z",
+                "2024-01-01T24:00:00Z",
+                "2024-01-01T00:00:60Z",
+                "0000-01-01T00:00:00Z",
+                "",
+                "now",
+                "2024-01-01 00:00:00Z",
+            )
+        ],
         (TimeRule("native", "Europe/Oslo"), ("0044-03-15 00:00:00 BC",), "time_out_of_range"),
     ],
 )

@@ -70,6 +70,19 @@ def test_a_filtered_row_counts_as_if_it_were_not_there():
     assert interpreter.read(HEAD, ["7", None, None, "5", UNCHANGED]).reason == "unknown_filter"
 
 
+def test_a_filter_can_ask_for_null_and_what_it_leaves_out_needs_no_place():
+    table = replace(THINGS.table, extra=("voided",))
+    live = things(table=table, where={"voided": frozenset(["f", "IS NULL"])})
+    read = [live.read(HEAD, ["7", None, None, "5", voided]) for voided in (None, "f", "t")]
+    assert [reading.value for (reading,) in read] == ["5", "5", None]
+    named = things(table=table, where={"key": frozenset(["IS NOT NULL"])})
+    assert [each.value for each in named.read(HEAD, ["7", None, None, "5", None])] == ["5"]
+    assert named.read(HEAD, [None, None, None, "5", None]) == []
+    assert named.read((None, "nonsense"), [None, None, None, "5", None]) == []
+    assert isinstance(things(table=table).read(HEAD, [None, None, None, "5", None]), Unplaced)
+    assert isinstance(named.read((HEAD[0], "nonsense"), ["7", None, None, "5", None]), Unplaced)
+
+
 def test_sentinels_count_as_null():
     interpreter = things(nulls=frozenset(["unavailable"]))
     assert [each.value for each in interpreter.read(HEAD, ["7", None, "unavailable", None])] == [None]

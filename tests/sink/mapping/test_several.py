@@ -7,12 +7,13 @@ from itertools import pairwise, permutations
 
 import pytest
 
+from cdc.clock.time_text import TimeText
 from cdc.source.narrow import NarrowTable
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.dictionary import Dictionary
 from sink.mapping.interpret import Interpreter
 from sink.mapping.rule import DictionaryRule, Rule
-from sink.mapping.several import Meeting, SourceRow, comparable
+from sink.mapping.several import Meeting, SourceRow, comparable, rank
 from sink.mapping.source_range import SourceRange
 
 RULE = Rule(
@@ -23,6 +24,8 @@ RULE = Rule(
     several="last",
     order_by=("n",),
 )
+
+TEXTS = TimeRule("text", bucket=15_000_000, written=TimeText.of("YYYY-MM-DDTHH:MM:SS[.f]Z"))
 
 
 def row(value, n, at="2024-01-01 00:00:00", key="heartbeat"):
@@ -66,6 +69,12 @@ def test_values_are_compared_as_the_server_compares_them(kind, ordered):
     assert all(comparable(one, kind) < comparable(other, kind) for one, other in pairwise(ordered))
 
 
+def test_of_texts_with_a_fraction_or_none_the_last_is_the_later_moment():
+    rule = replace(RULE, time=TEXTS, types={**RULE.types, "at": "text"})
+    early, late = (row("a", "1", at=f"2024-01-01T00:00:10{end}Z") for end in ("", ".5"))
+    assert rank(rule, early) < rank(rule, late)
+
+
 def reach(**changes):
     dictionary = Dictionary({"1": ("a", "x"), "2": ("a", "y"), "3": ("b", "x")})
     return SourceRange(Interpreter(replace(RULE, **changes), dictionary))
@@ -88,6 +97,8 @@ def test_rows_of_a_cell_are_looked_for_by_all_ids_of_its_name_whatever_else_the_
         (TimeRule("epoch_s", bucket=15_000_000), "bigint", "1704067210", "1704067222"),
         (TimeRule("epoch_ms", bucket=15_000_000), "bigint", "1704067210000", "1704067207500"),
         (TimeRule("epoch_float"), "double precision", "1704067210.25", "1704067210.2500002"),
+        (TimeRule("epoch_ns"), "bigint", "1704067210000000001", "1704067210000000999"),
+        (TEXTS, "text", "2024-01-01T00:00:10.25Z", "2024-01-01T00:00:22.4999Z"),
     ],
 )  # fmt: skip
 def test_rows_of_a_bucket_are_looked_for_in_all_of_it(rule, kind, raw, inside):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc.clock.time_text import TimeText
 from cdc.source.narrow import NarrowTable
 from cdc.source.time_encoding import TimeRule, Untimely, parsed, printed
 from sink.mapping.rule import Rule
@@ -24,16 +25,18 @@ def of(kind: str, rule: TimeRule) -> Scale:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from([("epoch_s", 10**6), ("epoch_ms", 1000), ("epoch_us", 1)]),
+    st.sampled_from(
+        [("epoch_s", "bigint"), ("epoch_ms", "numeric(20,0)"), ("epoch_us", "bigint"), ("epoch_ns", "bigint")]
+    ),
     st.integers(-(10**9), 10**9),
     st.integers(0, 10**15),
     st.sampled_from([0, 1, 7, 15_000_000, 1_500_000]),
 )
 def test_a_bound_never_parts_what_is_rounded_together(
-    form: tuple[str, int], distance: int, position: int, bucket: int
+    form: tuple[str, str], distance: int, position: int, bucket: int
 ) -> None:
     rule = TimeRule(form[0], bucket=bucket)  # type: ignore[arg-type]
-    bound = int(of("bigint", rule).text(position))
+    bound = int(of(form[1], rule).text(position))
     raw = bound + distance
     together = rule.wide((str(raw),)) == rule.wide((str(bound),))
     assert not (together and raw < bound)
@@ -67,13 +70,43 @@ def test_without_time_an_integer_of_the_entity_is_the_axis() -> None:
     axis = scale(Rule(table, {"e": "integer", "s": "smallint"}, ("e", "s"), ("k",)))
     assert axis is not None
     assert (axis.text(7), axis.text(2**40), axis.position("-3")) == ("7", str(2**31 - 1), -3)
-    assert not axis.endless
+    assert axis.within is None
 
 
 @pytest.mark.parametrize("kind", ["text", "uuid", "jsonb"])
 def test_what_has_no_order_that_we_know_is_one_chunk(kind: str) -> None:
     table = NarrowTable("t", "r", ("e",), (), ("k",), ("v",))
     assert scale(Rule(table, {"e": kind}, ("e",), ("k",))) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(
+        ["YYYY-MM-DDTHH:MM:SS.fffZ", "YYYY-MM-DD HH:MM:SS", "YYYY-MM-DDTHH:MM:SS.ffffff-03:30", "YYYY-MM-DD"]
+    ),
+    st.sampled_from([0, 1, 15_000_000, 86_400_000_000]),
+    st.integers(0, 10**15),
+    st.lists(st.integers(-200_000_000_000, 200_000_000_000), min_size=2),
+)
+def test_a_bound_of_texts_parts_no_bucket(layout: str, bucket: int, position: int, near: list[int]) -> None:
+    written = TimeText.of(layout)
+    assert written is not None
+    rule = TimeRule("text", bucket=bucket, written=written)
+    axis = of("text", rule)
+    bound = axis.text(position)
+    texts = {written.text((position + each) // written.step * written.step) for each in near} | {bound}
+    below = [rule.wide((each,)) for each in texts if each < bound]
+    assert not below or max(below) < min(rule.wide((each,)) for each in texts if each >= bound)
+    assert axis.position(bound) <= axis.position(axis.text(position + axis.step))
+
+
+def test_texts_of_several_lengths_are_one_chunk_and_odd_ones_lie_somewhere() -> None:
+    rule = TimeRule("text", written=TimeText.of("YYYY-MM-DDTHH:MM:SS[.f]Z"))
+    assert scale(Rule(TABLE, {"at": "text"}, ("e",), ("k",), rule)) is None
+    axis = of("text", TimeRule("text", written=TimeText.of("YYYY-MM-DDTHH:MM:SSZ")))
+    places = list(map(axis.position, ["2023", "2023-99-99 99", "2024-02-31T00:00:00Z", "2024-03-01T00:00:00Z"]))
+    assert places == sorted(places)
+    assert axis.position("none") == 0
 
 
 LOCAL = [

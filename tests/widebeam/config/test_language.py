@@ -37,7 +37,7 @@ def test_a_dictionary_s_columns_shadow_real_ones_and_its_id_is_carried():
     assert rule.key == ("key",)
     assert rule.dictionary is not None
     assert rule.dictionary.names == ("key",)
-    assert rule.time == TimeRule("epoch_ms")
+    assert rule.time == TimeRule("epoch_ms", rounds=False)
     assert not rule.plain
 
 
@@ -81,7 +81,7 @@ def test_without_entity_or_time_one_table_holds_all(made):
 
 
 def test_filters_and_order_are_carried(made):
-    connector = made(PLAIN + '\nwhere = { voided = ["f"], e = ["1"] }\nseveral = "last"\norder_by = ["id"]')
+    connector = made(PLAIN + '\nwhere = { voided = ["f"], e = "1" }\nseveral = "last"\norder_by = ["id"]')
     assert connector.table.extra == ("voided", "id")
     rule = connector.family.rule(connector.table, {})
     assert rule.where == {"voided": frozenset(["f"]), "e": frozenset(["1"])}
@@ -107,7 +107,8 @@ def test_buckets_place_by_the_rounded_time(made):
         (('time = "t"', 'time = "t"\ntime_zone = "Europe/Osli"'), "the name of a time zone"),
         (('time = "t"', 'time = "t"\ntime_bucket = "15 seconds"'), "a span of time"),
         (('time = "t"', 'time = "t"\ntime_bucket = "15 s"'), "several readings can meet"),
-        (('time = "t"', 'time = "t"\ntime_form = "epoch_float"'), "several readings can meet"),
+        (('time = "t"', 'time = "t"\ntime_form = "YYYY-MM-DD HH:MM:SS pm"'), "or how a text writes it"),
+        (('time = "t"', 'time = "t"\ntime_form = "YYYY-MM-DDTHH:MMZ"\ntime_zone = "Europe/Oslo"'), "say theirs"),
         (('entity = ["e"]\ntime = "t"', "entity = []\ntime = []"), "there are no rows"),
         (('key = "k"', "key = []"), "`key`"),
         (('key = "k"', 'key = "labels.*"'), "needs `labels`"),

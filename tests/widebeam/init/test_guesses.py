@@ -68,6 +68,15 @@ EPOCHS = {
     ("t", 1_451_624_400_000, 1_000): "epoch_ms",
     ("unix_us", 1_451_624_400_000_000, 1_000_000): "epoch_us",
     ("ts", 1_451_624_400, 1): "epoch_s",
+    ("time_ns", 1_704_067_200_000_000_000, 1_000_000): "epoch_ns",
+}
+ISO = "to_char(timestamp '2024-01-01' + n * interval '1250 ms', 'YYYY-MM-DD\"T\"HH24:MI:SS{}')"
+TEXTS = {
+    ISO.format('"Z"'): "YYYY-MM-DDTHH:MM:SSZ",
+    ISO.format('.MS"Z"'): "YYYY-MM-DDTHH:MM:SS.fffZ",
+    ISO.format('.US"+01:00"'): "YYYY-MM-DDTHH:MM:SS.ffffff+01:00",
+    "(timestamp '2024-01-01' + n * interval '1250 ms')::text": "YYYY-MM-DD HH:MM:SS[.f]",
+    "(timestamp '2024-01-01' + n * interval '1250 ms')::text || ' UTC'": "YYYY-MM-DD HH:MM:SS[.f] UTC",
 }
 
 
@@ -82,26 +91,67 @@ def counted(column: str, first: str, more: str = "") -> str:
 
 @pytest.mark.parametrize(("column", "first", "step"), EPOCHS)
 def test_numbers_of_our_years_are_the_time_in_any_unit(database, column, first, step):
-    run(database, counted(column, f"{first} + n * {step}::bigint"))
-    found = source(looked(database))
-    assert (found["time"], found["time_form"]) == (column, EPOCHS[column, first, step])
-    assert (found["entity"], found["key"]) == (["device"], "sensor")
+    for kind in ("bigint", "numeric(22,2)"):
+        run(database, "DROP TABLE IF EXISTS x;" + counted(column, f"{first} + n * {step}::bigint", kind))
+        found = source(looked(database))
+        wanted = EPOCHS[column, first, step]
+        wanted = "epoch_float" if (kind, wanted) == ("numeric(22,2)", "epoch_s") else wanted
+        assert (found["time"], found["time_form"]) == (column, wanted)
+        assert (found["entity"], found["key"]) == (["device"], "sensor") and "several" not in found
+
+
+def test_texts_that_are_all_written_in_one_way_are_the_time(database):
+    for first, form in TEXTS.items():
+        run(database, "DROP TABLE IF EXISTS x;" + counted("at", first, "text"))
+        said = looked(database)
+        found = source(said)
+        assert (found["time"], found["time_form"], found["entity"]) == ("at", form, ["device"])
+        assert ("# time_zone" in said) == (form[-1] in "S]") and "several" not in found
 
 
 @pytest.mark.parametrize(
     ("column", "first", "kind"),
     [
-        ("time_ns", "1704067200000000000 + n * 1000000000::bigint", "bigint"),
-        ("at", "to_char(timestamp '2024-01-01' + n * interval '1 s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')", "text"),
+        ("time_ns", "1704067200000000000 + n * 1000000001::bigint", "bigint"),
+        ("at", "1704067200.1234567::float8 + n", "float8"),
+        ("at", f"{ISO.format('+0')} || n % 2", "text"),
+        ("at", ISO.format('.US789"Z"'), "text"),
     ],
 )
-@pytest.mark.parametrize("change", ["SELECT", "ALTER TABLE x DROP CONSTRAINT x_pkey"])
-def test_a_time_that_cannot_be_said_keeps_moments_apart_and_is_asked_about(database, column, first, kind, change):
-    run(database, f"{counted(column, first, kind)}; {change}")
+def test_a_time_that_cannot_be_said_keeps_moments_apart_and_is_asked_about(database, column, first, kind):
+    run(database, counted(column, first, kind))
     said = looked(database)
     found = source(said)
     assert (found["time"], found["entity"], found["key"]) == ([], ["device", column], "sensor")
     assert asked(said, "time") and "several" not in found
+    run(database, "ALTER TABLE x DROP CONSTRAINT x_pkey")
+    said = looked(database)
+    found = source(said)
+    if found["time"] == []:
+        assert found["entity"] == ["device", column] and asked(said, "time")
+    else:
+        assert found["several"] == "refuse" and asked(said, "several")
+
+
+def test_a_text_that_is_written_otherwise_is_named_and_so_is_a_fraction_that_may_be_left_out(database):
+    run(database, counted("at", ISO.format('.US"Z"').replace("n *", "interval '1 us' + n *"), "text"))
+    run(database, "UPDATE x SET at = 'soon' WHERE value = 7 AND sensor = 's1'")
+    said = looked(database)
+    assert source(said)["time_form"] == "YYYY-MM-DDTHH:MM:SS.ffffffZ"
+    assert asked(said, "time") and "(soon)" in said and "[.ffffff]" in said
+
+
+def test_a_measurement_that_is_a_part_of_the_key_is_a_name_and_no_reading(database):
+    run(database, counted("at", "1451624400 + n").replace("device", "measurement"))
+    found = source(looked(database))
+    assert {*found["entity"], found["key"]} == {"measurement", "sensor"} and "several" not in found
+    assert found["value"] == {"columns": ["value"]}
+
+
+def test_two_rows_of_one_cell_are_no_choice_of_ours(database):
+    run(database, counted("at", "1451624400 + n") + "; ALTER TABLE x DROP CONSTRAINT x_pkey; INSERT INTO x TABLE x")
+    said = looked(database)
+    assert source(said)["several"] == "refuse" and asked(said, "several")
 
 
 @pytest.mark.parametrize("odd", ["0", "1767225600", "1767225600000000000", "9223372036854775807"])
@@ -244,4 +294,25 @@ def test_observations_of_sensorthings_are_proposed_with_questions(database, chan
     assert (found["time"], found["key"], found["entity"]) == ("PHENOMENON_TIME_START", "NAME", [])
     assert found["dictionary"]["column"] == "DATASTREAM_ID"
     assert asked(said, "time") and asked(said, "entity") == (MULTI in change)
+    assert ('# where = { DATASTREAM_ID = ["IS NOT NULL"] }' in said) == (MULTI in change)
     assert found["value"].get("measures", False) == (REPEATED in change)
+
+
+@pytest.mark.parametrize("own", ["", "name text NOT NULL, "])
+def test_names_of_owners_of_keys_and_of_the_table_s_own_are_told_apart(database, own):
+    run(
+        database,
+        "CREATE TABLE things (id int PRIMARY KEY, name text UNIQUE);"
+        "CREATE TABLE streams (id int PRIMARY KEY, name text, thing_id int NOT NULL REFERENCES things);"
+        "INSERT INTO things SELECT n, 'thing' || n FROM generate_series(1, 2) n;"
+        "INSERT INTO streams SELECT n, 's' || n / 2, 1 + n % 2 FROM generate_series(2, 5) n;"
+        f"CREATE TABLE observations ({own}stream_id int NOT NULL REFERENCES streams, at timestamptz NOT NULL,"
+        f" result float8, PRIMARY KEY ({own and 'name, '}stream_id, at));"
+        f"INSERT INTO observations SELECT {own and repr('ship') + ', '}k, timestamptz '2024-01-01Z' + n"
+        " * interval '1 min', n FROM generate_series(1, 20) n, generate_series(2, 5) k",
+    )
+    found = source(looked(database))
+    names = found["entity"], found["key"]
+    assert names == ((["name"], ["streams_name", "stream_id"]) if own else (["things_name"], "name"))
+    wanted = 'd."name" AS "streams_name"' if own else 'd."name", o."name" AS "things_name"'
+    assert wanted in found["dictionary"]["query"]

@@ -67,8 +67,7 @@ SOURCE: dict[str, dict[str, Any]] = {
         "time_form": "epoch_ms",
         "key": "tagpath",
         "where": {"dataintegrity": ["192"]},
-        "several": "last",
-        "order_by": ["tagid"],
+        "several": "refuse",
         "dictionary": {"column": "tagid", "query": 'SELECT d."id", d."tagpath" FROM "public"."sqlth_te" d'},
         "value": {"columns": ["intvalue", "floatvalue", "stringvalue", "datevalue"]},
     },
@@ -78,8 +77,7 @@ SOURCE: dict[str, dict[str, Any]] = {
         "time": "last_updated_ts",
         "time_form": "epoch_float",
         "key": "entity_id",
-        "several": "last",
-        "order_by": ["state_id"],
+        "several": "refuse",
         "dictionary": {
             "column": "metadata_id",
             "query": 'SELECT d."metadata_id", d."entity_id" FROM "public"."states_meta" d',
@@ -101,8 +99,7 @@ SOURCE: dict[str, dict[str, Any]] = {
         "time": "obs_datetime",
         "key": "name",
         "where": {"voided": ["f"]},
-        "several": "last",
-        "order_by": ["obs_id"],
+        "several": "refuse",
         "dictionary": {
             "column": "concept_id",
             "query": 'SELECT d."concept_id", d."name" FROM "public"."concept_name" d'
@@ -186,7 +183,7 @@ def test_a_proposal_can_be_used_as_it_is_and_reads_like_the_connector_that_comes
     proposed, along = load(str(file), {}), load(str(CONNECTORS / f"{name}.toml"), {})
     assert sorted(proposed.patterns) == sorted(along.patterns)
     ours, theirs = proposed.options.source, along.options.source
-    for option in ("table_pattern", "entity", "time", "time_form", "key", "labels", "several", "order_by"):
+    for option in ("table_pattern", "entity", "time", "time_form", "key", "labels"):
         assert getattr(ours, option) == getattr(theirs, option), option
     assert set(ours.where) == set(theirs.where)
     assert ours.value.numbers == theirs.value.numbers and ours.value.nulls == theirs.value.nulls

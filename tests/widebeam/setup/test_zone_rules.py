@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc.clock import zones
 from cdc.halt import Cause, Halt
-from cdc.source import zones
 from widebeam.check.check import findings
 from widebeam.config.config import load
 from widebeam.config.connector import Connector

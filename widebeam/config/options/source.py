@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from cdc.source import zones
+from cdc.clock import zones
+from cdc.clock.time_text import EXAMPLE, TimeText
 from cdc.source.table_name import TableName
-from cdc.source.time_encoding import TimeForm
+from cdc.source.time_encoding import FORMS
 from widebeam.config.options.section import Section
 from widebeam.config.options.server import Server
 from widebeam.config.options.span import bucket
@@ -28,6 +29,9 @@ def _names(given: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_names)]
+
+
+Wanted = Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
 
 
 class Value(Section):
@@ -98,13 +102,13 @@ class Source(Server):
     table_pattern: str | None = None
     entity: list[str]
     time: Names
-    time_form: TimeForm = "native"
+    time_form: str = "native"
     time_zone: str | None = None
     time_bucket: str | None = None
     key: Annotated[Names, Field(min_length=1)]
     key_separator: str = "/"
     labels: str | None = None
-    where: dict[str, list[str]] = {}
+    where: dict[str, Wanted] = {}
     several: Literal["refuse", "first", "last"] = "refuse"
     order_by: list[str] = []
     dictionary: Dictionary | None = None
@@ -133,6 +137,13 @@ class Source(Server):
         if pattern is not None and checked(pattern).groups < 1:
             raise ValueError("expected a regular expression with a group, which is the virtual column `table`")
         return pattern
+
+    @field_validator("time_form")
+    @classmethod
+    def _time_form(cls, form: str) -> str:
+        if form not in FORMS and TimeText.of(form) is None:
+            raise ValueError(f'expected one of {", ".join(FORMS)}, or how a text writes it: "{EXAMPLE}"')
+        return form
 
     @field_validator("time_zone")
     @classmethod
@@ -165,13 +176,15 @@ class Source(Server):
         wanted = 2 if self.time_form == "s_ns" else 1
         if len(self.time) not in (wanted, 0 if self.time_form == "native" else wanted):
             raise ValueError(f'`time` has to name {wanted} columns with time_form = "{self.time_form}"')
-        if self.time_zone is not None and self.time_form != "native":
-            raise ValueError("`time_zone` is for a column of type timestamp: an epoch is UTC")
+        written = TimeText.of(self.time_form)
+        if self.time_zone is not None and self.time_form != "native" and (written is None or written.zoned):
+            said = "an epoch is UTC" if written is None else "these texts say theirs"
+            raise ValueError(f"`time_zone` is for a column of type timestamp: {said}")
         if not self.time and (self.time_bucket or self.time_zone):
             raise ValueError("`time_bucket` and `time_zone` need a `time`")
         if not self.time and not self.entity:
             raise ValueError("without `entity` and without `time` there are no rows: name one of them")
-        if self.several == "refuse" and (self.time_bucket is not None or self.time_form == "epoch_float"):
+        if self.several == "refuse" and self.time_bucket is not None:
             raise ValueError('times are rounded, so that several readings can meet: set several = "first" or "last"')
         if self.labels is None and any(name.endswith(".*") for name in self.key):
             raise ValueError("a key of `.*` needs `labels`, the jsonb column that it means")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cdc.source import zones
+from cdc.clock import zones
 
 _SPAN: Final = re.compile(r"(\d{1,9}) ?(us|ms|s|min|h|hours?|d|days?)")
 _UNITS: Final = {

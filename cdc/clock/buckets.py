@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from cdc.source import zones
+from cdc.clock import zones
 
 _HOUR: Final = 3_600_000_000
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdc.source import buckets
+from cdc.clock import buckets
 from cdc.source.session import connect
 from cdc.source.time_encoding import parsed, printed
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.source import zones
+from cdc.clock import zones
 from cdc.source.time_encoding import parsed, printed
 
 ODD = ["Europe/Paris", "Australia/Lord_Howe", "Pacific/Apia", "America/St_Johns", "America/Sao_Paulo", "Asia/Kolkata"]
@@ -28,7 +28,7 @@ def test_a_name_that_is_no_zone_is_refused(name: str) -> None:
 def test_the_machine_s_rules_are_never_asked(tmp_path) -> None:
     (tmp_path / "Europe").mkdir()
     (tmp_path / "Europe" / "Oslo").write_bytes(b"TZif of another opinion")
-    script = "from cdc.source import zones; print(zones.offset(0, 'Europe/Oslo'))"
+    script = "from cdc.clock import zones; print(zones.offset(0, 'Europe/Oslo'))"
     environment = {"PYTHONTZPATH": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "3600000000\n"

@@ -1,0 +1,1 @@
+"""Times beside their columns: zones, buckets of time, and times in texts. May import nothing of ours."""
