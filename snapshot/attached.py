@@ -3,9 +3,8 @@
 A chunk of the backfill only fills, since whatever stands in a cell came by the stream and is newer. Here it may be
 older, or another table's: rows came without an event with a partition that was attached (it may have been detached
 before, or its rows deleted where deletes are ignored); or a table joins with rows that were there before, and where
-several rows can meet in a cell, its own may be the one that holds. So such a chunk is read and merged while no sink can
-advance: all partitions' progress is locked first, and then the source is read. What is written is at least as new as
-all that was applied, and everything newer is still to come by the stream, which puts it over it. That takes:
+several rows can meet in a cell, its own may be the one that holds. So such a chunk is read and merged at a standstill
+of the sinks (sink/state/standstill.py). That takes:
 
 - What was applied is visible. Where rows can meet, sinks have seen to it before they read; else the writers of the
   narrow table are waited for.
@@ -25,15 +24,14 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 
-from cdc.failpoint import Failpoint, hit
+from cdc.failpoint import Failpoint
 from cdc.lsn import Lsn
 from cdc.source.table_name import TableName
-from cdc.source.writers import await_writers
 from sink.mapping.rule import Rule
-from sink.state import account, barrier, sources
-from sink.wide.registry import Retyped
+from sink.state import barrier, sources
+from sink.state.standstill import Standstill
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.chunks.plan import Chunk
 from snapshot.fill.merge import ChunkMerger
@@ -41,7 +39,7 @@ from snapshot.fill.reader import Reading
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Read: TypeAlias = "Callable[[Lsn, bool], AbstractContextManager[Reading]]"
-"""Reads the chunk on the primary, for rows at this position; the second time, a key without a column is a NewKey."""
+"""Reads the chunk on the primary, for rows at this position; the second time, a key without a column raises Moved."""
 
 REST: Final = 5.0
 """Seconds until a chunk is tried again for which a writer did not end in time."""
@@ -50,20 +48,11 @@ SOON: Final = 0.5
 """Seconds until a chunk is tried again that waits for the sinks."""
 
 _ANOTHER: Final = 30.0  # seconds after which another barrier is emitted
-_ATTEMPTS: Final = 4
 _PATIENCE: Final = 3.0  # seconds for which sinks are held up while writers end
-_POSITION: Final = (
-    "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
-    " WHERE connector = %s"
-)
 
 # What lies in the log by now is older than these rows, which no record brings: a replay would undo them. (Not where a
 # sink reads each cell again, and nothing of what was deleted counts.)
 _FLOOR: Final = "UPDATE widebeam.progress SET floor = next_offset WHERE connector = %s"
-
-
-class NewKey(Exception):
-    """A key came to be between two reads: it needs a column first."""
 
 
 class Early(Exception):
@@ -120,29 +109,28 @@ def place(
 
     Raises StillWriting, Early; nothing is done then.
     """
-    names = [sql.Identifier(*TableName.of(chunk.source)).as_string(primary)]
+    target = merger.target
+    tables = [TableName.of(chunk.source)] if barriers is None else []  # where rows can meet, sinks have waited
+    standstill = Standstill(
+        primary, target, merger.registry, tables, patience=_PATIENCE, reached=Failpoint.ATTACHED_HELD
+    )
 
-    def held(target: Connection) -> AbstractContextManager[Reading]:
-        account.stop_all(target, merger.connector)
-        row = target.execute(_POSITION, [merger.connector]).fetchone()
+    def make() -> bool:
+        if barriers is not None:
+            barriers.check(target, chunk.source)
+        with read(Lsn(0), False) as reading:  # makes the columns, so that none has to be made under the lock
+            for _piece in reading.pieces:
+                pass
+            merger.prepare(reading.entities, clears=True)
+        return True
+
+    def write(_: bool) -> None:
+        standing = standstill.begin()
         if barriers is not None:
             barriers.check(target, chunk.source)
         if merger.replays_undo:
             target.execute(_FLOOR, [merger.connector])
-        hit(Failpoint.ATTACHED_HELD)
-        if barriers is None:
-            await_writers(primary, names, _PATIENCE)
-        return read(Lsn.parse(row[0]) if row is not None else Lsn(0), True)
+        with read(standing.furthest, True) as reading:
+            merger.write_over(chunk, reading, began)
 
-    for _ in range(_ATTEMPTS):
-        if barriers is not None:
-            barriers.check(merger.target, chunk.source)
-        with read(Lsn(0), False) as reading:  # makes the columns, so that none has to be made under the lock
-            for _piece in reading.pieces:
-                pass
-            entities = reading.entities
-        try:
-            return merger.overwrite(chunk, entities, held, began)
-        except (NewKey, Retyped):
-            merger.refresh()
-    raise LookupError(f"keys come to {chunk.reads} faster than columns can be made for them: try again")
+    standstill.overwrite(make, write, f"the rows of {chunk.reads}")

@@ -22,6 +22,7 @@ from sink.fold.column_route import Routes
 from sink.lookup import Lookup
 from sink.mapping.wide import Need, Refused
 from sink.state import sources
+from sink.state.standstill import Moved
 from sink.wide.registry import Registry
 from snapshot import attached
 from snapshot.chunks import ledger
@@ -136,7 +137,7 @@ class Worker:
         then, and under the lock without making columns."""
 
         def refuse(needs: list[Need]) -> Refused:
-            raise attached.NewKey(needs[:3])
+            raise Moved(needs[:3])
 
         def read(position: Lsn, held: bool) -> AbstractContextManager[Reading]:
             self._know_tables()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dict
-from contextlib import AbstractContextManager
 from itertools import chain, islice
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -83,7 +82,7 @@ class ChunkMerger:
         self, chunk: Chunk, reading: Reading, piece: ChunkFold, counts: tuple[int, int], began: float
     ) -> bool:
         """Staged before any lock is taken, so that nobody waits for that. Raises _Cleared, Retyped."""
-        self._prepare(reading.entities)
+        self.prepare(reading.entities)
         with self._target.transaction():
             known = tombstones.of_chunk(self._target, self._mapping, chunk)
             parts = self._stage(piece, known)
@@ -99,7 +98,7 @@ class ChunkMerger:
     def _merge_pieces(self, chunk: Chunk, reading: Reading, began: float) -> bool:
         """Too large to be staged as one, or cleared in too often. Raises Retyped."""
         rows = cells = 0
-        self._prepare(reading.entities)
+        self.prepare(reading.entities)
         with self._target.transaction():
             if not self._lock(chunk):
                 return False
@@ -110,11 +109,6 @@ class ChunkMerger:
                 del piece  # before the next one is made: both would not fit
             self._mark(chunk, rows, cells, began)
         return True
-
-    def _prepare(self, entities: Dict[str, set[str]], *, clears: bool = False) -> None:
-        """Partitions and staging tables for the rows of these entities, and their days; `clears`: for clears, too."""
-        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
-        self._merger.prepare(whole(self._registry.entities, entities, clears=clears), self._registry.changes)
 
     def _lock(self, chunk: Chunk) -> bool:
         """Nobody writes a tombstone of this chunk from here on; False when the chunk is not open any more."""
@@ -150,33 +144,27 @@ class ChunkMerger:
         """
         return self._mapping.rule.several == "refuse" or self._mapping.on_delete == "ignore"
 
-    def refresh(self) -> None:
-        """Know the columns as they are now."""
-        self._registry.refresh(self._target)
+    @property
+    def registry(self) -> Registry:
+        """The columns that are known."""
+        return self._registry
 
-    def overwrite(
-        self,
-        chunk: Chunk,
-        entities: Dict[str, set[str]],
-        held: Callable[[Connection], AbstractContextManager[Reading]],
-        began: float,
-    ) -> None:
-        """Merge over what is there, in one transaction: `held` keeps the sinks where they are, and reads the chunk.
+    def prepare(self, entities: Dict[str, set[str]], *, clears: bool = False) -> None:
+        """Partitions and staging tables for the rows of these entities, and their days; `clears`: for clears, too."""
+        self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
+        self._merger.prepare(whole(self._registry.entities, entities, clears=clears), self._registry.changes)
 
-        So what is read is newer than all that was applied, tombstones included. `entities` are those it may hold,
-        with the days of their rows where the wide tables are partitioned.
-        Raises Retyped when columns changed meanwhile.
+    def write_over(self, chunk: Chunk, reading: Reading, began: float) -> None:
+        """Write a chunk over what is there, in the open transaction, at a standstill: it is read in that, too.
+
+        So it is newer than all that was applied, tombstones included. It was prepared with `clears` before.
         """
-        self._prepare(entities, clears=True)
-        with self._target.transaction():
-            self._registry.hold(self._target)
-            with held(self._target) as reading:
-                if not ledger.lock(self._target, self.connector, chunk.number):
-                    return
-                rows, cells = self._write_over(reading)
-            tombstones.forget(self._target, self.connector, chunk)
-            seconds = monotonic() - began
-            ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
+        if not ledger.lock(self._target, self.connector, chunk.number):
+            return
+        rows, cells = self._write_over(reading)
+        tombstones.forget(self._target, self.connector, chunk)
+        seconds = monotonic() - began
+        ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
 
     def _write_over(self, reading: Reading) -> tuple[int, int]:
         """Write all pieces over what is there; how many rows and cells they have."""

@@ -196,8 +196,8 @@ CELLS: Final = (
         (
             Edit(
                 "snapshot/attached.py",
-                "if barriers is not None:\n            barriers.check(target, chunk.source)",
-                "if False:\n            pass",
+                "begin()\n        if barriers is not None:\n            barriers.check(target, chunk.source)",
+                "begin()",
             ),
         ),
         (JOINING + "a_replay_that_begins_while_a_chunk_is_read_holds_it_up",),

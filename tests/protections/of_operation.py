@@ -19,6 +19,7 @@ DIRECT: Final = "tests/cdc/log/test_direct.py::test_"
 JOIN: Final = "tests/snapshot/test_join.py::test_"
 QUARANTINE: Final = "tests/widebeam/quarantine/test_quarantine.py::test_"
 STAGED_FIRST: Final = QUARANTINE + "a_batch_is_staged_before_any_lock_and_anew_if_the_source_has_something_else_by_then"
+STANDSTILL: Final = "sink/state/standstill.py"
 LOG: Final = "tests/widebeam/test_log.py::test_"
 GIVES_UP: Final = r"Failed: Timeout|AssertionError|assert |Failed: DID NOT RAISE"
 
@@ -277,29 +278,26 @@ OPERATION: Final = (
         ("tests/cdc/test_patience.py::test_a_session_has_its_own_limit_again",),
     ),
     Protection(
-        "no sink while attached rows are read",
-        ("partition attached",),
+        "no sink while cells are overwritten",
+        ("partition attached", "unplaceable", "over a gap"),
         (
-            Edit("snapshot/attached.py", "account.stop_all(target, merger.connector)", "pass"),
+            Edit(STANDSTILL, "account.stop_all(self._target, self._registry.mapping.connector)", "pass"),
             Edit("snapshot/attached.py", "target.execute(_FLOOR, [merger.connector])", "pass"),
         ),
-        ("tests/widebeam/setup/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",),
-    ),
-    Protection(
-        "no sink while a retry reads",
-        ("unplaceable",),
-        (Edit("widebeam/quarantine/retry.py", "account.stop_all(self._target, self._mapping.connector)", "pass"),),
-        (QUARANTINE + "no_sink_advances_while_the_source_is_read",),
-    ),
-    Protection(
-        "a retry waits for writers",
-        ("unplaceable",),
         (
-            Edit(
-                "widebeam/quarantine/retry.py", "truth.await_writers(self._source, self._names, self._patience)", "pass"
-            ),
+            "tests/widebeam/setup/test_survey.py::test_no_sink_can_advance_while_attached_rows_are_read_and_written[18]",
+            QUARANTINE + "no_sink_advances_while_the_source_is_read",
+            CROSS + "no_sink_advances_while_a_range_that_differs_is_read_and_set",
         ),
-        (QUARANTINE + "it_waits_for_whoever_has_written_and_is_not_visible_yet",),
+    ),
+    Protection(
+        "a standstill waits for writers",
+        ("partition attached", "unplaceable", "over a gap"),
+        (Edit(STANDSTILL, "await_writers(self._source, self._names, self._patience)", "pass"),),
+        (
+            QUARANTINE + "it_waits_for_whoever_has_written_and_is_not_visible_yet",
+            "tests/widebeam/setup/test_survey.py::test_a_chunk_of_an_attached_partition_rests_while_somebody_writes[18]",
+        ),
     ),
     Protection(
         "a retry goes in batches",
@@ -312,9 +310,9 @@ OPERATION: Final = (
         ("unplaceable",),
         (
             Edit(
-                "widebeam/quarantine/retry.py",
-                "with self._target.transaction():\n                    done",
-                "if True:\n                    done",
+                STANDSTILL,
+                "with self._target.transaction():\n                    return",
+                "if True:\n                    return",
             ),
         ),
         (
@@ -329,7 +327,7 @@ OPERATION: Final = (
             Edit(
                 "widebeam/quarantine/retry.py",
                 "        self._merger.stage(*parts)\n",
-                "        self._lock()\n        self._merger.stage(*parts)\n",
+                "        self._standstill.begin()\n        self._merger.stage(*parts)\n",
             ),
         ),
         (STAGED_FIRST,),
@@ -352,8 +350,8 @@ OPERATION: Final = (
         (
             Edit(
                 "widebeam/quarantine/retry.py",
-                "{mark(number): position for number, position in positions.items()}",
-                "{mark(number): max(positions.values()) for number in positions}",
+                "{mark(number): position for number, position in standing.positions.items()}",
+                "{mark(number): standing.furthest for number in standing.positions}",
             ),
         ),
         (QUARANTINE + "each_row_is_put_where_its_own_partition_is",),
@@ -468,12 +466,6 @@ OPERATION: Final = (
         ("over a gap", "truncate"),
         (Edit("widebeam/gap/cross.py", "_rebase(target, connector, cutoff.lsn)\n", "pass\n"),),
         (FENCED,),
-    ),
-    Protection(
-        "over a gap: no sink while a range is set",
-        ("over a gap",),
-        (Edit("widebeam/gap/repair.py", "account.stop_all(self._target, connector)\n", "pass\n"),),
-        (CROSS + "no_sink_advances_while_a_range_that_differs_is_read_and_set",),
     ),
     Protection(
         "limits of roles are not ours",

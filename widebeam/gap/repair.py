@@ -1,9 +1,7 @@
 """Repairing a range: every cell gets what the source has now, and what the source has not is cleared.
 
-The rule is that of `widebeam quarantine retry`: all partitions' progress is locked, so that no sink advances; then the
-writers of the narrow tables are waited for; then the source is read. So what is written is at least as new as all that
-the new stream has brought, and all that is newer is still to come by it: a cell that the stream touched wins in both
-cases. Only ranges whose sums differ are locked for; where they are equal without a lock, every cell was what the
+What differs is read and written at a standstill of the sinks (sink/state/standstill.py), so a cell that the new stream
+touched wins. Only ranges whose sums differ are locked for; where they are equal without a lock, every cell was what the
 source had at some moment after the gate, and all later changes of it are in the stream.
 """
 
@@ -19,7 +17,6 @@ from cdc.event import Value
 from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.record.record import Changes, Op, Stamp
-from cdc.source.writers import await_writers
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry
@@ -29,12 +26,12 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.several import SourceRow
 from sink.mapping.wide import Refused
 from sink.merge.merge import Merger
-from sink.state import account, quarantine
+from sink.state import quarantine
+from sink.state.standstill import Moved, Standstill
 from sink.wide.partitions import days_in, for_all_parts
-from sink.wide.registry import Registry, Retyped
+from sink.wide.registry import Registry
 from snapshot.chunks import ledger
 from snapshot.chunks.plan import Chunk
-from widebeam.quarantine import truth
 from widebeam.verify.cells import Narrow, Wide
 from widebeam.verify.quarantined import Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter
@@ -42,13 +39,8 @@ from widebeam.verify.staged import Differing, Staged
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_ATTEMPTS: Final = 6
 _PATIENCE: Final = 3.0
 """Seconds that writers are waited for; the sinks stand still meanwhile. Then the range rests, and is tried again."""
-
-
-class _Again(Exception):
-    """Meanwhile a row came to need a column, or a table, that is not there or not staged."""
 
 
 class _Look(NamedTuple):
@@ -70,7 +62,10 @@ class RangeRepair:
         self._staged = Staged(target, self._registry)
         self._merger = Merger(target, mapping)
         self._sums = (Narrow(source, mapping), Wide(target, self._registry)) if mapping.plain else None
-        self._names = [truth.quoted_name(source, rule.table) for rule in mapping.rules]
+        tables = [rule.table.table_name for rule in mapping.rules]
+        self._standstill = Standstill(
+            source, target, self._registry, tables, patience=_PATIENCE, reached=Failpoint.REPAIR_HELD
+        )
         # What a purge removed from the narrow table stays in the wide ones.
         self._outlives = "ignore" in (mapping.on_delete, mapping.on_truncate)
 
@@ -93,20 +88,22 @@ class RangeRepair:
     def _mend(self, piece: Chunk) -> tuple[int, int]:
         """Set what differs in a piece of a range: how many narrow rows there were, and how many cells differed."""
         refused: Refused = {}
-        for _ in range(_ATTEMPTS):
-            fold, _ = self._fold(piece, self._look(piece), Lsn(0), refused)
-            if fold.needs:
-                refused |= self._registry.ensure(self._target, fold.needs)
-                continue
-            days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
-            self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-            self._merger.prepare(whole(self._registry.entities, fold.tables, clears=True), self._registry.changes)
-            try:
-                with self._target.transaction():
-                    return self._repair(piece, refused, set(fold.tables))
-            except (_Again, Retyped):
-                self._registry.refresh(self._target)
-        raise LookupError(f"the rows of range {piece.number} change faster than columns can be made for them")
+        return self._standstill.overwrite(
+            lambda: self._prepared(piece, refused),
+            lambda staged: self._repair(piece, refused, staged),
+            f"the rows of range {piece.number}",
+        )
+
+    def _prepared(self, piece: Chunk, refused: Refused) -> set[str] | None:
+        """The entities for whose rows all is made now, None where it was columns; `refused` grows."""
+        fold, _ = self._fold(piece, self._look(piece), Lsn(0), refused)
+        if fold.needs:
+            refused |= self._registry.ensure(self._target, fold.needs)
+            return None
+        days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
+        self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
+        self._merger.prepare(whole(self._registry.entities, fold.tables, clears=True), self._registry.changes)
+        return set(fold.tables)
 
     def _equal(self, chunk: Chunk) -> bool:
         """The databases' own sums of the range agree; False, too, where they cannot be asked for them."""
@@ -116,16 +113,13 @@ class RangeRepair:
         return narrow[1:] == wide[1:]
 
     def _repair(self, chunk: Chunk, refused: Refused, staged: set[str]) -> tuple[int, int]:
-        """In the open transaction: lock, read, write."""
-        self._registry.hold(self._target)
-        position = self._lock()
-        hit(Failpoint.REPAIR_HELD)
-        await_writers(self._source, self._names, _PATIENCE)
+        """In the open transaction: lock, read, write. Raises Moved."""
+        standing = self._standstill.begin()
         self._registry.refresh(self._target)
         look = self._look(chunk)
-        fold, quarantine_entries = self._fold(chunk, look, position, refused)
+        fold, quarantine_entries = self._fold(chunk, look, standing.furthest, refused)
         if fold.needs or not fold.tables.keys() <= staged:
-            raise _Again
+            raise Moved
         if not ledger.lock(self._target, self._mapping.connector, chunk.number):
             return 0, 0  # it is not open any more: a truncate made it void, or another gap
         for part_rows in spread_all(self._registry.entities, fold.tables):
@@ -134,17 +128,6 @@ class RangeRepair:
         quarantine.write(self._target, self._mapping.connector, quarantine_entries)
         hit(Failpoint.REPAIR_MERGED)
         return look.found.rows, len(look.differing)
-
-    def _lock(self) -> Lsn:
-        """Stop the sinks. How far the furthest partition is becomes the rows' `_lsn`.
-
-        All that is applied anywhere is seen by what is read now. So a truncate up to there spares the rows, which are
-        from after it, and a later one removes them.
-        """
-        connector = self._mapping.connector
-        account.stop_all(self._target, connector)
-        row = self._target.execute(_POSITION, [connector]).fetchone()
-        return Lsn.parse(row[0] if row is not None and row[0] is not None else "0/0")
 
     def _look(self, chunk: Chunk) -> _Look:
         self._staged.take_there(chunk)
@@ -174,9 +157,3 @@ class RangeRepair:
         values: list[Value] = [Op.UPDATE.value, *row.row]
         changes = Changes(stamp, row.table, wide, list(table.carried), [values])
         return quarantine_entry(changes, 0, f"chunk:{chunk.number}:{n}", why.reason, why.detail)
-
-
-_POSITION: Final = (
-    "SELECT greatest(max(high), max(cutoff))::text FROM widebeam.progress JOIN widebeam.connectors USING (connector)"
-    " WHERE connector = %s"
-)

@@ -1,4 +1,4 @@
-"""What the source says now of the rows that lie in quarantine, and when that can be relied on."""
+"""What the source says now of the rows that lie in quarantine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ import psycopg
 from psycopg import sql
 
 from cdc.event import Value
-from cdc.source.narrow import NarrowTable
-from cdc.source.writers import StillWriting, await_writers
 from sink.fold.copytext import unescaped
 from sink.mapping.rule import Rule
 from sink.wide import tables
 from widebeam.quarantine.entry import Cell
-
-__all__ = ["StillWriting", "await_writers", "quoted_name", "rows_of"]
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Rows: TypeAlias = "dict[Cell, list[tuple[Value, ...]]]"
@@ -39,11 +35,6 @@ def rows_of(source: Session, rule: Rule, cells: Sequence[Cell]) -> Rows:
                 number, *values = line.split("\t")
                 found.setdefault(some[int(number) - 1], []).append(tuple(map(unescaped, values)))
     return found
-
-
-def quoted_name(session: Session, table: NarrowTable) -> str:
-    """The table's name as to_regclass reads it."""
-    return sql.Identifier(table.schema, table.name).as_string(session)
 
 
 def _select(rule: Rule, cells: Sequence[Cell], same: LiteralString) -> sql.Composed:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from cdc.source.session import connect
-from sink.state import sources
+from sink.state import sources, standstill
 from snapshot.chunks.plan import Chunk
 from snapshot.run import Backfill, BackfillSettings
 from tests.readings import FILE, NARROW
@@ -93,7 +93,7 @@ def test_no_sink_advances_while_a_range_that_differs_is_read_and_set(
             except psycopg.errors.LockNotAvailable:
                 seen.append("locked")
 
-    monkeypatch.setattr(repair, "await_writers", look)
+    monkeypatch.setattr(standstill, "await_writers", look)
     backfill(connector, session)
     narrow, wide = session.execute(BOTH).fetchone()
     assert narrow == wide == [1, -1, 3, 4, 5]

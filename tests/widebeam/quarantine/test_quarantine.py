@@ -22,16 +22,17 @@ from cdc.record.record import Barrier, Changes, Stamp
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from cdc.source.time_encoding import TimeRule
+from cdc.source.writers import StillWriting
 from sink.apply import Applier
 from sink.fold.batch import Batch
 from sink.fold.quarantine_entry import quarantine_entry, undecodable
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
-from sink.state import account, quarantine
+from sink.state import account, quarantine, standstill
 from sink.target import open_target
 from sink.wide.registry import Registry
 from tests.pipeline import until
-from widebeam.quarantine import store, truth
+from widebeam.quarantine import store
 from widebeam.quarantine.retry import Retry
 from widebeam.quarantine.store import Choice
 
@@ -257,7 +258,7 @@ def test_it_waits_for_whoever_has_written_and_is_not_visible_yet(stage):
     with psycopg.connect(stage.dsn) as writer:
         writer.execute("DELETE FROM tenant.readings")
         retry = Retry(stage.source, stage.target, stage.mapping, patience=0.1)
-        with pytest.raises(truth.StillWriting):
+        with pytest.raises(StillWriting):
             retry.run(Choice("ships"))
         assert stage.reasons() == ["unknown_discriminator"]
         patient = threading.Thread(target=stage.retry)
@@ -281,7 +282,7 @@ def test_no_sink_advances_while_the_source_is_read(stage, monkeypatch):
             except psycopg.errors.LockNotAvailable:
                 seen.append("locked")
 
-    monkeypatch.setattr(truth, "await_writers", look)
+    monkeypatch.setattr(standstill, "await_writers", look)
     stage.retry()
     assert seen == ["locked"]
 

@@ -17,7 +17,7 @@ from cdc.halt import Cause, Halt
 from cdc.source import facts
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
-from sink.state import notices
+from sink.state import notices, standstill
 from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
@@ -448,7 +448,7 @@ def test_no_sink_can_advance_while_attached_rows_are_read_and_written(
             except psycopg.errors.LockNotAvailable as error:
                 refused.append(error)
 
-    monkeypatch.setattr(attached, "await_writers", advance)
+    monkeypatch.setattr(standstill, "await_writers", advance)
     source.backfill()
     assert refused
     assert source.wide()["2024-03-01"]["c"] == 3.00
