@@ -12,7 +12,8 @@ CONNECTOR: Final = "CONNECTOR"
 """Stands for the connector's name in remedies that are made where it is not known; see `Halt.name`."""
 
 OVER_THE_GAP: Final = (
-    f"`widebeam resume {CONNECTOR} --backfill-gap` begins a new stream, and mends by comparing what was not brought."
+    f"`widebeam resume {CONNECTOR} --backfill-gap` begins a new stream, and mends by comparing what was not brought; "
+    "it says first which cells that would clear."
 )
 """What to do where the stream has a gap."""
 

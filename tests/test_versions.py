@@ -179,7 +179,7 @@ def goes_on_with_the_other_table(pipeline: Pipeline) -> None:
         INSERT.replace("VALUES", "SELECT ship, channel, at, f, n, s, kind FROM plant.old"),
         INSERT + "('s0', 'x', now(), 1, 1, '', 'N')",
     )
-    with pipeline.start("resume", "--backfill-gap") as resume:
+    with pipeline.start("resume", "--backfill-gap", "--clear") as resume:
         assert resume.wait(60) == 0, pipeline.said()
     pipeline.converge()
     told = said_by(pipeline, "verify", 0)

@@ -1,1 +1,1 @@
-"""What the sink writes in the target beside wide rows: progress, quarantine, notices. May import mapping, fold and wide."""
+"""What the sink writes in the target beside rows: progress, quarantine, notices. May import mapping, fold and wide."""

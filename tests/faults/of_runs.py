@@ -48,7 +48,7 @@ def drop_slot(stand: Stand) -> Iterator[None]:
         code = run.wait(90)
         assert code == _HALTED, f"`widebeam run` ended with {code} after its slot was dropped"
         for _ in range(_TRIES):  # other faults go on
-            resume = stand.command("resume", "--backfill-gap")
+            resume = stand.command("resume", "--backfill-gap", "--clear")
             stand.helpers.append(resume)
             if resume.wait(60) == 0:
                 break

@@ -468,6 +468,12 @@ OPERATION: Final = (
         (FENCED,),
     ),
     Protection(
+        "a gap clears nothing unasked",
+        ("over a gap",),
+        (Edit("widebeam/gap/cross.py", "if agree is not None and (loss :=", "if False and (loss :="),),
+        (CROSS + "what_only_a_table_that_was_renamed_away_holds_is_not_cleared_unasked",),
+    ),
+    Protection(
         "limits of roles are not ours",
         ("session limits",),
         (Edit("cdc/source/session.py", "connection.execute(_UNLIMITED)", "pass"),),

@@ -20,6 +20,7 @@ from cdc.standby import SlotInUse
 from snapshot.chunks.gate import GateClosed
 from widebeam.check.check import Preconditions
 from widebeam.config.config import ConfigError
+from widebeam.gap.clearing import WouldClear
 from widebeam.log import struck_out
 from widebeam.process.restarts import AWAY, REFUSED
 from widebeam.replay.plan import ReplayRefused
@@ -89,8 +90,8 @@ def _explained(error: Exception) -> tuple[str, int]:
             return _listed("a run is not possible yet", list(map(str, findings))), PROBLEM
         case Halt():
             return f"widebeam: halted ({error.cause.value}): {error.what}\n{error.remedy}", HALTED
-        case PartRefused() | BadPoint() | NotSetUp():
-            return f"widebeam: {error}", PROBLEM if isinstance(error, NotSetUp) else USAGE
+        case PartRefused() | BadPoint() | NotSetUp() | WouldClear():
+            return f"widebeam: {error}", PROBLEM if isinstance(error, NotSetUp | WouldClear) else USAGE
         case _:
             return f"widebeam: {_said(error)}", PROBLEM
 

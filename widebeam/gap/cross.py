@@ -8,11 +8,16 @@ In this order, each step safe to be done again after a crash; until the last one
 4. Rows keep their values, and get a `_lsn` of C' at most: positions of another history may be higher.
 5. Ranges of all narrow tables are planned, to be compared and set by the backfill's workers (widebeam.gap.repair),
    behind the gate of C'. The halt is forgotten.
+
+Before all of that it is counted which cells the source has no value for (widebeam/gap/clearing.py): they are cleared
+only if somebody agrees.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -34,7 +39,8 @@ from snapshot.chunks import ledger
 from snapshot.chunks.repair import EVERY_TABLE
 from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
-from widebeam.gap import fence
+from widebeam.gap import clearing, fence
+from widebeam.gap.clearing import WouldClear
 from widebeam.setup import survey, zone_rules
 from widebeam.setup.drop import StillRunning
 from widebeam.state import halts, recorded
@@ -54,17 +60,18 @@ class Crossed(NamedTuple):
     ranges: int
 
 
-def cross(connector: Connector) -> Crossed:
-    """Cross the gap. Raises Halt for what this cannot mend, ConfigError, StillRunning, LockHeld."""
-    options, name = connector.options, "widebeam-resume"
-    with (
-        connect(options.target.conninfo(), autocommit=True, application_name=name) as target,
-        connect(options.source.conninfo(), autocommit=True, application_name=name) as source,
-        alone(target, connector.name),
-        bounded(f"going over the gap of {connector.name}", target, source),
-    ):
-        found = _recorded(target, connector)
-        _refuse_running(source, connector)
+Agree: TypeAlias = "Callable[[WouldClear], None]"
+"""Asked before cells are cleared that the source has no value for; raises where they may not be."""
+
+
+def cross(connector: Connector, agree: Agree | None = None) -> Crossed:
+    """Cross the gap; without `agree` nobody is asked, nor is it counted what will be cleared.
+
+    Raises Halt for what this cannot mend, ConfigError, StillRunning, LockHeld, and what `agree` raises.
+    """
+    with _opened(connector) as (target, source, found):
+        if agree is not None and (loss := clearing.foreseen(source, target, connector)) is not None:
+            agree(loss)
         fence.fence(target, connector)
         hit(Failpoint.GAP_FENCED)
         fence.skip_log(target, connector, found)
@@ -81,6 +88,27 @@ def cross(connector: Connector) -> Crossed:
         count = _plan(source, target, connector)
         _LOG.info("the cutoff is %s; %d ranges are to be compared", cutoff.lsn, count)
         return Crossed(cutoff.lsn, count)
+
+
+def foresee(connector: Connector) -> WouldClear | None:
+    """What crossing would clear; nothing is changed."""
+    with _opened(connector) as (target, source, _):
+        return clearing.foreseen(source, target, connector)
+
+
+@contextmanager
+def _opened(connector: Connector) -> Iterator[tuple[Session, Session, Recorded]]:
+    """Sessions with target and source, and what is recorded, once nobody else is at it."""
+    options, name = connector.options, "widebeam-resume"
+    with (
+        connect(options.target.conninfo(), autocommit=True, application_name=name) as target,
+        connect(options.source.conninfo(), autocommit=True, application_name=name) as source,
+        alone(target, connector.name),
+        bounded(f"going over the gap of {connector.name}", target, source),
+    ):
+        found = _recorded(target, connector)
+        _refuse_running(source, connector)
+        yield target, source, found
 
 
 def _recorded(target: Session, connector: Connector) -> Recorded:

@@ -7,6 +7,7 @@ source had at some moment after the gate, and all later changes of it are in the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -35,7 +36,7 @@ from snapshot.chunks.plan import Chunk
 from widebeam.verify.cells import Narrow, Wide
 from widebeam.verify.quarantined import Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter
-from widebeam.verify.staged import Differing, Staged
+from widebeam.verify.staged import Differing, Lack, Staged
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -67,7 +68,7 @@ class RangeRepair:
             source, target, self._registry, tables, patience=_PATIENCE, reached=Failpoint.REPAIR_HELD
         )
         # What a purge removed from the narrow table stays in the wide ones.
-        self._outlives = "ignore" in (mapping.on_delete, mapping.on_truncate)
+        self.outlives = "ignore" in (mapping.on_delete, mapping.on_truncate)
 
     def __call__(self, chunk: Chunk, began: float) -> None:
         """Compare the range, and set what differs; in the ledger it is merged then. Raises StillWriting."""
@@ -84,6 +85,17 @@ class RangeRepair:
                 ledger.mark_merged(
                     self._target, self._mapping.connector, chunk.number, rows=rows, cells=cells, seconds=seconds
                 )
+
+    def lacking(self, chunk: Chunk) -> Iterator[Lack]:
+        """The cells of a range that would be cleared, in the order of its pieces; nothing is set."""
+        for piece in [] if self._equal(chunk) else lighter(self._source, self._mapping, chunk, PIECE_ROWS):
+            self._staged.take_there(piece)
+            self._staged.take_should(self._reader.read(piece).cells.items())
+            yield from self._staged.lacking()
+
+    def view(self, entity: str) -> str:
+        """The view of an entity, by its identity."""
+        return self._registry.entities[entity].view
 
     def _mend(self, piece: Chunk) -> tuple[int, int]:
         """Set what differs in a piece of a range: how many narrow rows there were, and how many cells differed."""
@@ -107,7 +119,7 @@ class RangeRepair:
 
     def _equal(self, chunk: Chunk) -> bool:
         """The databases' own sums of the range agree; False, too, where they cannot be asked for them."""
-        if self._sums is None or self._outlives:
+        if self._sums is None or self.outlives:
             return False
         narrow, wide = (side.by_range([chunk]).get(0, (0, 0, 0)) for side in self._sums)
         return narrow[1:] == wide[1:]
@@ -133,7 +145,7 @@ class RangeRepair:
         self._staged.take_there(chunk)
         found = self._reader.read(chunk, keep_rows=True)
         self._staged.take_should(found.cells.items())
-        return _Look(found, self._staged.compare(outlives=self._outlives))
+        return _Look(found, self._staged.compare(outlives=self.outlives))
 
     def _fold(self, chunk: Chunk, look: _Look, position: Lsn, refused: Refused) -> tuple[Fold, list[QuarantineEntry]]:
         """The cells that differ, set or cleared; and the rows without a place that are not in quarantine yet."""

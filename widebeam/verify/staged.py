@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -25,6 +25,16 @@ from widebeam.verify.range_reader import wide_bound
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Differing: TypeAlias = "dict[Cell, tuple[str | None, str | None]]"
 """Cell -> what there should be, and what there is; None where nothing."""
+
+
+class Lack(NamedTuple):
+    """Cells of an entity that there should not be, with the first and the last time of them, if there is a time."""
+
+    entity: tuple[str, ...]
+    cells: int
+    first: str | None
+    last: str | None
+
 
 _COMMA: Final = sql.SQL(", ")
 _AND: Final = sql.SQL(" AND ")
@@ -93,6 +103,26 @@ class Staged:
         )
         width, keys = len(self._mapping.entity), len(self._place) - 1
         return {Cell(row[:width], row[width:keys], row[keys]): (row[keys + 1], row[keys + 2]) for row in found}
+
+    def lacking(self) -> list[Lack]:
+        """How many cells there are, of each entity, that there should not be."""
+        width, type_ = len(self._mapping.entity), next(iter(self._mapping.rule.time_types.values()), None)
+        names = [sql.Identifier(each) for each in self._place]
+        time = sql.SQL("NULL::text") if type_ is None else sql.SQL("t0::{}").format(tables.type_name(type_))
+        found = self._session.execute(
+            sql.SQL(
+                "SELECT {entity} count(*), min({time})::text, max({time})::text FROM {there} AS there"
+                " WHERE NOT EXISTS (SELECT FROM {should} AS should WHERE {same}) GROUP BY {groups}"
+            ).format(
+                entity=sql.SQL("").join(sql.SQL("{}, ").format(name) for name in names[:width]),
+                time=time,
+                there=self._there,
+                should=self._should,
+                same=_AND.join(sql.SQL("should.{0} = there.{0}").format(name) for name in names),
+                groups=_COMMA.join([*names[:width], sql.SQL("()")]),
+            )
+        )
+        return [Lack(row[:width], *row[width:]) for row in found if row[width]]
 
     def column(self, cell: Cell) -> Column | None:
         """The column of a cell; None if there is none."""

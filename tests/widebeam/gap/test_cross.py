@@ -19,7 +19,8 @@ from tests.readings import FILE, NARROW
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
 from widebeam.gap import repair
-from widebeam.gap.cross import cross
+from widebeam.gap.clearing import WouldClear
+from widebeam.gap.cross import cross, foresee
 from widebeam.setup.prepare import prepare
 from widebeam.verify.range_reader import Found, RangeReader, lighter
 
@@ -98,6 +99,33 @@ def test_no_sink_advances_while_a_range_that_differs_is_read_and_set(
     narrow, wide = session.execute(BOTH).fetchone()
     assert narrow == wide == [1, -1, 3, 4, 5]
     assert set(seen) == {"locked"}
+
+
+def test_what_only_a_table_that_was_renamed_away_holds_is_not_cleared_unasked(
+    connector: Connector, session: psycopg.Connection[Any]
+) -> None:
+    def nobody_agrees(loss: WouldClear) -> None:
+        raise loss
+
+    session.execute("ALTER TABLE tenant.readings RENAME TO old")
+    session.execute("CREATE TABLE tenant.readings (LIKE tenant.old INCLUDING ALL)")
+    session.execute("INSERT INTO tenant.readings VALUES ('s', 'c', '2024-02-01', 6)")
+    before = session.execute(STREAM).fetchone()
+    with pytest.raises(WouldClear) as refused:
+        cross(connector, nobody_agrees)
+    assert str(foresee(connector)) == str(refused.value)
+    assert "would clear 5 cells, for which tenant.readings has no value now:\n" in str(refused.value)
+    assert "\n  wide.s: 5 cells, from 2024-01-01 01:00:00 to 2024-01-01 05:00:00\n" in str(refused.value)
+    assert session.execute(STREAM).fetchone() == before, "nothing is done before somebody has agreed"
+
+    connector.file.write_text(connector.file.read_text() + '[sink]\non_delete = "ignore"\n')
+    assert foresee(load(str(connector.file), {})) is None  # one of the ways on that it names; the other:
+    session.execute("INSERT INTO tenant.readings SELECT * FROM tenant.old")
+    cross(connector, nobody_agrees)
+    backfill(connector, session)
+    session.execute("INSERT INTO tenant.readings VALUES ('s', 'c', '2023-01-01', 7)")  # the application goes on
+    narrow, wide = session.execute(BOTH).fetchone()
+    assert (narrow[1:], wide) == ([1, -1, 3, 4, 5, 6], [1, -1, 3, 4, 5, 6])
 
 
 def test_a_range_that_is_heavier_than_was_planned_is_set_piece_by_piece(

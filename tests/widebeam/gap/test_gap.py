@@ -22,6 +22,9 @@ def test_a_lost_slot_halts_until_the_gap_is_gone_over_and_only_what_differs_is_m
         assert done.returncode == 3, done.stderr
         assert f"`widebeam resume {name} --backfill-gap`" in done.stderr
     done = command(pipeline, "resume", name, "--backfill-gap")
+    assert done.returncode == 1, done.stderr
+    assert f"`widebeam resume {name} --backfill-gap --clear`" in done.stderr  # rows were deleted meanwhile
+    done = command(pipeline, "resume", name, "--backfill-gap", "--clear")
     assert done.returncode == 0, done.stderr
     with pipeline.writing():
         pipeline.converge()

@@ -157,7 +157,7 @@ def test_without_the_slot_a_failover_halts_and_the_gap_is_mended(database: str, 
         assert "other_incarnation" in done.stderr
         assert "did not come along" in done.stderr
         assert f"`widebeam resume {it.name} --backfill-gap`" in done.stderr
-        done = it.command("resume", it.name, "--backfill-gap")
+        done = it.command("resume", it.name, "--backfill-gap", "--clear")
         assert done.returncode == 0, done.stderr
         change_some(narrow)
         it.converge()
