@@ -14,6 +14,7 @@ from cdc.fate import Fate
 from cdc.fault import fault
 from cdc.halt import CONNECTOR, Cause, Halt
 from cdc.trouble import TROUBLES
+from sink.state import quarantine
 from snapshot.chunks import ledger
 from snapshot.chunks.gate import await_gate, await_replay
 from snapshot.chunks.ledger import Counts
@@ -27,6 +28,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _LOG: Final = logging.getLogger(__name__)
 _MOST_LOSSES: Final = 10
 _BACKFILL: Final = "backfill"
+_LEFT_OVER: Final = 20_000
 _COMES_AGAIN: Final = (Fate.PASSES, Fate.WAITS)
 _LOOK_AGAIN: Final = 0.25  # seconds between two looks at a ledger in which nothing is due
 _LONGEST_REST: Final = 15.0
@@ -60,6 +62,8 @@ class Backfill:
                     _check_writable(connected.target)
                     if reopen:
                         ledger.reopen(connected.target, self._connector)
+                        # A crash may have come between a chunk's commit and the look at what it left in quarantine.
+                        self._settings.misfits(quarantine.of_chunks(connected.target, self._connector, _LEFT_OVER))
                         reopen = False
                     finished = self._work(connected, stop)
                     if finished is not None:

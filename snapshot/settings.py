@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sink.mapping.mapping import Mapping
@@ -17,7 +17,8 @@ class BackfillSettings:
     first failure, and twice as long after each further one. `publication` and how long chunks are matter to tables that
     join: where the mapping has a family, a worker looks for them, and does not end. It `stays`, too, where partitions
     can be attached, whose chunks come later. `repairs` is for chunks that compare and set. `done` is called whenever a
-    chunk is.
+    chunk is; `misfits` with the numbers of entries that one has put into quarantine, once that is committed: the stream
+    may have overtaken them, and then nobody else closes them.
     """
 
     mapping: Mapping
@@ -33,3 +34,4 @@ class BackfillSettings:
     stays: bool = False
     repairs: Repairs | None = None
     done: Callable[[], None] = lambda: None
+    misfits: Callable[[Sequence[int]], None] = lambda numbers: None

@@ -126,6 +126,9 @@ class Worker:
             return False
         ledger.release(self._sessions.target, connector, chunk.number)
         TROUBLES.over(_STANDBY)
+        if self._merger.misfits:
+            self._settings.misfits(self._merger.misfits)
+            self._merger.misfits = []
         return True
 
     def _write_over(self, chunk: Chunk, stop: Event) -> None:

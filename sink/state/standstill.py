@@ -109,7 +109,7 @@ class Standstill:
                     return write(made)
             except (Moved, Retyped):
                 self._registry.refresh(self._target)
-        raise Unsteady(f"{what} change faster than columns can be made for them: try again")
+        raise Unsteady(f"{what} change faster than they can be placed: try again")
 
 
 def positions(target: Connection, connector: str) -> dict[int, Lsn]:

@@ -48,6 +48,8 @@ class ChunkMerger:
         self._target, self._registry = target, registry
         self._mapping: Mapping = registry.mapping
         self._merger = Merger(target, self._mapping)
+        self.misfits: list[int] = []
+        """The numbers of the entries that the last chunk has in quarantine."""
 
     def merge(self, chunk: Chunk, reading: Reading, began: float) -> bool:
         """Merge all pieces in one transaction and say so in the ledger; False when the chunk is not open any more.
@@ -55,6 +57,7 @@ class ChunkMerger:
         From the lock on the ledger's row on, no sink can write a tombstone of this chunk, and the tombstones are read
         (again) in a later statement, so none is missed. `began` is when the work on the chunk began (time.monotonic).
         """
+        self.misfits = []
         merged = self._merged(chunk, reading, began)
         if merged:
             hit(Failpoint.BACKFILL_COMMITTED)
@@ -213,4 +216,4 @@ class ChunkMerger:
     def _fill(self, piece: ChunkFold, parts: Iterable[Part]) -> None:
         """Fill in what is staged."""
         self._merger.fill(*parts)
-        quarantine.write(self._target, self.connector, piece.quarantine_entries)
+        self.misfits += quarantine.write(self._target, self.connector, piece.quarantine_entries)

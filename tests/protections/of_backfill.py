@@ -15,8 +15,21 @@ ORDERS: Final = (
 )
 STAGING: Final = "tests/snapshot/test_staging.py::test_"
 MERGE: Final = "tests/sink/merge/test_merge.py::test_"
+OVERTAKEN: Final = "tests/widebeam/quarantine/test_overtaken.py::test_"
 
 BACKFILL: Final = (
+    Protection(
+        "what a chunk quarantines is looked at again",
+        ("chunk meets stream",),
+        (
+            Edit("snapshot/worker.py", "self._settings.misfits(self._merger.misfits)", "pass"),
+            Edit("snapshot/run.py", "self._settings.misfits(quarantine", "(quarantine"),
+        ),
+        (
+            OVERTAKEN + "entries_of_a_chunk_whose_rows_the_stream_has_overtaken_close_by_themselves",
+            OVERTAKEN + "so_do_those_that_a_crash_has_left",
+        ),
+    ),
     Protection(
         "gate G",
         ("chunk meets stream",),

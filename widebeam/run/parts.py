@@ -29,6 +29,7 @@ from snapshot.run import Backfill, BackfillSettings
 from widebeam.config.connector import Connector
 from widebeam.gap.repair import RangeRepair
 from widebeam.process.heartbeat import progress_of
+from widebeam.quarantine.heal import Overtaken
 from widebeam.run.sink_threads import SinkThreads
 from widebeam.setup import failover
 from widebeam.setup.column_types import ColumnTypes
@@ -119,6 +120,11 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         stays=ready.partitioned,
         repairs=lambda source, target: RangeRepair(source, target, sources.joined(target, ready.mapping)),
         done=progress_of(stop),
+        misfits=Overtaken(
+            connector.options.source.conninfo(),
+            connector.options.target.conninfo(),
+            lambda target: sources.joined(target, ready.mapping),
+        ),
     )
     counts = Backfill(settings).run(stop)
     _LOG.info(
