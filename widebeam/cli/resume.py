@@ -28,7 +28,7 @@ def resume(
         bool, typer.Option("--dry-run", help="Over a gap: only say what would be cleared; exit code 1 if anything.")
     ] = False,
 ) -> None:
-    """Forget a halt whose cause has been mended; what is still wrong halts again. `widebeam run` goes on then.
+    """Look again at what a halt named, and forget it if that is mended; what only a run meets halts that again.
 
     Where changes were missed (a lost slot, a failover, records that are no more), only --backfill-gap goes on: the next
     run compares every range and sets what differs. Stop the connector first. If it is interrupted, run it again.
@@ -40,6 +40,7 @@ def resume(
     from widebeam.gap.cross import cross, foresee  # noqa: PLC0415
     from widebeam.log import set_up  # noqa: PLC0415
     from widebeam.setup.resume import resume as forget  # noqa: PLC0415
+    from widebeam.setup.resume import told  # noqa: PLC0415
 
     set_up("resume", debug=wants_debug())
     loaded = load(connector)
@@ -53,13 +54,13 @@ def resume(
         if backfill_gap:
             crossed = cross(loaded, None if clear else _agree)
             say(f"{loaded.name} has a new stream from {crossed.cutoff} on, {crossed.ranges} ranges to compare.")
+            say(f"`widebeam run {loaded.name}` goes on.")
         else:
             halt = forget(loaded)
-            say(f"{loaded.name} was not halted." if halt is None else f"No longer halted: {halt.what}")
+            say(told(halt, loaded.name))
     except Halt as halt:
         record_halt(loaded, halt)
         raise
-    say(f"`widebeam run {loaded.name}` goes on.")
 
 
 def _agree(loss: WouldClear) -> None:

@@ -59,6 +59,27 @@ def accept(source: Session, target: Session, connector: Connector) -> None:
         sources.note_facts(target, connector.name, table, facts.look(source, connector.publication, table))
 
 
+def check(source: Session, target: Session, connector: Connector) -> None:
+    """Raise a Halt if the catalog differs from what is written down so that it cannot go on; nothing is taken in."""
+    for each, table in _tables(target, connector):
+        if _there(source, each.oid) or not connector.growing:
+            checked(source, connector.publication, table, sources.facts(target, connector.name, table))
+
+
+def checked(source: Session, name: str, table: NarrowTable, before: Facts | None) -> Facts:
+    """The facts of one moment, if they are none to halt at; `name` is the publication's."""
+    with source.transaction():
+        source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        now = facts.look(source, name, table)
+        if before is not None:
+            facts.compare(table, before, now)
+        publication.check(name, publication.inspect(source, name, table), table)
+        publication.check_covers(source, name, table)
+        if before is not None:
+            facts.check_entry(table, before, now)
+    return now
+
+
 def _tables(target: Session, connector: Connector) -> list[tuple[Source, NarrowTable]]:
     """The tables that are published."""
     found = [each for each in sources.load(target, connector.name) if each.gate is not None]
@@ -119,25 +140,11 @@ class Survey:
             self._forget(target, recorded)
             return False
         before = sources.facts(target, connector.name, table)
-        now = self._checked(source, table, before)
+        now = checked(source, connector.publication, table, before)
         if before is None:
             sources.note_facts(target, connector.name, table, now)
             return False
         return self._partitions(source, target, table, before, now)
-
-    def _checked(self, source: Session, table: NarrowTable, before: Facts | None) -> Facts:
-        """The facts of one moment, if they are none to halt at."""
-        name = self._connector.publication
-        with source.transaction():
-            source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            now = facts.look(source, name, table)
-            if before is not None:
-                facts.compare(table, before, now)
-            publication.check(name, publication.inspect(source, name, table), table)
-            publication.check_covers(source, name, table)
-            if before is not None:
-                facts.check_entry(table, before, now)
-        return now
 
     def _partitions(self, source: Session, target: Session, table: NarrowTable, before: Facts, now: Facts) -> bool:
         """Take in what became of the tables that hold the rows; True while attached ones wait for their barrier."""

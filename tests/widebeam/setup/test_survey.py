@@ -29,7 +29,7 @@ from widebeam.replay.replay import Plan, rewind
 from widebeam.setup import survey
 from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import Prepared
-from widebeam.setup.survey import Survey
+from widebeam.setup.survey import Survey, check
 from widebeam.status.viewer import Viewer
 
 pytestmark = pytest.mark.parametrize("version", [15, 18])
@@ -80,6 +80,8 @@ class Source:
             self.look()
         assert caught.value.cause is cause
         assert caught.value.remedy
+        with pytest.raises(Halt, match=words):  # nor does `resume` take it for mended
+            check(self.session, self.session, self.connector)
 
     def notices(self) -> set[tuple[str, str]]:
         return {(one.kind, one.subject) for one in notices.load(self.session, self.connector.name)}
