@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -243,3 +244,13 @@ def test_a_topic_that_another_part_makes_meanwhile_is_one_that_can_be_made(kafka
     plan = topics.TopicPlan(topic, 1)
     topics.create({"bootstrap.servers": kafka.bootstrap}, plan)
     topics.try_out({"bootstrap.servers": kafka.bootstrap}, plan)
+
+
+def test_a_group_that_nobody_keeps_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, passing = MagicMock(), (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    answers = [*(KafkaException(KafkaError(code)) for code in passing), MagicMock(members=["a", "b"])]
+    for asked in (admin.describe_consumer_groups, admin.delete_consumer_groups):
+        asked.return_value.__getitem__.return_value.result.side_effect = list(answers)
+    monkeypatch.setattr(groups, "asking", lambda _: nullcontext(admin))
+    assert groups.members({}, "g") == 2
+    assert groups.delete({}, "g")
