@@ -108,11 +108,16 @@ def _ask(admin: AdminClient, plan: TopicPlan, *, only: bool) -> None:
 
 
 def take_longer(client: Mapping[str, Any], name: str, record_bytes: int) -> None:
-    """Let the topic take records of this length."""
+    """Let the topic take records of this length, and wait until it does."""
     more = ConfigEntry("max.message.bytes", str(record_bytes), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[more])
     with asking(client) as admin:
         admin.incremental_alter_configs([resource], request_timeout=_REQUEST)[resource].result(timeout=_REQUEST)
+        # The controller has taken it; a broker that has not heard of it yet would refuse such a record, which halts us.
+        _await(
+            lambda: _described(admin, name, led=False),
+            lambda found: found is not None and found.max_message_bytes < record_bytes,
+        )
 
 
 def inspect(client: Mapping[str, Any], name: str) -> TopicState | None:
