@@ -52,6 +52,8 @@ class Verdict(NamedTuple):
 
 def judge(facts: Facts) -> Verdict:
     """The verdict: the first rule's that answers, or the phase."""
+    if facts.read_only:  # signs of life cannot be written there: that they are old says nothing
+        facts = facts._replace(signs=None)
     found = [verdict for rule in _RULES for verdict in rule(facts)]
     if not found:
         return Verdict(facts.phase)

@@ -156,3 +156,8 @@ def test_what_else_is_the_matter_stands_beside_it() -> None:
     verdict = judge(WELL._replace(slot=IDLE, signs=(), chunks_given_up=1))
     assert verdict.state == "stopped"
     assert any("given up" in each for each in verdict.also)
+
+
+def test_where_no_sign_of_life_can_be_written_none_is_missed() -> None:
+    seen = judge(WELL._replace(read_only=True, slot=IDLE, signs=stale(RUN, CAPTURE, SINK)))
+    assert (seen.state, seen.also) == ("stuck", ())
