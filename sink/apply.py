@@ -21,6 +21,7 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Refused
 from sink.merge import tombstones
 from sink.merge.merge import Merger
+from sink.merge.prepared import Prepared
 from sink.reread import SourceCells
 from sink.state import account, quarantine, superseded
 from sink.state.sharing import Sharing
@@ -79,7 +80,7 @@ class Applier:
         self._interpreters = self._new_interpreters()
         self._routes = Routes(mapping, registry.entities, first=1)
         self._record_cache = RecordCache(self._routes)
-        self._merger = Merger(connection, mapping, binds=True)
+        self._merger = Merger(connection, registry)
 
     def apply(self, batch: Batch) -> None:
         """Apply the batch. Raises Fenced, TooManyTables, or the database's error; nothing is applied then.
@@ -104,19 +105,19 @@ class Applier:
 
     def _commit(self, batch: Batch, folded: _Folded, *, anew: bool = False) -> None:
         self._registry.cover(self._connection, lambda: days_of(self._mapping, folded.parts), anew=anew)
-        self._merger.prepare(folded.parts, self._registry.changes)
+        ready = self._merger.few(folded.parts) or self._merger.prepare(folded.parts)
         with self._connection.transaction():
             # Before any lock: a process that is stopped in mid-COPY must not hold up its partitions' next owner.
-            self._merger.stage(*folded.parts)
+            staged = ready.stage([folded.parts]) if isinstance(ready, Prepared) else ready
             if folded.parts:
                 hit(Failpoint.SINK_STAGED)
-            self._registry.hold(self._connection)
+            locked = staged.lock()
             account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
             hit(Failpoint.SINK_ADVANCED)
             self._before_rows(batch, folded.fold)
-            self._merger.upsert(*folded.parts)
+            locked.upsert()
             if batch.truncate is not None:
-                self._merger.truncate(self._registry.parts, batch.truncate)
+                locked.truncate(self._registry.parts, batch.truncate)
                 hit(Failpoint.SINK_TRUNCATED)
             hit(Failpoint.SINK_MERGED, self._connection)
         hit(Failpoint.SINK_COMMITTED)

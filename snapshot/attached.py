@@ -30,6 +30,7 @@ from cdc.failpoint import Failpoint
 from cdc.lsn import Lsn
 from cdc.source.table_name import TableName
 from sink.mapping.rule import Rule
+from sink.merge.prepared import Prepared
 from sink.state import barrier, sources
 from sink.state.standstill import Standstill
 from snapshot.chunks.estimate import plan_chunks
@@ -115,22 +116,22 @@ def place(
         primary, target, merger.registry, tables, patience=_PATIENCE, reached=Failpoint.ATTACHED_HELD
     )
 
-    def make() -> bool:
+    def make() -> Prepared:
         if barriers is not None:
             barriers.check(target, chunk.source)
         with read(Lsn(0), False) as reading:  # makes the columns, so that none has to be made under the lock
             for _piece in reading.pieces:
                 pass
-            merger.prepare(reading.entities, clears=True)
-        return True
+            return merger.prepare(reading.entities, clears=True)
 
-    def write(_: bool) -> None:
+    def write(prepared: Prepared) -> None:
+        held = prepared.hold()
         standing = standstill.begin()
         if barriers is not None:
             barriers.check(target, chunk.source)
         if merger.replays_undo:
             target.execute(_FLOOR, [merger.connector])
         with read(standing.furthest, True) as reading:
-            merger.write_over(chunk, reading, began)
+            merger.write_over(chunk, held, reading, began)
 
     standstill.overwrite(make, write, f"the rows of {chunk.reads}")

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-import psycopg
 from psycopg import sql
 
 from sink.fold.copytext import unescaped
@@ -19,9 +18,11 @@ from sink.fold.rows import PartRows
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Part
+from sink.merge.locked import Locked
+from sink.merge.plans import Plans
+from sink.merge.stage import Connection
 from sink.wide import tables
-
-Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+from sink.wide.registry import Registry
 
 Row: TypeAlias = "list[str | None]"
 """The parameters of one wide row: its key, `_lsn`, and each column of the statement, None where it sets nothing."""
@@ -35,6 +36,9 @@ _AT_ONCE: Final = 8_192 - 256
 It is sent when locks are held, and a process that is stopped between two sendings stays there: no time limit of the
 server's sees that."""
 
+_MOST: Final = 2_100
+"""Parameters of a batch whose rows are bound: eight rows of 250 columns cost as much as when they are staged."""
+
 _A_PARAMETER: Final = 6
 """Bytes of a parameter beside its value: two for its format, four for its length."""
 
@@ -44,13 +48,11 @@ class Bound:
     the same, and the server keeps its plan."""
 
     def __init__(self, connection: Connection, mapping: Mapping, part: Part, columns: Sequence[Column]) -> None:
-        self._connection, self._mapping, self._part = connection, mapping, part
-        self._cursor = psycopg.RawCursor(connection)  # which does not look for its parameters with each execution
+        self._connection, self._mapping, self.part = connection, mapping, part
         self._width = len(mapping.key_columns) + 1
         self._places = {column.ordinal: self._width + n for n, column in enumerate(columns)}
         self._room = _AT_ONCE - _A_PARAMETER * (self._width + len(columns))
         self.columns = list(columns)
-        self.planned = 0  # what the plan that the server keeps of it takes
 
     def rows(self, batch: PartRows) -> list[Row] | None:
         """The rows of a batch in the order of their keys; None where they are to be staged."""
@@ -59,11 +61,6 @@ class Bound:
         if any(len(line.encode()) > self._room for _, lines in batch.copies for line in lines):
             return None
         return self._sorted([self._row(columns, line) for columns, lines in batch.copies for line in lines])
-
-    def upsert(self, rows: Iterable[Row]) -> None:
-        """The stream wins, and a parameter that is NULL stands for what is not set."""
-        for row in rows:
-            self._cursor.execute(self._merge, row, prepare=self.planned > 0)
 
     def _row(self, columns: list[Column], line: str) -> Row:
         """A line of COPY, taken apart."""
@@ -84,7 +81,8 @@ class Bound:
         return [rows[number - 1] for (number,) in found]
 
     @cached_property
-    def _merge(self) -> bytes:
+    def upsert(self) -> bytes:
+        """The stream wins, and a parameter that is NULL stands for what is not set."""
         names = [*self._mapping.key_columns, LSN_COLUMN, *(column.name for column in self.columns)]
         quoted = [sql.Identifier(column.name) for column in self.columns]
         changes = [tables.STREAM_POSITION, *(sql.SQL(tables.STREAM_WINS).format(each) for each in quoted)]
@@ -92,7 +90,7 @@ class Bound:
             "INSERT INTO {wide} AS wide ({names}) VALUES ({values})"
             " ON CONFLICT ({key}) DO UPDATE SET {changes} /* {widened} */"
         ).format(
-            wide=tables.relation(self._part),
+            wide=tables.relation(self.part),
             names=tables.names(names),
             values=sql.SQL(", ").join([sql.SQL(f"${n}") for n in range(1, len(names) + 1)]),
             key=tables.names(self._mapping.key_columns),
@@ -101,6 +99,67 @@ class Bound:
             widened=sql.Literal(sum(column.widened for column in self.columns)),
         )
         return statement.as_bytes(self._connection)
+
+
+class Few:
+    """The rows of a batch with the statements to which they are bound: nothing is to be staged, but locked at once."""
+
+    def __init__(self, registry: Registry, plans: Plans, rows: list[tuple[Bound, list[Row]]]) -> None:
+        self._registry, self._plans, self._rows = registry, plans, rows
+
+    def lock(self) -> LockedFew:
+        """From here on columns stay as they are. Raises Retyped where they have not since they were read."""
+        self._registry.hold(self._plans.connection)
+        return LockedFew(self._plans, self._rows)
+
+
+class LockedFew(Locked):
+    """Bound rows that can be merged."""
+
+    def __init__(self, plans: Plans, rows: list[tuple[Bound, list[Row]]]) -> None:
+        super().__init__(plans.connection)
+        self._plans = plans
+        self._rows = sorted(rows, key=lambda each: each[0].part.table)
+
+    def upsert(self) -> None:
+        """As for all, one row after the other: see `_AT_ONCE`."""
+        for bound, rows in self._rows:
+            for row in rows:
+                self._plans.run(bound, bound.upsert, row)
+
+
+class Bounds:
+    """The statements of all wide tables that a session has come by, until `forget`."""
+
+    def __init__(self, mapping: Mapping, plans: Plans) -> None:
+        self._mapping, self._plans = mapping, plans
+        self._tables: dict[str, Bound] = {}
+
+    def forget(self) -> None:
+        """Columns have other types or names."""
+        self._tables.clear()
+
+    def rows(self, batch: Iterable[PartRows]) -> list[tuple[Bound, list[Row]]] | None:
+        """The rows of a batch, in which no table comes twice; None if they are so many that they are to be staged."""
+        few: list[tuple[Bound, list[Row]]] = []
+        parameters = 0
+        for rows in batch:
+            bound = self._of(rows)
+            found = bound.rows(rows)
+            parameters += 0 if found is None else len(found) * len(rows.columns)
+            if found is None or parameters > _MOST:
+                return None
+            few.append((bound, found))
+        return few
+
+    def _of(self, rows: PartRows) -> Bound:
+        table = rows.part.table
+        bound = self._tables.get(table)
+        if bound is None or bound.columns != rows.columns:
+            if bound is not None:
+                self._plans.forget(bound)
+            bound = self._tables[table] = Bound(self._plans.connection, self._mapping, rows.part, rows.columns)
+        return bound
 
 
 def _order(mapping: Mapping) -> sql.Composed:

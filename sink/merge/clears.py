@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from psycopg import sql
 
-from sink.fold.rows import PartRows
 from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Part
-from sink.merge.stage import Connection, Shape, Stage
+from sink.mapping.wide import Column, Part
+from sink.merge.stage import Connection, Shape
+from sink.merge.staging_slot import StagingSlot
 from sink.wide import cell, tables
 
-_SHAPE: Final[Shape] = ("bit varying",)
-"""A bit for each column that a batch clears somewhere in the wide table: 1 where it is to be cleared."""
+SHAPE: Final[Shape] = ("bit varying",)
+"""What a staging table for clears has: a bit for each column that a batch clears somewhere in the wide table, 1 where
+it is to be cleared."""
 
 
 class Clears:
-    """The staging table for clears of a session, for all wide tables."""
+    """What a batch clears in one wide table, by rows in a staging slot: of these columns, in the order of the bits."""
 
-    def __init__(self, connection: Connection, mapping: Mapping) -> None:
-        self._connection, self._mapping = connection, mapping
-        self.stage = Stage(connection, mapping, _SHAPE)
-        self._bits = self.stage.slot(0, "gone")
+    def __init__(self, part: Part, slot: StagingSlot, columns: Sequence[Column]) -> None:
+        self._part, self.slot, self.columns = part, slot, list(columns)
+        self._connection, self._mapping = slot.stage.connection, slot.stage.mapping
+        self._bits = slot.stage.column(0, "gone")
 
-    def merge(self, number: int, rows: PartRows) -> None:
+    def merge(self) -> None:
         """Delete the rows that end without a cell; clear the cells of the others."""
         parts: dict[str, sql.Composable] = {
-            "wide": tables.relation(rows.part),
-            "gone": self.stage.table,
-            "here": self.stage.here(number, "gone"),
+            "wide": tables.relation(self._part),
+            "gone": self.slot.stage.table,
+            "here": self.slot.here("gone"),
             "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
             "lsn": sql.Identifier(LSN_COLUMN),
         }
@@ -40,8 +42,8 @@ class Clears:
             "SELECT FROM {wide} AS wide JOIN {gone} AS gone ON {here} ORDER BY {key} FOR UPDATE OF wide) AS locked"
         )
         self._connection.execute(sql.SQL(lock).format(**parts))
-        indexes = {column.name: index for index, column in enumerate(rows.clears)}
-        columns = columns_now(self._connection, self._mapping, rows.part)
+        indexes = {column.name: index for index, column in enumerate(self.columns)}
+        columns = columns_now(self._connection, self._mapping, self._part)
         empty = sql.SQL(" AND ").join(self._is_gone(column, indexes.get(column)) for column in columns)
         self._connection.execute(
             sql.SQL("DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}").format(

@@ -12,9 +12,9 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from sink.mapping.layout import LSN_COLUMN
-from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Part
-from sink.merge.stage import Connection, Shape, Stage
+from sink.merge.stage import Shape
+from sink.merge.staging_slot import StagingSlot
 from sink.wide import cell, tables
 
 SHAPE: Final[Shape] = ("jsonb", "jsonb")
@@ -22,16 +22,15 @@ SHAPE: Final[Shape] = ("jsonb", "jsonb")
 
 
 class Overflow:
-    """One wide table's rows, by their `number`, in the staging table for overflows.
+    """One wide table's rows in its slot of the staging table for overflows.
 
     `column` is the wide table's jsonb column.
     """
 
-    def __init__(
-        self, connection: Connection, mapping: Mapping, part: Part, column: Column, stage: Stage, number: int
-    ) -> None:
-        self._connection = connection
-        key = list(mapping.key_columns)
+    def __init__(self, part: Part, column: Column, slot: StagingSlot) -> None:
+        self.part, self.slot = part, slot
+        stage = slot.stage
+        key = list(stage.mapping.key_columns)
         self._names: dict[str, sql.Composable] = {
             "wide": tables.relation(part),
             "stage": stage.table,
@@ -39,12 +38,12 @@ class Overflow:
             "lsn": sql.Identifier(LSN_COLUMN),
             "key": tables.names(key),
             "order": sql.SQL(", ").join(sql.Identifier("wide", each) for each in key),
-            "here": stage.here(number, "stage"),
-            "mine": stage.mine(number),
-            "set": stage.slot(0),
-            "gone": stage.slot(1),
-            "is_set": cell.filled(stage.slot(0)),
-            "is_gone": cell.filled(stage.slot(1, "stage")),
+            "here": slot.here("stage"),
+            "mine": slot.mine(),
+            "set": stage.column(0),
+            "gone": stage.column(1),
+            "is_set": cell.filled(stage.column(0)),
+            "is_gone": cell.filled(stage.column(1, "stage")),
         }
 
     def set(self) -> None:
@@ -82,4 +81,4 @@ class Overflow:
         )
 
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
-        self._connection.execute(sql.SQL(statement).format(**self._names, **more))
+        self.slot.stage.connection.execute(sql.SQL(statement).format(**self._names, **more))

@@ -47,85 +47,61 @@ def takes(mapping: Mapping, room: Shape, shape: Shape) -> bool:
     """Does every row of this shape fit a page of a staging table that has room for that one?
 
     It has the number beside what the wide table's row has, the columns in another order, and a bit for each of the
-    slots: a row that fits its wide table may be longer than a page here.
+    columns: a row that fits its wide table may be longer than a page here.
     """
     row = width(["integer", *mapping.key_types.values(), "pg_lsn", *shape])
     return Width(row.columns - len(shape) + len(room), row.end).row_bytes <= ROW_BYTES
 
 
 class Stage:
-    """One staging table: which wide table a row is for, the key, `_lsn`, and a slot for each type of the shape."""
+    """One staging table: which wide table a row is for, the key, `_lsn`, and a column for each type of the shape."""
 
     def __init__(self, connection: Connection, mapping: Mapping, shape: Shape) -> None:
-        self._connection, self._mapping = connection, mapping
-        self.shape, self.number = shape, next(_numbers)
-        self.dropped = False
+        self.connection, self.mapping, self.shape = connection, mapping, shape
         # Names that no key column has.
         self._mark = "_" * (1 + max(len(name) - len(name.lstrip("_")) for name in mapping.key_columns))
-        self.table = sql.Identifier("pg_temp", f"widebeam_stage_{self.number}")
+        self.table = sql.Identifier("pg_temp", f"widebeam_stage_{next(_numbers)}")
         self.part = f"{self._mark}part"
         self._copies: dict[tuple[int, ...], bytes] = {}
         self._create()
 
-    def slot(self, index: int, *alias: str) -> sql.Identifier:
-        """The name of a slot."""
+    def column(self, index: int, *alias: str) -> sql.Identifier:
+        """The name of one of those."""
         return sql.Identifier(*alias, f"{self._mark}{index}")
 
     @cached_property
     def head(self) -> sql.Composed:
         """The key's columns and `_lsn`."""
-        return tables.names([*self._mapping.key_columns, LSN_COLUMN])
+        return tables.names([*self.mapping.key_columns, LSN_COLUMN])
 
     def places(self, shape: Iterable[str]) -> list[int]:
-        """The slots for columns of these types, which are sorted. They fit."""
+        """The columns for values of these types, which are sorted. They fit."""
         free: dict[str, list[int]] = {}
         for index in reversed(range(len(self.shape))):
             free.setdefault(self.shape[index], []).append(index)
         return [free[each].pop() for each in shape]
 
-    def copy(self, slots: Sequence[int]) -> bytes:
-        """COPY of lines of the part's number, the key, `_lsn` and these slots."""
-        wanted = tuple(slots)
+    def copy(self, columns: Sequence[int]) -> bytes:
+        """COPY of lines of the wide table's number, the key, `_lsn` and these columns."""
+        wanted = tuple(columns)
         found = self._copies.get(wanted)
         if found is None:
             if len(self._copies) >= _COPIES:
                 self._copies.clear()
-            found = self._copies[wanted] = self._copy(wanted).as_bytes(self._connection)
+            found = self._copies[wanted] = self._copy(wanted).as_bytes(self.connection)
         return found
 
     @property
     def copy_all(self) -> bytes:
-        """COPY of lines with all slots."""
+        """COPY of lines with all columns."""
         return self.copy(range(len(self.shape)))
 
-    def _copy(self, slots: tuple[int, ...]) -> sql.Composed:
+    def _copy(self, columns: tuple[int, ...]) -> sql.Composed:
         # The server compares each name of a list with every column: for hundreds, a sixth of all that it does.
-        if slots == tuple(range(len(self.shape))):
+        if columns == tuple(range(len(self.shape))):
             return sql.SQL("COPY {} FROM STDIN").format(self.table)
-        names = sql.SQL(", ").join([sql.Identifier(self.part), self.head, *map(self.slot, slots)])
+        names = sql.SQL(", ").join([sql.Identifier(self.part), self.head, *map(self.column, columns)])
         return sql.SQL("COPY {} ({}) FROM STDIN").format(self.table, names)
-
-    def mine(self, number: int, *alias: str) -> sql.Composed:
-        """The test for the rows of the wide table with this number."""
-        return sql.SQL("{} = {}").format(sql.Identifier(*alias, self.part), sql.Literal(number))
-
-    def here(self, number: int, alias: str) -> sql.Composed:
-        """The rows of a wide table, which is called `wide`, that its rows in here are for. These are called `alias`.
-
-        In a partitioned one between the first and the last of their times: the planner expects few rows of such a
-        range, goes to them by the index, and does not read every partition for a handful of rows.
-        """
-        same = [
-            sql.SQL("{} = {}").format(sql.Identifier("wide", column), sql.Identifier(alias, column))
-            for column in self._mapping.key_columns
-        ]
-        if self._mapping.partition_by is not None:
-            time = next(iter(self._mapping.rule.time_types))
-            ends = "{wide} BETWEEN (SELECT min({time}) FROM {rows}) AND (SELECT max({time}) FROM {rows})"
-            rows = sql.SQL("{} WHERE {}").format(self.table, self.mine(number))
-            names = {"wide": sql.Identifier("wide", time), "time": sql.Identifier(time)}
-            same.append(sql.SQL(ends).format(rows=rows, **names))
-        return sql.SQL(" AND ").join([self.mine(number, alias), *same])
 
     def ranges(self) -> dict[int, Range]:
         """Where the rows of each wide table lie: about together, since they came together.
@@ -133,30 +109,25 @@ class Stage:
         (An index would cost more: it is made anew at each commit, and with it the plans of all statements.)
         """
         query = "SELECT {part}, min(ctid)::text, max(ctid)::text FROM {table} GROUP BY 1"
-        found = self._connection.execute(sql.SQL(query).format(part=sql.Identifier(self.part), table=self.table))
+        found = self.connection.execute(sql.SQL(query).format(part=sql.Identifier(self.part), table=self.table))
         return {number: (first, last) for number, first, last in found}
-
-    def empty(self, number: int) -> None:
-        """Take a wide table's rows out, in the transaction in which they came."""
-        self._connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(self.table, self.mine(number)))
 
     def drop(self) -> None:
         """Outside a transaction: there is nothing in it."""
-        self._connection.execute(sql.SQL("DROP TABLE {}").format(self.table))
-        self.dropped = True
+        self.connection.execute(sql.SQL("DROP TABLE {}").format(self.table))
 
     def _create(self) -> None:
         fields = [
             sql.SQL("{} integer NOT NULL").format(sql.Identifier(self.part)),
-            *(tables.definition(*each) for each in self._mapping.key_types.items()),
+            *(tables.definition(*each) for each in self.mapping.key_types.items()),
             tables.definition(LSN_COLUMN, "pg_lsn"),
             *(
-                sql.SQL("{} {}").format(self.slot(index), tables.type_name(type_text))
+                sql.SQL("{} {}").format(self.column(index), tables.type_name(type_text))
                 for index, type_text in enumerate(self.shape)
             ),
         ]
         create = "CREATE TEMPORARY TABLE {} ({}) WITH (toast_tuple_target = {}) ON COMMIT DELETE ROWS"
-        self._connection.execute(sql.SQL(create).format(self.table, sql.SQL(", ").join(fields), sql.Literal(_INLINE)))
+        self.connection.execute(sql.SQL(create).format(self.table, sql.SQL(", ").join(fields), sql.Literal(_INLINE)))
 
 
 class Stages:

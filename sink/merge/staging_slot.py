@@ -1,107 +1,43 @@
-"""Where the rows of one wide table lie in a staging table, and the statements that bring them out of it.
-
-The statements name all columns of the wide table, whatever a batch sets, so that they stay the same from batch to
-batch: the server then keeps their plans, which for hundreds of columns cost more than a small batch.
-"""
+"""A wide table's slot in a staging table: the rows there that have its number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import LiteralString
+from typing import NamedTuple
 
 from psycopg import sql
 
-from sink.fold.copytext import NULL
-from sink.fold.rows import Lines, PartRows, by_type
-from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Column
-from sink.merge.stage import Connection, Shape, Stage, takes
-from sink.wide import tables
+from sink.merge.stage import Stage
 
 
-def shape_of(columns: Iterable[Column]) -> Shape:
-    """The shape that a staging table for these columns has."""
-    return tuple(sorted(column.type for column in columns))
+class StagingSlot(NamedTuple):
+    """The rows of `stage` with this number are of one wide table."""
 
+    stage: Stage
+    number: int
 
-def pieces(mapping: Mapping, columns: Sequence[Column]) -> list[Sequence[Column]]:
-    """The columns of a wide table as they are staged: together, or in halves where a row would not fit a page so."""
-    shape = shape_of(columns)
-    if takes(mapping, shape, shape):
-        return [columns]
-    middle = len(columns) // 2
-    return [columns[:middle], columns[middle:]]
+    def mine(self, *alias: str) -> sql.Composed:
+        """The test for the slot's rows."""
+        return sql.SQL("{} = {}").format(sql.Identifier(*alias, self.stage.part), sql.Literal(self.number))
 
+    def here(self, alias: str) -> sql.Composed:
+        """The rows of the wide table, which is called `wide`, that the slot's rows are for. These are called `alias`.
 
-class StagingSlot:
-    """The rows with this `number` in a staging table are those of this wide table, which has these columns.
+        In a partitioned one between the first and the last of their times: the planner expects few rows of such a
+        range, goes to them by the index, and does not read every partition for a handful of rows.
+        """
+        mapping = self.stage.mapping
+        same = [
+            sql.SQL("{} = {}").format(sql.Identifier("wide", column), sql.Identifier(alias, column))
+            for column in mapping.key_columns
+        ]
+        if mapping.partition_by is not None:
+            time = next(iter(mapping.rule.time_types))
+            ends = "{wide} BETWEEN (SELECT min({time}) FROM {rows}) AND (SELECT max({time}) FROM {rows})"
+            rows = sql.SQL("{} WHERE {}").format(self.stage.table, self.mine())
+            names = {"wide": sql.Identifier("wide", time), "time": sql.Identifier(time)}
+            same.append(sql.SQL(ends).format(rows=rows, **names))
+        return sql.SQL(" AND ").join([self.mine(alias), *same])
 
-    (Half of its columns, where its rows fill a page: see `pieces`.)
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        mapping: Mapping,
-        rows: PartRows,
-        columns: Sequence[Column],
-        stage: Stage,
-        number: int,
-    ) -> None:
-        self.part, self.whole, self.columns = rows.part, rows.columns, list(columns)
-        self.stage, self.number = stage, number
-        self._connection, self._mapping = connection, mapping
-        ordered = sorted(columns, key=by_type)
-        places = stage.places(column.type for column in ordered)
-        self.planned = 0  # what the plans that the server keeps of it take
-        self._slots = {column.ordinal: place for column, place in zip(ordered, places, strict=True)}
-
-    def cut(self, lines: Lines) -> Lines:
-        """What of lines of the key, `_lsn` and columns of the wide table belongs here."""
-        own = [n for n, column in enumerate(lines.columns) if column.ordinal in self._slots]
-        if len(own) == len(lines.columns):
-            return lines
-        head = len(self._mapping.key_columns) + 1
-        found = []
-        for line in lines.lines if own else ():
-            fields = line[:-1].split("\t")
-            values = [fields[head + n] for n in own]
-            if any(value != NULL for value in values):
-                found.append("\t".join([*fields[:head], *values]) + "\n")
-        return Lines([lines.columns[n] for n in own], found)
-
-    def copy(self, columns: Iterable[Column]) -> bytes:
-        """COPY of lines of the mark, the key, `_lsn` and these columns."""
-        return self.stage.copy([self._slots[column.ordinal] for column in columns])
-
-    @cached_property
-    def upsert(self) -> bytes:
-        """The stream wins: what is staged, and NULL stands for what is not set. $1 and $2: where the rows lie."""
-        return self._merge(tables.STREAM_WINS, tables.STREAM_POSITION)
-
-    @cached_property
-    def fill(self) -> bytes:
-        """A chunk fills: only where there is nothing. $1 and $2 as above."""
-        return self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")
-
-    def _merge(self, form: LiteralString, *more: sql.Composable) -> bytes:
-        # Quoted once, and put together as text: with hundreds of parts, that costs as much as the first merge.
-        quoted = [sql.Identifier(column.name).as_string(self._connection) for column in self.columns]
-        slots = [self.stage.slot(self._slots[column.ordinal]).as_string(self._connection) for column in self.columns]
-        changes = sql.SQL(", ".join([form.format(each) for each in quoted]))
-        statement = sql.SQL(
-            "INSERT INTO {wide} AS wide ({head}, {columns}) SELECT {head}, {slots} FROM {stage}"
-            " WHERE ctid >= $1::tid AND ctid <= $2::tid AND {mine}"
-            " ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {changes}"
-        ).format(
-            wide=tables.relation(self.part),
-            head=self.stage.head,
-            columns=sql.SQL(", ".join(quoted)),
-            slots=sql.SQL(", ".join(slots)),
-            stage=self.stage.table,
-            mine=self.stage.mine(self.number),
-            key=tables.names(self._mapping.key_columns),
-            changes=sql.SQL(", ").join([*more, changes]),
-        )
-        return statement.as_bytes(self._connection)
+    def empty(self) -> None:
+        """Take the rows out, in the transaction in which they came."""
+        self.stage.connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(self.stage.table, self.mine()))

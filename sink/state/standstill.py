@@ -23,6 +23,7 @@ from cdc.failpoint import Failpoint, hit
 from cdc.lsn import Lsn
 from cdc.source.table_name import TableName
 from cdc.source.writers import await_writers
+from sink.merge.table_slots import Unprepared
 from sink.state import account
 from sink.wide.registry import Registry, Retyped
 
@@ -83,11 +84,12 @@ class Standstill:
         self._patience, self._reached = patience, reached
 
     def begin(self) -> Standing:
-        """In the open transaction. What is read of the source then may be written. Raises Retyped, StillWriting.
+        """In the open transaction, in which columns stay as they are. What is read of the source then may be written.
+
+        Raises StillWriting.
 
         Without `tables` nobody is waited for: then sinks have waited for the writers themselves before they read.
         """
-        self._registry.hold(self._target)
         account.stop_all(self._target, self._registry.mapping.connector)
         standing = Standing(positions(self._target, self._registry.mapping.connector))
         hit(self._reached)
@@ -98,7 +100,8 @@ class Standstill:
     def overwrite(self, make: Callable[[], Made | None], write: Callable[[Made], Done], what: str) -> Done:
         """Make ready what `write` needs (None: that was columns, so look again), and then write in a transaction.
 
-        `write` calls `begin` in it, and raises Moved where what was made will not do. Raises Unsteady.
+        `write` calls `begin` in it, and raises Moved, Retyped or Unprepared where what was made will not do. Raises
+        Unsteady.
         """
         for _ in range(ATTEMPTS):
             made = make()
@@ -107,7 +110,7 @@ class Standstill:
             try:
                 with self._target.transaction():
                     return write(made)
-            except (Moved, Retyped):
+            except (Moved, Retyped, Unprepared):
                 self._registry.refresh(self._target)
         raise Unsteady(f"{what} change faster than they can be placed: try again")
 

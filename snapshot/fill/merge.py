@@ -13,8 +13,9 @@ import psycopg
 from cdc.failpoint import Failpoint, hit
 from sink.fold.rows import PartRows, spread, whole
 from sink.mapping.mapping import Mapping
-from sink.mapping.wide import Part
 from sink.merge.merge import Merger
+from sink.merge.prepared import Held, Prepared
+from sink.merge.staged import Staged
 from sink.state import quarantine
 from sink.wide.partitions import for_all_parts
 from sink.wide.registry import Registry, Retyped
@@ -47,7 +48,7 @@ class ChunkMerger:
     def __init__(self, target: Connection, registry: Registry) -> None:
         self._target, self._registry = target, registry
         self._mapping: Mapping = registry.mapping
-        self._merger = Merger(target, self._mapping)
+        self._merger = Merger(target, registry)
         self.misfits: list[int] = []
         """The numbers of the entries that the last chunk has in quarantine."""
 
@@ -85,37 +86,40 @@ class ChunkMerger:
         self, chunk: Chunk, reading: Reading, piece: ChunkFold, counts: tuple[int, int], began: float
     ) -> bool:
         """Staged before any lock is taken, so that nobody waits for that. Raises _Cleared, Retyped."""
-        self.prepare(reading.entities)
+        prepared = self.prepare(reading.entities)
         with self._target.transaction():
             known = tombstones.of_chunk(self._target, self._mapping, chunk)
-            parts = self._stage(piece, known)
+            staged = self._stage(prepared, piece, known)
             self._target.execute(_HURRY)
+            locked = staged.lock()
             if not self._lock(chunk):
                 return False
             if tombstones.of_chunk(self._target, self._mapping, chunk) != known:
                 raise _Cleared
-            self._fill(piece, parts)
+            locked.fill()
+            self._shelve(piece)
             self._mark(chunk, *counts, began)
         return True
 
     def _merge_pieces(self, chunk: Chunk, reading: Reading, began: float) -> bool:
         """Too large to be staged as one, or cleared in too often. Raises Retyped."""
         rows = cells = 0
-        self.prepare(reading.entities)
+        prepared = self.prepare(reading.entities)
         with self._target.transaction():
+            held = prepared.hold()
             if not self._lock(chunk):
                 return False
             stones = tombstones.of_chunk(self._target, self._mapping, chunk)
             for piece in reading.pieces:
                 rows, cells = rows + piece.rows, cells + piece.cells
-                self._fill(piece, self._stage(piece, stones))
+                held.fill(self._rows(piece, stones))
+                self._shelve(piece)
                 del piece  # before the next one is made: both would not fit
             self._mark(chunk, rows, cells, began)
         return True
 
     def _lock(self, chunk: Chunk) -> bool:
         """Nobody writes a tombstone of this chunk from here on; False when the chunk is not open any more."""
-        self._registry.hold(self._target)
         if not ledger.lock(self._target, self.connector, chunk.number):
             hit(Failpoint.BACKFILL_VOIDED)
             return False
@@ -152,50 +156,50 @@ class ChunkMerger:
         """The columns that are known."""
         return self._registry
 
-    def prepare(self, entities: Dict[str, set[str]], *, clears: bool = False) -> None:
+    def prepare(self, entities: Dict[str, set[str]], *, clears: bool = False) -> Prepared:
         """Partitions and staging tables for the rows of these entities, and their days; `clears`: for clears, too."""
         self._registry.cover(self._target, lambda: for_all_parts(self._registry.entities, entities))
-        self._merger.prepare(whole(self._registry.entities, entities, clears=clears), self._registry.changes)
+        return self._merger.prepare(whole(self._registry.entities, entities, clears=clears))
 
-    def write_over(self, chunk: Chunk, reading: Reading, began: float) -> None:
+    def write_over(self, chunk: Chunk, held: Held, reading: Reading, began: float) -> None:
         """Write a chunk over what is there, in the open transaction, at a standstill: it is read in that, too.
 
         So it is newer than all that was applied, tombstones included. It was prepared with `clears` before.
         """
         if not ledger.lock(self._target, self.connector, chunk.number):
             return
-        rows, cells = self._write_over(reading)
+        rows, cells = self._write_over(held, reading)
         tombstones.forget(self._target, self.connector, chunk)
         seconds = monotonic() - began
         ledger.mark_merged(self._target, self.connector, chunk.number, rows=rows, cells=cells, seconds=seconds)
 
-    def _write_over(self, reading: Reading) -> tuple[int, int]:
+    def _write_over(self, held: Held, reading: Reading) -> tuple[int, int]:
         """Write all pieces over what is there; how many rows and cells they have."""
         rows = cells = 0
         for piece in reading.pieces:
             rows, cells = rows + piece.rows, cells + piece.cells
             # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
             for part_rows in chain.from_iterable(self._spread(piece)):
-                self._merger.stage(part_rows)
-                self._merger.upsert(part_rows)
+                held.upsert([part_rows])
             quarantine.write(self._target, self.connector, piece.quarantine_entries)
             del piece  # before the next one is made: both would not fit
         return rows, cells
 
-    def _stage(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> list[Part]:
-        """Stage what the stream has not cleared; the part tables in the order of their locks.
+    def _stage(self, prepared: Prepared, piece: ChunkFold, stones: Iterable[Tombstone]) -> Staged:
+        """Stage the rows of a piece.
 
         All of a table's are staged before any of them is merged: else a chunk would come back to a table that it has
         locked rows of, behind those of another one.
         """
-        tombstones.leave_out(piece, self._registry.entities, stones)
-        parts: dict[str, Part] = {}
-        for some in self._spread(piece):
-            self._merger.stage(*some)
-            parts |= {each.part.table: each.part for each in some}
-        if parts:
+        staged = prepared.stage(self._rows(piece, stones))
+        if staged.tables:
             hit(Failpoint.BACKFILL_STAGED)
-        return [parts[table] for table in sorted(parts)]
+        return staged
+
+    def _rows(self, piece: ChunkFold, stones: Iterable[Tombstone]) -> Iterator[list[PartRows]]:
+        """What the stream has not cleared."""
+        tombstones.leave_out(piece, self._registry.entities, stones)
+        return self._spread(piece)
 
     def _spread(self, piece: ChunkFold) -> Iterator[list[PartRows]]:
         """The rows over the part tables, some rows at a time, of one entity or of many."""
@@ -213,7 +217,6 @@ class ChunkMerger:
         if some:
             yield some
 
-    def _fill(self, piece: ChunkFold, parts: Iterable[Part]) -> None:
-        """Fill in what is staged."""
-        self._merger.fill(*parts)
+    def _shelve(self, piece: ChunkFold) -> None:
+        """Write down what has no place."""
         self.misfits += quarantine.write(self._target, self.connector, piece.quarantine_entries)

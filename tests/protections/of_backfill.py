@@ -45,7 +45,7 @@ BACKFILL: Final = (
     Protection(
         "fill only",
         ("chunk meets stream",),
-        (Edit("sink/merge/staging_slot.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
+        (Edit("sink/merge/values.py", "COALESCE(wide.{0}, EXCLUDED.{0})", "COALESCE(EXCLUDED.{0}, wide.{0})"),),
         (
             MERGE + "a_chunk_fills_what_is_null_and_leaves_position_and_value",
             RUN + "the_stream_wins_and_its_position_stays",
@@ -56,7 +56,7 @@ BACKFILL: Final = (
         ("truncate", "chunk meets stream"),
         (
             Edit(
-                "sink/merge/staging_slot.py",
+                "sink/merge/values.py",
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")',
                 'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", sql.SQL("_lsn = EXCLUDED._lsn"))',
             ),
@@ -99,8 +99,11 @@ BACKFILL: Final = (
         (
             Edit(
                 "snapshot/fill/merge.py",
-                "self._merger.stage(*some)\n",
-                "self._merger.stage(*some)\n            self._merger.fill(*(each.part for each in some))\n",
+                "        staged = prepared.stage(self._rows(piece, stones))\n",
+                "        held = prepared.hold()\n"
+                "        for some in self._rows(piece, stones):\n"
+                "            held.fill([some])\n"
+                "        staged = prepared.stage([])\n",
             ),
         ),
         (STAGING + "a_large_chunk_does_not_come_back_to_a_table_behind_those_of_another_one",),

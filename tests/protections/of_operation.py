@@ -326,8 +326,8 @@ OPERATION: Final = (
         (
             Edit(
                 "widebeam/quarantine/retry.py",
-                "        self._merger.stage(*parts)\n",
-                "        self._standstill.begin()\n        self._merger.stage(*parts)\n",
+                "        staged = prepared.stage([parts])\n",
+                "        self._standstill.begin()\n        staged = prepared.stage([parts])\n",
             ),
         ),
         (STAGED_FIRST,),

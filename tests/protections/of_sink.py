@@ -21,11 +21,13 @@ SINK: Final = (
         "staged before locks",
         ("zombie sink", "column waits"),
         (
-            Edit("sink/apply.py", "self._merger.stage(*folded.parts)\n", "pass\n"),
+            Edit("sink/apply.py", "account.advance(self._connection, self._mapping.connector,", "list("),
             Edit(
                 "sink/apply.py",
-                "self._merger.upsert(*folded.parts)\n",
-                "self._merger.stage(*folded.parts)\n            self._merger.upsert(*folded.parts)\n",
+                "            staged = ready",
+                "            moves = list(batch.admissions.values())\n"
+                "            account.advance(self._connection, self._mapping.connector, moves)\n"
+                "            staged = ready",
             ),
         ),
         (
@@ -138,7 +140,11 @@ SINK: Final = (
     Protection(
         "truncate by position",
         ("truncate",),
-        (Edit("sink/merge/merge.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <= %s::pg_lsn"),),
+        (
+            Edit(
+                "sink/merge/locked.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <= %s::pg_lsn"
+            ),
+        ),
         (MERGE + "a_truncate_takes_the_rows_below_its_position",),
     ),
     Protection(
@@ -153,7 +159,7 @@ SINK: Final = (
         (
             Edit(
                 "sink/merge/clears.py",
-                "columns = columns_now(self._connection, self._mapping, rows.part)",
+                "columns = columns_now(self._connection, self._mapping, self._part)",
                 "columns = list(indexes)",
             ),
         ),
@@ -181,7 +187,7 @@ SINK: Final = (
         "rows by key",
         ("deadlock",),
         (
-            Edit("sink/merge/staging_slot.py", '" ORDER BY {key} ON CONFLICT', '" ON CONFLICT'),
+            Edit("sink/merge/values.py", '" ORDER BY {key} ON CONFLICT', '" ON CONFLICT'),
             Edit("sink/merge/clears.py", "ON {here} ORDER BY {key} FOR UPDATE", "ON {here} FOR UPDATE"),
         ),
         (

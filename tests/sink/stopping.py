@@ -10,7 +10,8 @@ from cdc.log.transport import Received
 from cdc.record.envelope import decode
 from sink.apply import Applier
 from sink.fold.batch import Batch
-from sink.merge.merge import Merger
+from sink.merge import prepared
+from sink.merge.stage import Connection
 from sink.state import account
 from sink.target import open_target
 from sink.wide.registry import Registry
@@ -19,21 +20,15 @@ from tests.sink.conftest import MAPPING
 FENCED = 7
 
 
-def _stop_in_copy(merger: Merger) -> None:
-    write = merger._write
-
-    def stopping(copy: bytes, parts: list[tuple[int, list[str]]]) -> None:
-        with merger._connection.cursor().copy(copy) as target:
-            [(number, lines), *_] = parts
-            target.write(f"{number}\t{lines[0]}")
-            merger._connection.pgconn.flush()
-            os.kill(os.getpid(), signal.SIGSTOP)
-        for stage, number in merger._staged:
-            stage.empty(number)
-        merger._write = write  # type: ignore[method-assign]
-        write(copy, parts)
-
-    merger._write = stopping  # type: ignore[method-assign]
+def _stopping(connection: Connection, copy: bytes, parts: list[tuple[int, list[str]]]) -> None:
+    """A COPY of one line, in the middle of which this process stops."""
+    [(number, [line])] = parts
+    with connection.cursor().copy(copy) as target:
+        half = len(line) // 2
+        target.write(f"{number}\t{line[:half]}")
+        connection.pgconn.flush()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        target.write(line[half:])
 
 
 def main(dsn: str, record: str) -> int:
@@ -44,8 +39,8 @@ def main(dsn: str, record: str) -> int:
         batch = Batch(MAPPING, decode, {0: account.load(session, "ships", [0])[0].progress})
         batch.take(Received(0, 0, None, record.encode(), 1))
         applier = Applier(session, MAPPING, registry)
-        applier._merger = Merger(session, MAPPING)  # which copies, however few the rows are
-        _stop_in_copy(applier._merger)
+        applier._merger.few = lambda _: None  # type: ignore[method-assign]  # it copies, however few the rows are
+        prepared.write = _stopping  # type: ignore[assignment]
         try:
             applier.apply(batch)
         except account.Fenced:

@@ -27,6 +27,7 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.several import SourceRow
 from sink.mapping.wide import Refused
 from sink.merge.merge import Merger
+from sink.merge.prepared import Prepared
 from sink.state import quarantine
 from sink.state.standstill import Moved, Standstill
 from sink.wide.partitions import days_in, for_all_parts
@@ -61,7 +62,7 @@ class RangeRepair:
         self._reader = RangeReader(source, target, mapping)
         self._shelved = Shelved(target, mapping, self._reader.interpreters)
         self._staged = Staged(target, self._registry)
-        self._merger = Merger(target, mapping)
+        self._merger = Merger(target, self._registry)
         self._sums = (Narrow(source, mapping), Wide(target, self._registry)) if mapping.plain else None
         tables = [rule.table.table_name for rule in mapping.rules]
         self._standstill = Standstill(
@@ -102,20 +103,19 @@ class RangeRepair:
         refused: Refused = {}
         return self._standstill.overwrite(
             lambda: self._prepared(piece, refused),
-            lambda staged: self._repair(piece, refused, staged),
+            lambda prepared: self._repair(piece, refused, prepared),
             f"the rows of range {piece.number}",
         )
 
-    def _prepared(self, piece: Chunk, refused: Refused) -> set[str] | None:
-        """The entities for whose rows all is made now, None where it was columns; `refused` grows."""
+    def _prepared(self, piece: Chunk, refused: Refused) -> Prepared | None:
+        """For the rows as they are now, None where it was columns; `refused` grows."""
         fold, _ = self._fold(piece, self._look(piece), Lsn(0), refused)
         if fold.needs:
             refused |= self._registry.ensure(self._target, fold.needs)
             return None
         days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
         self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
-        self._merger.prepare(whole(self._registry.entities, fold.tables, clears=True), self._registry.changes)
-        return set(fold.tables)
+        return self._merger.prepare(whole(self._registry.entities, fold.tables, clears=True))
 
     def _equal(self, chunk: Chunk) -> bool:
         """The databases' own sums of the range agree; False, too, where they cannot be asked for them."""
@@ -124,19 +124,19 @@ class RangeRepair:
         narrow, wide = (side.by_range([chunk]).get(0, (0, 0, 0)) for side in self._sums)
         return narrow[1:] == wide[1:]
 
-    def _repair(self, chunk: Chunk, refused: Refused, staged: set[str]) -> tuple[int, int]:
-        """In the open transaction: lock, read, write. Raises Moved."""
+    def _repair(self, chunk: Chunk, refused: Refused, prepared: Prepared) -> tuple[int, int]:
+        """In the open transaction: lock, read, write. Raises Moved, Unprepared."""
+        held = prepared.hold()
         standing = self._standstill.begin()
         self._registry.refresh(self._target)
         look = self._look(chunk)
         fold, quarantine_entries = self._fold(chunk, look, standing.furthest, refused)
-        if fold.needs or not fold.tables.keys() <= staged:
+        if fold.needs:
             raise Moved
         if not ledger.lock(self._target, self._mapping.connector, chunk.number):
             return 0, 0  # it is not open any more: a truncate made it void, or another gap
         for part_rows in spread_all(self._registry.entities, fold.tables):
-            self._merger.stage(part_rows)
-            self._merger.upsert(part_rows)
+            held.upsert([part_rows])
         quarantine.write(self._target, self._mapping.connector, quarantine_entries)
         hit(Failpoint.REPAIR_MERGED)
         return look.found.rows, len(look.differing)

@@ -19,7 +19,7 @@ Where several source rows meet in a cell, all that can be in it are read, as the
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -33,6 +33,8 @@ from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Refused
 from sink.merge import tombstones
 from sink.merge.merge import Merger
+from sink.merge.prepared import Prepared
+from sink.merge.staged import LockedStage
 from sink.state import standstill
 from sink.state.standstill import Moved, Standing, Standstill, Unsteady
 from sink.wide.partitions import days_in, for_all_parts
@@ -46,6 +48,13 @@ from widebeam.quarantine.store import Choice
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError)
+
+
+class _Made(NamedTuple):
+    """Rows as the source has had them, and what they can be staged in."""
+
+    prepared: Prepared
+    parts: list[PartRows]
 
 
 class Retry:
@@ -70,7 +79,7 @@ class Retry:
         self._lock_patience = lock_patience
         self._registry = Registry(mapping, rewrites=None) if widen else Registry(mapping)
         self._registry.refresh(target)
-        self._merger = Merger(target, mapping)
+        self._merger = Merger(target, self._registry)
         self._lookup = lookup
         dictionary = None if lookup is None else lookup.dictionary
         partitions = standstill.positions(target, mapping.connector)
@@ -118,13 +127,13 @@ class Retry:
         refused: Refused = {}
         done = self._standstill.overwrite(
             lambda: self._prepared(cases, refused),
-            lambda parts: self._place(cases, parts, refused),
+            lambda made: self._place(cases, made, refused),
             "the rows in quarantine",
         )
         hit(Failpoint.RETRY_COMMITTED)
         self.done.add(done)
 
-    def _prepared(self, cases: QuarantinedRows, refused: Refused) -> list[PartRows] | None:
+    def _prepared(self, cases: QuarantinedRows, refused: Refused) -> _Made | None:
         """The rows for whose staging all is made now, None where it was columns; `refused` grows."""
         self._finder.follow()
         fold = self._finder.find(cases, refused).fold
@@ -134,31 +143,32 @@ class Retry:
         days = {name: days_in(self._mapping, rows) for name, rows in fold.tables.items()}
         self._registry.cover(self._target, partial(for_all_parts, self._registry.entities, days))
         parts = spread_all(self._registry.entities, fold.tables)
-        self._merger.prepare(parts, self._registry.changes)
-        return parts
+        return _Made(self._merger.prepare(parts), parts)
 
-    def _place(self, cases: QuarantinedRows, parts: list[PartRows], refused: Refused) -> Retried:
+    def _place(self, cases: QuarantinedRows, made: _Made, refused: Refused) -> Retried:
         """In the open transaction: stage, lock, read again, write, and take out what is settled. Raises Moved."""
-        self._merger.stage(*parts)
+        prepared, parts = made
+        staged = prepared.stage([parts])
         if parts:
             hit(Failpoint.RETRY_STAGED)
+        locked = staged.lock()
         standing = self._standstill.begin()
         found = self._finder.find(cases, refused)
         if found.fold.needs or spread_all(self._registry.entities, found.fold.tables) != parts:
             self._finder.forget()
             raise Moved
-        self._write(found.fold, parts, standing)
+        self._write(found.fold, locked, standing)
         done = self._close(cases, found)
         hit(Failpoint.RETRY_TAKEN_OUT, self._target)
         return done
 
-    def _write(self, fold: Fold, parts: list[PartRows], standing: Standing) -> None:
+    def _write(self, fold: Fold, locked: LockedStage, standing: Standing) -> None:
         moments = None if self._mapping.plain else fold.moments
         cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
         if tombstones.bury(self._target, self._mapping, cells):
             hit(Failpoint.RETRY_TOMBSTONED)
-        self._merger.locate({mark(number): position for number, position in standing.positions.items()})
-        self._merger.upsert(*parts)
+        locked.locate({mark(number): position for number, position in standing.positions.items()})
+        locked.upsert()
         hit(Failpoint.RETRY_MERGED)
 
     def _close(self, cases: QuarantinedRows, found: Found) -> Retried:

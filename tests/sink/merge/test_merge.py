@@ -24,7 +24,7 @@ class Table:
     def __init__(self, target, mapping, *, binds=False):
         self.target, self.mapping = target, mapping
         self.registry = Registry(mapping)
-        self.merger = Merger(target, mapping, binds=binds)
+        self.merger, self.binds = Merger(target, self.registry), binds
 
     def columns(self, *keys, source="double_v"):
         self.registry.ensure(self.target, [Need(("ship-1",), key, source, self.mapping.types[source]) for key in keys])
@@ -40,12 +40,11 @@ class Table:
 
     def write(self, rows, position=8, how="upsert"):
         parts = self.spread(rows, position)
-        self.merger.prepare(parts)
+        few = self.merger.few(parts) if self.binds else None
+        prepared = self.merger.prepare(parts) if few is None else None
         with self.target.transaction():
-            for part in parts:
-                self.merger.stage(part)
-            for part in parts:
-                self.merger.upsert(part) if how == "upsert" else self.merger.fill(part.part)
+            locked = few.lock() if prepared is None else prepared.stage([parts]).lock()
+            locked.upsert() if how == "upsert" else locked.fill()
 
     def read(self, *keys):
         columns = ", ".join(f'"{key}"::text' for key in keys)
@@ -113,18 +112,18 @@ def test_a_column_that_is_added_later_is_staged_too(few):
 def test_a_staging_table_used_twice_in_one_transaction_is_empty_the_second_time(table):
     first, second = table.spread({T1: {"a": "1"}}, 8), table.spread({T1: {"a": None}, T2: {"a": "2"}}, 16)
     third = table.spread({T2: {"a": None}}, 24)
-    table.merger.prepare([*first, *second, *third])
+    prepared = table.merger.prepare([*first, *second, *third])
     with table.target.transaction():
+        held = prepared.hold()
         for part in (*first, *second, *third):
-            table.merger.stage(part)
-            table.merger.upsert(part)
+            held.upsert([part])
     assert table.read("a") == []
 
 
 def test_a_truncate_takes_the_rows_below_its_position(table):
     table.write({T1: {"a": "1"}, T2: {"a": "2"}}, position=8)
     table.write({T2: {"b": "2"}}, position=17)
-    table.merger.truncate(table.registry.parts, Lsn(17))
+    table.merger.few([]).lock().truncate(table.registry.parts, Lsn(17))
     assert table.read("a", "b") == [(T2, "0/11", "2", "2")]
 
 
@@ -219,7 +218,7 @@ def test_rows_are_locked_in_the_order_of_their_keys_whatever_order_they_came_in(
     """So two sessions never wait for each other: who waits for the first row holds no later one."""
     table.write({T2: {"a": "2", "b": "2"}})
     table.write({T1: {"a": "1", "b": "1"}})
-    table.merger = Merger(table.target, table.mapping, binds=binds)
+    table.binds = binds
     row = 'SELECT FROM wide."ship-1__1" WHERE created_time = %s FOR UPDATE'
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with connect(database) as other, connect(database, autocommit=True) as watcher:
@@ -286,9 +285,6 @@ def test_a_column_that_was_widened_is_bound_as_what_it_is_now(target, mapping, d
         other.execute('DROP VIEW wide."ship-1"; ALTER TABLE wide."ship-1__1" ALTER i TYPE numeric')
     column = table.registry.entities[ENTITY].columns["i"]
     table.registry.entities[ENTITY].add(column._replace(type="numeric", widened=1))
-    parts = table.spread({T1: {"i": "1.5"}}, 16)
-    table.merger.prepare(parts, 1)
-    with target.transaction():
-        for part in parts:
-            table.merger.upsert(part)
+    table.registry._known.changes = 1
+    table.write({T1: {"i": "1.5"}}, 16)
     assert target.execute('SELECT i::text FROM wide."ship-1__1"').fetchall() == [("1.5",)]

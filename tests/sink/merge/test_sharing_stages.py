@@ -11,8 +11,9 @@ from cdc.lsn import Lsn
 from sink.fold.rows import WideRow, spread_all
 from sink.mapping.rule import Rule
 from sink.mapping.wide import Need
-from sink.merge import merge, stage
+from sink.merge import plans, stage, table_slots
 from sink.merge.merge import Merger
+from sink.merge.table_slots import Unprepared
 from sink.wide.registry import Registry
 
 T1, T2 = "2024-01-01 00:00:00", "2024-01-02 00:00:00"
@@ -25,7 +26,8 @@ class Fleet:
     def __init__(self, target, mapping, columns):
         """`columns`: ship -> key -> narrow value column."""
         self.target, self.mapping = target, mapping
-        self.registry, self.merger = Registry(mapping), Merger(target, mapping)
+        self.registry = Registry(mapping)
+        self.merger = Merger(target, self.registry)
         cells = [(ship, *cell) for ship, some in columns.items() for cell in some.items()]
         self.registry.ensure(target, [Need((ship,), key, source, mapping.types[source]) for ship, key, source in cells])
 
@@ -42,13 +44,10 @@ class Fleet:
 
     def write(self, rows, position=8, how="upsert"):
         parts = self.spread(rows, position)
-        self.merger.prepare(parts)
+        prepared = self.merger.prepare(parts)
         with self.target.transaction():
-            self.merger.stage(*parts)
-            if how == "upsert":
-                self.merger.upsert(*parts)
-            else:
-                self.merger.fill(*(rows.part for rows in parts))
+            locked = prepared.stage([parts]).lock()
+            locked.upsert() if how == "upsert" else locked.fill()
 
     def read(self, ship, *keys):
         columns = ", ".join(f'"{key}"::text' for key in keys)
@@ -108,7 +107,7 @@ def test_a_key_column_may_have_any_name(target, mapping):
 
 
 def test_beyond_the_plans_that_are_kept_statements_are_planned_anew(target, mapping, monkeypatch):
-    monkeypatch.setattr(merge, "_PLANNED_COLUMNS", 2 * merge._PLAN)  # with their columns, for one
+    monkeypatch.setattr(plans, "_PLANNED_COLUMNS", 2 * plans._PLAN)  # with their columns, for one
     fleet = Fleet(target, mapping, {f"ship-{n}": {"a": "double_v", "b": "double_v"} for n in range(3)})
     for n in range(3):
         fleet.write({f"ship-{m}": {T1: {"a": str(n)}} for m in range(3)})
@@ -122,8 +121,8 @@ def test_plans_outlive_a_commit(target, mapping):
     fleet = Fleet(target, mapping, {f"ship-{n}": {"a": "double_v"} for n in range(2)})
     for n in range(3):
         fleet.write({f"ship-{m}": {T1: {"a": str(n)}} for m in range(2)})
-    plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO \"wide%'"
-    assert target.execute(plans).fetchall() == [(3, 0), (3, 0)]
+    kept = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO \"wide%'"
+    assert target.execute(kept).fetchall() == [(3, 0), (3, 0)]
 
 
 def test_after_an_error_of_one_of_them_all_can_be_written_again(target, mapping):
@@ -181,3 +180,19 @@ def test_a_row_shares_no_staging_table_in_which_it_outgrows_its_page(target, map
     for _ in range(2):
         fleet.write({"small": {T1: {"s1": "x"}}, "zbig": {T1: dict.fromkeys(floats, "1.5")}})
     assert fleet.read("zbig", "k0", "k997") == [("1.5", "1.5")]
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_rows_with_a_column_that_came_about_since_all_was_prepared_are_not_merged_without_it(
+    target, mapping, monkeypatch, halves
+):
+    if halves:
+        monkeypatch.setattr(table_slots, "pieces", lambda _, columns: [columns[:1], columns[1:]])
+    fleet = Fleet(target, mapping, {"ship-1": {"a": "double_v", "b": "double_v"}})
+    prepared = fleet.merger.prepare(fleet.spread({"ship-1": {T1: {"a": "1"}}}))
+    fleet.registry.ensure(target, [Need(("ship-1",), "new", "double_v", "double precision")])
+    rows = fleet.spread({"ship-1": {T1: {"a": "1", "new": "2"}}})
+    with pytest.raises(Unprepared, match="ship-1__1"), target.transaction():
+        prepared.stage([rows])
+    with pytest.raises(Unprepared, match="ship-1__1"), target.transaction():
+        prepared.hold().upsert(rows)
