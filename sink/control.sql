@@ -83,6 +83,8 @@ ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS name text GENERATED ALWAYS
 
 -- Parts of its keys are told apart whatever is in them (Rule.joined); false for tables from before that.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS escapes boolean NOT NULL DEFAULT false;
+-- What the wide time column is called, where the mapping's `time` is another one than at first; the same in all rows.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS wide_time text;
 
 -- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
 -- partition that is gone, a table whose rows were written anew.

@@ -183,8 +183,8 @@ def _select(rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> sql
     selected = _COMMA.join(sql.Identifier("source", name) for name in rule.table.columns)
     if not tests:
         return sql.SQL("COPY (SELECT {} FROM {} AS source) TO STDOUT").format(selected, table)
-    ranged = tests[0].ranged
-    wanted = list(_by_range(places)) if ranged else places
+    ranged = sum(test.ranged for test in tests)
+    wanted = list(_by_range(places, 2 * ranged)) if ranged else places
     names = [f"k{n}" for n in range(len(wanted[0]))]
     lists = (sql.SQL("{}::text[]").format(sql.Literal([each[n] for each in wanted])) for n in range(len(names)))
     form = sql.SQL(
@@ -197,11 +197,11 @@ def _select(rule: Rule, tests: list[Test], places: list[tuple[str, ...]]) -> sql
     return form.format(selected, _COMMA.join(lists), _COMMA.join(map(sql.Identifier, names)), table, where)
 
 
-def _by_range(places: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Each range once, and for each of the other tests an array of its values there."""
+def _by_range(places: Iterable[tuple[str, ...]], width: int) -> Iterator[tuple[str, ...]]:
+    """Each range once (of `width` values), and for each of the other tests an array of its values there."""
     found: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for place in places:
-        found.setdefault(place[:2], []).append(place[2:])
+        found.setdefault(place[:width], []).append(place[width:])
     for bounds, rest in found.items():
         yield (*bounds, *(_array(dict.fromkeys(values)) for values in zip(*rest, strict=True)))
 
@@ -213,17 +213,22 @@ def _array(values: Iterable[str]) -> str:
 
 
 def _tests(rule: Rule, tests: list[Test], names: Iterator[str]) -> Iterator[sql.Composed]:
-    listed = tests[0].ranged
-    for test in tests:
+    ranges = [_in_range(rule, test, names) for test in tests if test.ranged]
+    if ranges:
+        yield sql.SQL("({})").format(sql.SQL(" OR ").join(ranges))
+    for test in tests[len(ranges) :]:
         column, kind = sql.Identifier("source", test.column), tables.type_name(rule.types[test.column])
         lower = sql.Identifier("wanted", next(names))
-        if test.ranged:
-            upper = sql.Identifier("wanted", next(names))
-            yield sql.SQL("{0} >= {1}::{3} AND {0} <= {2}::{3}").format(column, lower, upper, kind)
-        elif listed:
+        if ranges:
             yield sql.SQL("{} = ANY ({}::{}[])").format(column, lower, kind)
         else:
             yield sql.SQL("{} = {}::{}").format(column, lower, kind)
+
+
+def _in_range(rule: Rule, test: Test, names: Iterator[str]) -> sql.Composed:
+    column, kind = sql.Identifier("source", test.column), tables.type_name(test.read_as or rule.types[test.column])
+    lower, upper = (sql.Identifier("wanted", next(names)) for _ in range(2))
+    return sql.SQL("{0} >= {1}::{3} AND {0} <= {2}::{3}").format(column, lower, upper, kind)
 
 
 def _misfit(mapping: Mapping, row: SourceRow, touch: Touch, reason: str, detail: str) -> QuarantineEntry:

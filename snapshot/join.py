@@ -13,6 +13,7 @@ its chunks are written over what is there (snapshot/attached.py).
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -131,7 +132,8 @@ class Joiner:
                     f"the new table {each.table} has no replica identity over {', '.join(table.cell)}",
                     f"{self._mend(table, each)} Then `widebeam run {CONNECTOR}`.",
                 )
-        rule, first = self._family.rule(table, types), self._settings.mapping.rule
+        first = self._settings.mapping.rule
+        rule = replace(self._family.rule(table, types), wide_time=first.wide_time)
         if (rule.entity_types, rule.time_types) != (first.entity_types, first.time_types):
             return Halt(
                 Cause.RELATION_CHANGED,

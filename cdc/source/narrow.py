@@ -15,7 +15,8 @@ from cdc.source.time_encoding import TimeRule, Untimely
 class NarrowTable:
     """A source table and the part each carried column plays. All are real columns; what is made of them comes later.
 
-    `entity`, `time` and `key` are column names (any of them may be empty); together they name one cell. `values` are
+    `entity`, `time` and `key` are column names (any of them may be empty); together they name one cell. (`time` may be
+    columns of which the first that is not NULL counts.) `values` are
     the columns that can hold the reading; `extra` what else the mapping needs (discriminator, filters, order).
     `place` is there where rows of different raw times can meet in one wide row: they go into one partition.
     """
@@ -68,10 +69,10 @@ class NarrowTable:
         """What of a head decides about its partition: the head itself, or the entity and the rounded time."""
         values = tuple(map(_plain, wide))
         entity, time = values[: len(self.entity)], values[len(self.entity) :]
-        if self.place is None or None in time:
+        if self.place is None or not self.place.told(time):
             return values
         try:
-            return entity + self.place.wide(time)  # type: ignore[arg-type]
+            return entity + self.place.wide(time)
         except Untimely:
             return values  # it goes into quarantine, wherever
 

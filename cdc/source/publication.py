@@ -84,6 +84,18 @@ def add(connection: Connection, publication: str, table: NarrowTable) -> None:
         )
 
 
+def add_columns(connection: Connection, publication: str, table: NarrowTable) -> None:
+    """Publish columns of a table that its column list lacks, as `add` does: the table is taken out and in again."""
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        name = sql.Identifier(table.schema, table.name)
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+        connection.execute(sql.SQL("ALTER PUBLICATION {} DROP TABLE {}").format(sql.Identifier(publication), name))
+        connection.execute(
+            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
+        )
+
+
 def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
     """A table in a publication, with its column list where that is possible. Halt without a usable identity."""
     family = identities(connection, table)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from cdc.clock import buckets, zones
 from cdc.clock.time_text import NotWrittenSo, TimeText
 
 TimeForm = Literal["native", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "epoch_float", "s_ns", "text"]
 FORMS: Final = tuple(form for form in get_args(TimeForm) if form != "text")  # that have a name
+Raw: TypeAlias = "tuple[str | None, ...]"
+"""The values of a row's time columns."""
 
 _SECOND: Final = 1_000_000
 _BILLION: Final = 1_000_000_000  # nanoseconds in a second
 _DAY: Final = 86_400 * _SECOND
+_BIGINT: Final = 2**63
 _UNIT: Final = {"epoch_s": _BILLION, "epoch_ms": 1_000_000, "epoch_us": 1_000, "epoch_ns": 1}  # nanoseconds
 _CYCLE: Final = 146_097  # days of 400 years, after which the calendar repeats itself
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -52,7 +55,8 @@ class TimeRule:
     nearest multiple of so many microseconds since 1970-01-01 UTC, halves upwards; 0: as it is. With a `bucket_zone` it
     is what the reading lies in, by the clocks there (cdc/clock/buckets.py). `zoned` says that a native column is a
     timestamptz. `written` is how a text column has its times. A time with parts of a microsecond, which no timestamp
-    has, `rounds`, or has no place.
+    has, `rounds`, or has no place. With `either` the time is in the first of several columns that is not NULL, and each
+    of them is read by the rule in its place.
     """
 
     form: TimeForm = "native"
@@ -62,17 +66,18 @@ class TimeRule:
     bucket_zone: str | None = None
     written: TimeText | None = None
     rounds: bool = True
+    either: tuple[TimeRule, ...] = ()
 
     @property
     def verbatim(self) -> bool:
         """The wide time is the raw one, text by text."""
-        return self.form == "native" and self.zone is None and not self.bucket
+        return self.form == "native" and self.zone is None and not self.bucket and not self.either
 
     @property
     def merges(self) -> bool:
         """Several raw times can become one wide time."""
         fine = self.form in ("epoch_float", "epoch_ns") or (self.written is not None and self.written.fine)
-        return self.bucket > 0 or (self.rounds and fine)
+        return self.bucket > 0 or (self.rounds and fine) or self.either != ()
 
     @property
     def gives_zoned(self) -> bool:
@@ -81,16 +86,37 @@ class TimeRule:
             return True
         return self.form != "native" if self.written is None else self.written.zoned
 
-    def wide(self, raw: tuple[str, ...]) -> tuple[str, ...]:
-        """The wide time of raw time values, as the server prints it in UTC. Raises Untimely."""
-        return raw if self.verbatim or not raw else _wide(self, raw)
+    def told(self, raw: Raw) -> bool:
+        """Do raw time values say a time at all?"""
+        return any(each is not None for each in raw) if self.either else None not in raw
 
-    def moment(self, raw: tuple[str, ...]) -> int | None:
+    def wide(self, raw: Raw) -> tuple[str, ...]:
+        """The wide time of raw time values that are told, as the server prints it in UTC. Raises Untimely."""
+        return raw if self.verbatim or not raw else _wide(self, raw)  # type: ignore[return-value]
+
+    def moment(self, raw: Raw) -> int | None:
         """The moment of raw time values, before it is rounded to a bucket; None for infinity. Raises Untimely.
 
         (Of s_ns the whole microsecond below.)
         """
         return _moment(self, raw)
+
+    def place(self, raw: Raw) -> str:
+        """The moment as a bigint of microseconds, infinity as its ends; empty where there is none to be told.
+
+        So rows lie among ranges of moments, where their time may be in one of several columns.
+        """
+        try:
+            moment = _moment(self, raw) if self.told(raw) else None
+        except Untimely:
+            return ""
+        if moment is None:
+            return "" if not self.told(raw) else str(-_BIGINT if _first(raw).startswith("-") else _BIGINT - 1)
+        return str(min(max(moment, -_BIGINT), _BIGINT - 1))
+
+    def shown(self, moment: int) -> str:
+        """A moment as the wide column has it, where raw times are not taken as they are."""
+        return printed(moment, zoned=self.gives_zoned)
 
     @property
     def zones(self) -> frozenset[str]:
@@ -119,7 +145,7 @@ class TimeRule:
         except OverflowError:
             return moment  # in no year of 1 to 9999, no local time means anything
 
-    def seconds(self, raw: tuple[str, ...]) -> int:
+    def seconds(self, raw: Raw) -> int:
         """Of seconds and nanoseconds: the seconds of the wide time. Raises Untimely."""
         return _nanoseconds(self, raw) // _BILLION
 
@@ -130,16 +156,21 @@ class TimeRule:
 
 
 @lru_cache(maxsize=65_536)
-def _wide(rule: TimeRule, raw: tuple[str, ...]) -> tuple[str, ...]:
+def _wide(rule: TimeRule, raw: Raw) -> tuple[str, ...]:
     if rule.form == "s_ns":
         return _with_nanoseconds(rule, raw)
-    moment = _moment(rule, raw)
+    moment, text = _moment(rule, raw), _first(raw)
     if moment is None:
-        return raw
-    moment = _in_bucket(rule, moment, raw[0])
+        return (text,)
+    moment = _in_bucket(rule, moment, text)
     if not _FIRST <= moment < _END:
-        raise Untimely("time_out_of_range", f"the time {raw[0]!r} is none that a timestamp can hold")
-    return (printed(moment, zoned=rule.gives_zoned),)
+        raise Untimely("time_out_of_range", f"the time {text!r} is none that a timestamp can hold")
+    return (rule.shown(moment),)
+
+
+def _first(raw: Raw) -> str:
+    """The first that is not NULL."""
+    return next(each for each in raw if each is not None)
 
 
 def _in_bucket(rule: TimeRule, moment: int, text: str) -> int:
@@ -153,25 +184,28 @@ def _in_bucket(rule: TimeRule, moment: int, text: str) -> int:
         raise _out_of_years(text) from None
 
 
-def _with_nanoseconds(rule: TimeRule, raw: tuple[str, ...]) -> tuple[str, ...]:
+def _with_nanoseconds(rule: TimeRule, raw: Raw) -> tuple[str, ...]:
     """Seconds as a timestamptz, and the nanoseconds beside them; as they are, where they are not rounded."""
     total = _nanoseconds(rule, raw)
-    seconds = total // _BILLION if rule.bucket else _whole(raw[0])
+    seconds = total // _BILLION if rule.bucket else _whole(_first(raw))
     if not _FIRST <= seconds * _SECOND < _END:
         raise Untimely("time_out_of_range", f"the time {raw[0]!r} is none that a timestamp can hold")
     return printed(seconds * _SECOND, zoned=True), str(total - seconds * _BILLION)
 
 
-def _nanoseconds(rule: TimeRule, raw: tuple[str, ...]) -> int:
+def _nanoseconds(rule: TimeRule, raw: Raw) -> int:
     """The wide time of seconds and nanoseconds, in nanoseconds."""
-    total = _whole(raw[0]) * _BILLION + _whole(raw[1])
+    seconds, nanoseconds = (each or "" for each in raw)
+    total = _whole(seconds) * _BILLION + _whole(nanoseconds)
     if rule.bucket_zone is not None:
-        return _in_bucket(rule, total // 1000, raw[0]) * 1000
+        return _in_bucket(rule, total // 1000, seconds) * 1000
     return buckets.rounded(total, rule.bucket * 1000) if rule.bucket else total
 
 
-def _moment(rule: TimeRule, raw: tuple[str, ...]) -> int | None:
-    text = raw[0]
+def _moment(rule: TimeRule, raw: Raw) -> int | None:
+    if rule.either:
+        rule, raw = next((each, (text,)) for each, text in zip(rule.either, raw, strict=True) if text is not None)
+    text = raw[0] or ""
     match rule.form:
         case "native":
             if text in _INFINITE:
@@ -181,7 +215,7 @@ def _moment(rule: TimeRule, raw: tuple[str, ...]) -> int | None:
         case "epoch_float":
             return _decimal(text, rounds=rule.rounds)
         case "s_ns":
-            return (_whole(text) * _BILLION + _whole(raw[1])) // 1000
+            return (_whole(text) * _BILLION + _whole(raw[1] or "")) // 1000
         case "text":
             moment = _microseconds(rule, _written(rule, text), text)
             return moment if rule.zone is None else _in_zone(moment, rule.zone, text)

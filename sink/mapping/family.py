@@ -26,7 +26,8 @@ class Family(Protocol):
 class Source(NamedTuple):
     """A narrow table as widebeam.sources has it. `gate` is None until it is published, Lsn(0) for one of the first.
 
-    `escapes` is how the parts of its keys are joined (Rule.joined).
+    `escapes` is how the parts of its keys are joined (Rule.joined), `wide_time` what the wide time column is called,
+    where `time` was another one when the connector was made.
     """
 
     schema: str
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     types: dict[str, str]
     gate: Lsn | None
     escapes: bool = True
+    wide_time: str | None = None
 
     @property
     def qualified(self) -> str:
@@ -46,7 +48,9 @@ def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:
     """The rules of these tables, without those that do not belong any more."""
     tables = ((family.narrow(each.schema, each.name), each) for each in sources)
     return tuple(
-        replace(family.rule(table, each.types), escapes=each.escapes) for table, each in tables if table is not None
+        replace(family.rule(table, each.types), escapes=each.escapes, wide_time=each.wide_time)
+        for table, each in tables
+        if table is not None
     )
 
 

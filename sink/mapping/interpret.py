@@ -97,10 +97,10 @@ class Interpreter:
 
     def _read(self, head: Sequence[str | None], row: Values, *, gone: bool) -> list[Reading] | Unplaced:
         time = tuple(head[self._width :])
-        if None in time:
+        if not self.rule.time.told(time):
             return Unplaced("null_wide_key", "the time is NULL")
         try:
-            moment = self.rule.time.wide(time)  # type: ignore[arg-type]
+            moment = self.rule.time.wide(time)
             there = not gone and self.there(head, row)
             row_values = _Row(self, head, row)
             entity = tuple(row_values.named(name) for name in self.rule.entity)
@@ -127,6 +127,8 @@ class Interpreter:
 
     def axis(self, head: Sequence[str | None], row: Values) -> str:
         """Where a row lies on the axis that chunks are ranges of; empty where there is none, or it is NULL."""
+        if self.rule.time.either:
+            return self.rule.time.place(tuple(head[self._width :]))
         value = None if self._axis is None else self.real(self._axis, head, row)
         if self.rule.time.parted and self._axis in self.rule.table.time:
             return self._seconds(tuple(each or "" for each in head[self._width :]))

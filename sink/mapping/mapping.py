@@ -87,7 +87,7 @@ class Mapping:
     @property
     def key_columns(self) -> tuple[str, ...]:
         """The wide tables' key: the time, and before it the entity where one table holds all."""
-        time = self.rules[0].table.time
+        time = self.rules[0].time_names
         return time if self.layout == "per_entity" else self.rules[0].entity + time
 
     @property
@@ -102,12 +102,13 @@ class Mapping:
         entity and of a time. An entity with tables of its own is named by its text, as it is."""
         rule = self.rules[0]
         types = {name: "text" if name in rule.virtual else rule.types.get(name, "") for name in self.entity}
-        types |= rule.time_types if not rule.time.verbatim else {n: rule.types.get(n, "") for n in rule.table.time}
+        raw = dict(zip(rule.time_names, rule.table.time, strict=False))
+        types |= rule.time_types if not rule.time.verbatim else {n: rule.types.get(each, "") for n, each in raw.items()}
         forms = {name: form for name, text in types.items() if (form := one_text(text)) is not None}
         if not forms:
             return None
         entity = [forms.get(name) if self.layout == "single" else None for name in self.entity]
-        time = [forms.get(name) for name in self.rule.time_types]
+        time = [forms.get(name) for name in rule.time_names]
 
         def made(forms: list[Callable[[str], str] | None], values: Values) -> Values:
             return tuple(value if form is None else form(value) for form, value in zip(forms, values, strict=True))

@@ -48,10 +48,11 @@ class DictionaryRule:
 class Rule:
     """How one narrow table is read.
 
-    `entity` and `key` are names of real or virtual columns; the parts of a key are `joined`. `time`
-    says what becomes of the raw time columns, which `table.time` names (one, two for s_ns, or none). `table_value` is
-    the virtual column `table`. `labels` names a jsonb column; `fields` are the names in entity and key that are fields
-    of it, and `all_labels` tells that the key is all of them, sorted, as name=value.
+    `entity` and `key` are names of real or virtual columns; the parts of a key are `joined`. `time` says what becomes
+    of the raw time columns, which `table.time` names (one, two for s_ns, several of which the first that is not NULL
+    counts, or none); `wide_time` is what the wide time column is called, where that is not the name of the first.
+    `table_value` is the virtual column `table`. `labels` names a jsonb column; `fields` are the names in entity and key
+    that are fields of it, and `all_labels` tells that the key is all of them, sorted, as name=value.
 
     The value: with a `discriminator`, its value chooses the column in `choices`; else the first of `table.values` that
     is not NULL, or with `measures` each of them under its own key. `nulls` are texts that count as NULL. Of `numbers`,
@@ -84,6 +85,7 @@ class Rule:
     measures: bool = False
     measure_separator: str = "."
     escapes: bool = True
+    wide_time: str | None = None
 
     @classmethod
     def of(
@@ -109,6 +111,7 @@ class Rule:
             and self.several == "refuse"
             and not (self.labels or self.dictionary or self.table_value or self.where)
             and not (self.nulls or self.numbers or self.measures or self.padded)
+            and self.time_names == table.time
         )
 
     @property
@@ -152,12 +155,18 @@ class Rule:
     @property
     def time_types(self) -> dict[str, str]:
         """The wide time columns' names and types."""
-        names = self.table.time
+        names = self.time_names
         if self.time.verbatim:
-            return {name: self.types[name] for name in names}
+            return {name: self.types[raw] for name, raw in zip(names, self.table.time, strict=True)}
         if self.time.form == "s_ns":
             return {names[0]: "timestamp with time zone", names[1]: "integer"}
-        return {names[0]: f"timestamp {'with' if self.time.gives_zoned else 'without'} time zone"}
+        return dict.fromkeys(names, f"timestamp {'with' if self.time.gives_zoned else 'without'} time zone")
+
+    @property
+    def time_names(self) -> tuple[str, ...]:
+        """The wide time columns' names."""
+        raw = self.table.time[:1] if self.time.either else self.table.time
+        return raw if self.wide_time is None else (self.wide_time, *raw[1:])
 
     @property
     def axis(self) -> str | None:
@@ -168,10 +177,14 @@ class Rule:
     def axis_type(self) -> str | None:
         """The type of the axis, if ranges of it can be made: an integer's or a time's; else there is one open chunk.
 
+        Where the time is in one of several columns, the axis is the moment.
+
         So it is where rows of different keys can meet in a cell and nothing else could tell them apart.
         """
         if self.several != "refuse" and not (self.table.time or self.table.entity):
             return None
+        if self.time.either:
+            return "bigint"  # of moments
         found = None if self.axis is None else self.types.get(self.axis)
         written = self.time.written if self.axis in self.table.time else None
         if found is None or written is not None:

@@ -118,9 +118,15 @@ def rank(rule: Rule, row: SourceRow) -> Rank:
     """Where a row stands among those of its cell."""
     table = rule.table
     values = dict(zip(table.columns, (*row.head, *row.row), strict=True))
-    time = [_written(rule.time.written, values[name]) for name in table.time] if rule.time.written else []
-    names = rule.order_by if time else (*table.time, *rule.order_by)
-    order = [*time, *(comparable(values[name], rule.types.get(name, "text")) for name in names)]
+    order: list[Any] = []
+    times: tuple[str, ...] = table.time
+    if rule.time.either:
+        order.append(comparable(rule.time.place(row.head[len(table.entity) :]) or None, "bigint"))
+        times = ()
+    elif rule.time.written is not None:
+        order += [_written(rule.time.written, values[name]) for name in table.time]
+        times = ()
+    order += [comparable(values[name], rule.types.get(name, "text")) for name in (*times, *rule.order_by)]
     rest = [comparable(value, "text") for value in values.values()]
     return (*order, *rest, row.table)
 

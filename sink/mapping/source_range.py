@@ -1,6 +1,7 @@
 """Where in the narrow tables the rows of a cell can lie, told from one of them. Pure.
 
-The answer may be too wide (the rows are interpreted anyway), but never too narrow.
+The answer may be too wide (the rows are interpreted anyway), but never too narrow. Where the time is in one of several
+columns, a range of moments is a range of each, of its own type: its index is of use then, and no value is cast.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 
 from cdc.clock.time_text import TimeText
 from cdc.event import UNCHANGED
+from cdc.source.raw_bound import raw_bound
 from cdc.source.time_encoding import TimeRule, Untimely, printed
 from sink.mapping.interpret import Interpreter
 from sink.mapping.rule import Rule
@@ -18,13 +20,17 @@ from sink.mapping.several import SourceRow
 _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _SECOND: Final = 1_000_000
 _BEGIN: Final = len("YYYY-MM-DDTHH:MM:SS")
+_NOWHERE: Final = ("1", "0")
+"""A range that holds nothing."""
 
 
 class Test(NamedTuple):
-    """A column's test; the values of a place stand in the order of the tests, two for a range."""
+    """A column's test; the values of a place stand in the order of the tests, two for a range. Ranges come first, and a
+    row is in one of them. `read_as` is the type of the values, where it is not the column's."""
 
     column: str
     ranged: bool
+    read_as: str = ""
 
 
 class SourceRange:
@@ -37,12 +43,12 @@ class SourceRange:
         self._ids = _by_name(interpreter) if self._id is not None else {}
         key = rule.key[0] if len(rule.key) == 1 and rule.key[0] not in rule.virtual else None
         self._key = key if key is not None and key not in rule.table.wide else None
-        merged = rule.table.time[:1] if rule.time.merges else ()
+        merged = _ranged(rule) if rule.time.merges else []
         exact = rule.table.entity if merged else rule.table.wide
         last = [each for each in (self._key, self._id) if each is not None and each not in exact]
         self._exact = (*exact, *last)
         self.tests = [
-            *(Test(name, ranged=True) for name in merged),
+            *merged,
             *(Test(name, ranged=False) for name in self._exact),
         ]
 
@@ -103,15 +109,47 @@ def _by_name(interpreter: Interpreter) -> dict[tuple[str | None, ...], tuple[str
     return {names: tuple(ids) for names, ids in found.items()}
 
 
-def _span(rule: Rule, row: SourceRow) -> tuple[str, str]:
-    """A closed range of the first raw time column that holds all times that are rounded to the same."""
+def _ranged(rule: Rule) -> list[Test]:
+    """The columns that have the time: the first, or each that may have it."""
+    if not rule.time.either:
+        return [Test(name, ranged=True) for name in rule.table.time[:1]]
+    return [
+        Test(name, ranged=True, read_as=raw_bound(each, rule.types[name], 0).type)
+        for name, each in zip(rule.table.time, rule.time.either, strict=True)
+    ]
+
+
+def _span(rule: Rule, row: SourceRow) -> tuple[str, ...]:
+    """A closed range of the first raw time column that holds all times that are rounded to the same; of each column
+    that may have the time, where there are several."""
     width = len(rule.table.entity)
+    if rule.time.either:
+        return _of_each(rule, row.head[width:])
     raw = tuple(each or "" for each in row.head[width:])
     try:
         moment = rule.time.moment(raw)
         return (raw[0], raw[0]) if moment is None else _around(rule, moment)
     except Untimely:
         return raw[0], raw[0]
+
+
+def _of_each(rule: Rule, raw: tuple[str | None, ...]) -> tuple[str, ...]:
+    kinds = [rule.types[name] for name in rule.table.time]
+    try:
+        moment = rule.time.moment(raw) if rule.time.told(raw) else None
+    except Untimely:
+        return _NOWHERE * len(kinds)
+    if moment is None:  # infinity, which only times have that are no numbers
+        text = next((each for each in raw if each is not None), "infinity")
+        return tuple(
+            bound for each in rule.time.either for bound in ((text, text) if each.form == "native" else _NOWHERE)
+        )
+    lower, upper = rule.time.borders(moment)
+    return tuple(
+        raw_bound(each, kind, bound).text
+        for each, kind in zip(rule.time.either, kinds, strict=True)
+        for bound in (lower, upper)
+    )
 
 
 def _around(rule: Rule, moment: int) -> tuple[str, str]:

@@ -17,7 +17,8 @@ from sink.mapping.mapping import Mapping
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOAD: Final = (
-    "SELECT schema_name, table_name, oid, types, gate_lsn::text, escapes FROM widebeam.sources WHERE connector = %s"
+    "SELECT schema_name, table_name, oid, types, gate_lsn::text, escapes, max(wide_time) OVER ()"
+    " FROM widebeam.sources WHERE connector = %s"
     " ORDER BY joined_at, schema_name, table_name"
 )
 _ADD: Final = (
@@ -29,8 +30,8 @@ _ADD: Final = (
 def load(connection: Connection, connector: str) -> list[Source]:
     """All narrow tables, those that joined first at the beginning."""
     return [
-        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate), escapes)
-        for schema, name, oid, types, gate, escapes in connection.execute(_LOAD, [connector])
+        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate), escapes, wide_time)
+        for schema, name, oid, types, gate, escapes, wide_time in connection.execute(_LOAD, [connector])
     ]
 
 
@@ -46,6 +47,13 @@ def note_types(connection: Connection, connector: str, source: Source, types: di
     connection.execute(
         "UPDATE widebeam.sources SET types = %s WHERE (connector, schema_name, table_name) = (%s, %s, %s)",
         [Jsonb(types), connector, source.schema, source.name],
+    )
+
+
+def name_time(connection: Connection, connector: str, name: str) -> None:
+    """The wide time column is called so, whatever `time` is now; it keeps the name that it was made with."""
+    connection.execute(
+        "UPDATE widebeam.sources SET wide_time = %s WHERE connector = %s AND wide_time IS NULL", [name, connector]
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from cdc.clock import zones
 from cdc.clock.time_text import TimeText
+from cdc.source.raw_bound import EARLIEST, LATEST
 from cdc.source.time_encoding import TimeRule
 from sink.mapping.rule import Rule
 from snapshot.chunks.scale import INFINITIES, MICROSECONDS_PER_HOUR, TimeScale
@@ -20,12 +21,9 @@ from snapshot.chunks.scale import INFINITIES, MICROSECONDS_PER_HOUR, TimeScale
 _UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63, "numeric": 2**80, "double precision": 2**80}
 _WHOLE: Final = ("smallint", "integer", "bigint")
-_NUMERIC_ENDS: Final = ("-1e40", "1e40")
+NUMERIC_ENDS: Final = ("-1e40", "1e40")
 _HALF: Final = Decimal("0.5")
 _SECOND: Final = 1_000_000
-# A month inside of the years 1 to 9999, in which Python can tell what clocks show.
-_EARLIEST: Final = -62_133_000_000 * _SECOND
-_LATEST: Final = 253_399_700_000 * _SECOND
 
 
 class Scale(Protocol):
@@ -54,6 +52,8 @@ def scale(rule: Rule) -> Scale | None:
     kind = rule.axis_type
     if kind is None:
         return None
+    if rule.time.either:
+        return MomentScale(rule.time)
     if rule.axis not in rule.table.time:
         return WholeScale(1, _LIMITS[kind], TimeRule(), timely=False) if kind in _WHOLE else None
     if rule.time.form == "epoch_float":
@@ -67,7 +67,7 @@ def scale(rule: Rule) -> Scale | None:
 def _counted(rule: Rule, bare: str) -> Scale | None:
     if bare not in _LIMITS:
         return None
-    ends = None if bare in _WHOLE else _NUMERIC_ENDS
+    ends = None if bare in _WHOLE else NUMERIC_ENDS
     if rule.time.form == "epoch_ns":
         return WholeScale(1, _LIMITS[bare], rule.time, within=ends, parts=1000)
     return WholeScale(_UNIT[rule.time.form], _LIMITS[bare], rule.time, within=ends)
@@ -88,12 +88,12 @@ class Bordered:
 
     def position(self, text: str) -> int:
         """Microseconds."""
-        local = min(max(self.inner.position(text), _EARLIEST), _LATEST)
+        local = min(max(self.inner.position(text), EARLIEST), LATEST)
         return local if self.rule.zone is None else zones.instant(local, self.rule.zone)
 
     def text(self, position: int) -> str:
         """The first value at or above the border of the bucket."""
-        border = self.rule.borders(min(max(position, _EARLIEST), _LATEST))[0]
+        border = self.rule.borders(min(max(position, EARLIEST), LATEST))[0]
         return self.inner.text(-(-self.rule.bound(border) // self.inner.step) * self.inner.step)
 
     def span(self, hours: float) -> int:
@@ -141,7 +141,7 @@ class FloatScale:
     @property
     def within(self) -> tuple[str, str] | None:
         """A double precision has infinities; a numeric cannot be asked for its own before PostgreSQL 14."""
-        return _NUMERIC_ENDS if self.exact else INFINITIES
+        return NUMERIC_ENDS if self.exact else INFINITIES
 
     @property
     def step(self) -> int:
@@ -186,6 +186,32 @@ class TextScale:
     def text(self, position: int) -> str:
         """The text of a position, rounded up to what can be written."""
         return self.written.text(-(-position // self.step) * self.step)
+
+    def span(self, hours: float) -> int:
+        """Microseconds."""
+        return int(hours * MICROSECONDS_PER_HOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class MomentScale:
+    """The moments of rows whose time is in one of several columns, as microseconds; snapshot/chunks/between.py says
+    what a range of them is of each column."""
+
+    rule: TimeRule
+    within: tuple[str, str] | None = None
+
+    @property
+    def step(self) -> int:
+        """A microsecond, or a bucket, as long as it may get where clocks are put back."""
+        return max(1, self.rule.bucket * (1 if self.rule.bucket_zone is None else 2))
+
+    def position(self, text: str) -> int:
+        """The number itself."""
+        return int(text)
+
+    def text(self, position: int) -> str:
+        """The border of the bucket, in years in which there are borders."""
+        return str(self.rule.borders(min(max(position, EARLIEST), LATEST))[0])
 
     def span(self, hours: float) -> int:
         """Microseconds."""

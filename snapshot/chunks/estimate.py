@@ -10,9 +10,13 @@ import psycopg
 from psycopg import sql
 
 from cdc.source.narrow import NarrowTable
+from cdc.source.raw_bound import EARLIEST, LATEST
+from cdc.source.time_encoding import TimeRule, Untimely
 from sink.mapping.rule import Rule
-from snapshot.chunks.chunk_key import Scale, scale
+from snapshot.chunks.between import between
+from snapshot.chunks.chunk_key import NUMERIC_ENDS, Scale, scale
 from snapshot.chunks.plan import Chunk, Stretch, plan
+from snapshot.chunks.scale import INFINITIES
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -80,31 +84,56 @@ def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
 
 def ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:
     """The range that holds all finite values of the axis; None when there are none."""
-    axis, table = sql.Identifier(rule.axis or ""), sql.Identifier(rule.table.schema, rule.table.name)
-    finite: sql.Composable = sql.SQL("")
-    if scale.within is not None:
-        finite = sql.SQL("WHERE {0} > {1} AND {0} < {2}").format(axis, *map(sql.Literal, scale.within))
+    if rule.time.either:
+        kinds = [(name, each, rule.types[name]) for name, each in zip(rule.table.time, rule.time.either, strict=True)]
+        found = [
+            moment
+            for name, each, kind in kinds
+            for text in _of_column(source, rule, name, _finite(kind))
+            if (moment := _moment(each, text)) is not None
+        ]
+    else:
+        found = [scale.position(text) for text in _of_column(source, rule, rule.axis or "", scale.within)]
+    return (min(found), max(found) + scale.step) if found else None
+
+
+def _of_column(source: Connection, rule: Rule, name: str, within: tuple[str, str] | None) -> list[str]:
+    """The lowest and the highest value of a column between these; nothing where there is none."""
+    column, table = sql.Identifier(name), sql.Identifier(rule.table.schema, rule.table.name)
+    where: sql.Composable = sql.SQL("")
+    if within is not None:
+        where = sql.SQL("WHERE {0} > {1} AND {0} < {2}").format(column, *map(sql.Literal, within))
     query = sql.SQL("SELECT min({0})::text, max({0})::text FROM {1} {2}")
-    row = source.execute(query.format(axis, table, finite)).fetchone()
-    if row is None or row[0] is None:
+    row = source.execute(query.format(column, table, where)).fetchone()
+    return [] if row is None or row[0] is None else list(row)
+
+
+def _finite(kind: str) -> tuple[str, str] | None:
+    """Between what the finite values of a type lie, if it has others."""
+    if kind.startswith("numeric"):
+        return NUMERIC_ENDS
+    return INFINITIES if kind.startswith(("date", "timestamp", "double", "real")) else None
+
+
+def _moment(rule: TimeRule, text: str) -> int | None:
+    """The moment of a column's value, among those that have borders; None where it is none."""
+    try:
+        moment = rule.moment((text,))
+    except Untimely:
         return None
-    return scale.position(row[0]), scale.position(row[1]) + scale.step
+    return None if moment is None else min(max(moment, EARLIEST), LATEST)
 
 
 def _rows(source: Connection, rule: Rule, scale: Scale, ranges: Sequence[tuple[int, int]]) -> list[Stretch]:
     """Ask the planner how many rows each range holds; many questions are on the way at once."""
-    time = sql.Identifier(rule.axis or "")
     found, left = list[Stretch](), iter(ranges)
     while some := list(islice(left, _AT_ONCE)):
         with source.pipeline():
             asked = [
                 source.execute(
-                    sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {} WHERE {} >= {} AND {} < {}").format(
+                    sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {} WHERE {}").format(
                         sql.Identifier(rule.table.schema, rule.table.name),
-                        time,
-                        sql.Literal(scale.text(lower)),
-                        time,
-                        sql.Literal(scale.text(upper)),
+                        between(rule, scale.text(lower), scale.text(upper)),
                     )
                 )
                 for lower, upper in some

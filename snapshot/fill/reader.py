@@ -21,8 +21,8 @@ from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from sink.mapping.wide import Need
-from sink.wide.cell import empty
 from sink.wide.partitions import days_in
+from snapshot.chunks.between import between
 from snapshot.chunks.plan import Chunk
 from snapshot.fill.fold import ChunkFold, Others, Refused
 
@@ -38,7 +38,6 @@ _ROWS_AT_ONCE: Final = 500
 _MOST_AT_ONCE: Final = 32_000
 """Rows at once after many new keys: each time that columns are made costs as much as all columns of their view."""
 _BYTES_AT_ONCE: Final = 1024 * 1024
-_BILLION: Final = 1_000_000_000  # nanoseconds in a second
 
 
 _PLACINGS: Final = 4
@@ -221,29 +220,4 @@ def narrow(rule: Rule, chunk: Chunk) -> sql.Identifier:
 
 def within(rule: Rule, chunk: Chunk) -> sql.Composable:
     """The condition that a row is between a chunk's bounds."""
-    time = sql.Identifier(rule.axis or "")
-    tests: list[sql.Composable] = []
-    if chunk.lower is not None:
-        tests.append(_compared(rule, ">=", chunk.lower))
-    if chunk.upper is not None:
-        tests.append(_compared(rule, "<", chunk.upper))
-    found: sql.Composable = sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
-    if chunk.lower is None and chunk.upper is not None:
-        found = sql.SQL("({} OR {})").format(found, empty(time))
-    return found
-
-
-def _compared(rule: Rule, operator: str, bound: str) -> sql.Composable:
-    """The condition that a row is on one side of a bound.
-
-    Where seconds and nanoseconds are rounded together, neither alone can tell: both are compared, and the seconds
-    once more so that their index is of use. (Of an integer, nanoseconds may be more than two seconds.)
-    """
-    time, sign = sql.Identifier(rule.axis or ""), sql.SQL(operator)
-    if not rule.time.parted or rule.axis not in rule.table.time:
-        return sql.SQL("{} {} {}").format(time, sign, sql.Literal(bound))
-    first, nanoseconds = rule.time.first(int(bound)), sql.Identifier(rule.table.time[1])
-    about = first // _BILLION + (3 if operator == "<" else -3)
-    return sql.SQL("{0} {1} {2} AND {0}::numeric * {3} + coalesce({4}, 0) {1} {5}").format(
-        time, sign, sql.Literal(about), sql.Literal(_BILLION), nanoseconds, sql.Literal(first)
-    )
+    return between(rule, chunk.lower, chunk.upper)

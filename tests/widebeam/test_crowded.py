@@ -63,13 +63,21 @@ class Form(NamedTuple):
     second: Callable[[float], str]
     wide: str
     options: str
+    moment: str = ""
+    """Where one of the columns has the time: which."""
 
     @property
     def names(self) -> list[str]:
         return [each.split()[0] for each in self.columns.split(", ")]
 
+    @property
+    def shown(self) -> list[str]:
+        """The wide columns."""
+        return self.names[:1] if self.moment else self.names
+
 
 BASE = 1_729_987_000  # some minutes before the clocks of Oslo are put back
+EITHER = "coalesce(extract(epoch FROM at), ts::text::numeric)"
 BUCKETED = "to_timestamp(floor(({} + 7.5) / 15) * 15)::text"
 FORMS = {
     "as it is": Form(
@@ -96,6 +104,13 @@ FORMS = {
     "seconds and nanoseconds": Form(
         "clock int, ns int", lambda s: f"{BASE + int(s)}, {int(s) % 2 * 500}",
         "concat_ws('|', to_timestamp(clock), ns)", 'time = ["clock", "ns"]\ntime_form = "s_ns"',
+    ),
+    "one of two columns": Form(
+        "at timestamptz, ts float8",
+        lambda s: (f"to_timestamp({BASE + int(s)}), NULL", f"NULL, {BASE + int(s)}.25",
+                   f"to_timestamp({BASE + int(s)}.5), {BASE}")[int(s * 100) % 3],
+        BUCKETED.format(EITHER), 'time = ["at", "ts"]\ntime_form = ["native", "epoch_float"]\ntime_bucket = "15 s"',
+        EITHER,
     ),
 }  # fmt: skip
 
@@ -143,7 +158,8 @@ class Crowd(Plant):
             self.execute("; ".join(["BEGIN", *(self.change() for _ in range(self.random.choice([1, 4]))), "COMMIT"]))
 
     def should(self) -> set[tuple[str, str, str]]:
-        order = ", ".join(f"{each} {'DESC' if self.several == 'last' else 'ASC'}" for each in (*self.form.names, "n"))
+        times = [self.form.moment] if self.form.moment else self.form.names
+        order = ", ".join(f"{each} {'DESC' if self.several == 'last' else 'ASC'}" for each in (*times, "n"))
         rows = self.execute(
             "SELECT place, name, v::text FROM (SELECT DISTINCT ON (name, place) * FROM"
             f" (SELECT *, {self.form.wide} AS place FROM (TABLE a UNION ALL TABLE b) AS u JOIN names USING (id)"
@@ -152,7 +168,7 @@ class Crowd(Plant):
         return set(rows)
 
     def there(self) -> set[tuple[str, str, str]]:
-        place = f"concat_ws('|', {', '.join(self.form.names)})"
+        place = f"concat_ws('|', {', '.join(self.form.shown)})"
         cells = [
             row
             for (name,) in self.execute("SELECT column_name FROM widebeam.columns")
@@ -172,6 +188,7 @@ class Crowd(Plant):
         ("milliseconds in buckets", "last", False),
         ("seconds with a fraction", "first", True),
         ("seconds and nanoseconds", "last", False),
+        ("one of two columns", "last", False),
     ],
 )
 def test_each_cell_has_what_its_rows_come_to_under_a_writer(

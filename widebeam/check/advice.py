@@ -46,21 +46,23 @@ def advice(connector: Connector) -> list[Finding]:
 
 
 def no_time_index(session: Session, connector: Connector) -> Iterator[Finding]:
-    """Chunks are ranges of the first time column: without an index that leads with it, each reads the whole table."""
+    """Chunks are ranges of the time: without an index that leads with its column, each reads the whole table."""
     for table in members(session, connector):
         there = find(session, connector.at(table))
         if there is None or not table.time:
             continue
+        times = table.time if connector.options.source.alternatives else table.time[:1]
         for oid, schema, name, *_ in leaves(session, there):
             rows = session.execute(_ROWS, [oid]).fetchone() or (0,)
-            if rows[0] < MANY or session.execute(_LEADING, [oid, table.time[0]]).fetchone() == (True,):
-                continue
-            yield Finding(
-                f"no index of {schema}.{name} begins with {table.time[0]}: each chunk of the backfill, and each range"
-                f" of verify, reads all of its {rows[0]:,.0f} rows",
-                "",
-                statement(session, "CREATE INDEX CONCURRENTLY ON {} ({});", (schema, name), table.time[0]),
-            )
+            for time in times if rows[0] >= MANY else ():
+                if session.execute(_LEADING, [oid, time]).fetchone() == (True,):
+                    continue
+                yield Finding(
+                    f"no index of {schema}.{name} begins with {time}: each chunk of the backfill, and each range"
+                    f" of verify, reads all of its {rows[0]:,.0f} rows",
+                    "",
+                    statement(session, "CREATE INDEX CONCURRENTLY ON {} ({});", (schema, name), time),
+                )
 
 
 def unbounded_slot(session: Session, _: Connector) -> Iterator[Finding]:

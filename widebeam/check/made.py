@@ -54,7 +54,7 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
             yield Finding(what, _FILE, way_out)
         return
     yield from _unfinished(found, connector)
-    for mistake in recorded.changes(found, connector):
+    for _, mistake in recorded.changes(found, connector):
         what, _, way_out = mistake.rpartition("; ")
         yield Finding(what, _FILE, way_out)
     halt = halts.recorded(target, connector.name)

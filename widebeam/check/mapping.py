@@ -57,10 +57,11 @@ def column_types(session: Session, connector: Connector) -> Iterator[Finding]:
             types = describe(session, table).types
         except Halt:
             continue
-        for name in source.time:
-            wanted = _time_types(source.time_form, zoned=source.time_zone is not None)
+        for name, form in zip(source.time, source.alternatives or source.time_forms * 2, strict=False):
+            zoned = source.time_zone is not None and form == "native"
+            wanted = _time_types(form, zoned=zoned)
             if not _is(types[name], wanted):
-                option = "time_zone" if source.time_zone is not None else "time_form"
+                option = "time_zone" if zoned else "time_form"
                 yield Finding(
                     f"{table.qualified}.{name} is a {types[name]}, and `{option}` is for {' or '.join(wanted)}",
                     "",

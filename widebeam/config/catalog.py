@@ -12,6 +12,7 @@ from cdc.lsn import Lsn
 from cdc.source.described import Described, describe
 from cdc.source.narrow import NarrowTable
 from sink.mapping.family import Family, Source
+from sink.mapping.rule import Rule
 from sink.state.sources import load as recorded_sources
 from widebeam.config.connector import Connector
 
@@ -111,6 +112,9 @@ def alike(connector: Connector, family: Family, found: list[Source]) -> None:
         family.rule(table, each.types) for each in found if (table := family.narrow(each.schema, each.name)) is not None
     ]
     for rule in rules:
+        if rule.time.either:
+            _one_kind(connector, rule)
+            continue
         if rule.time.zone is not None and rule.time.zoned:
             raise Halt(
                 Cause.RELATION_CHANGED,
@@ -132,3 +136,24 @@ def alike(connector: Connector, family: Family, found: list[Source]) -> None:
                 f"{rule.table.qualified} has {other} where {rules[0].table.qualified} has {first}",
                 f"They cannot fill the same wide tables: map them by connectors of their own ({connector.file}).",
             )
+
+
+def _one_kind(connector: Connector, rule: Rule) -> None:
+    """Where the time is in one of several columns, all of them mean moments, or none of them does."""
+    zone, names = rule.time.zone, rule.table.time
+    native = [name for name, each in zip(names, rule.time.either, strict=True) if each.form == "native"]
+    zoned = [name for name in native if rule.types[name].endswith("with time zone")]
+    local = [name for name in native if name not in zoned]
+    moments = [name for name in names if name not in local]
+    if zone is not None and zoned:
+        what, way = f"{zoned[0]} is a timestamp with time zone already", "Leave `time_zone` out of"
+    elif zone is None and local and (moments or rule.time.bucket_zone is not None):
+        beside = moments[0] if moments else f"the days of {rule.time.bucket_zone}"
+        what, way = f"{local[0]} is a {rule.types[local[0]]}, which has no place beside {beside}", "Set `time_zone` in"
+    else:
+        return
+    more = "." if way.startswith("Leave") else f": the zone whose clocks {local[0]} shows."
+    remedy = f"{way} [source] of {connector.file}{more}"
+    if zone is not None and local:
+        remedy = f"Alter {zoned[0]} or {', '.join(local)}, so that all are of one kind."
+    raise Halt(Cause.RELATION_CHANGED, f"of the times of {rule.table.qualified}, {what}", remedy)

@@ -82,11 +82,20 @@ def rule(source: Source, table: NarrowTable, types: Dict[str, str]) -> Rule:
 
 def time_rule(source: Source, types: Dict[str, str]) -> TimeRule:
     """What becomes of the raw time. (Without types it may take a timestamptz for a timestamp: enough for places.)"""
-    zoned = bool(source.time) and types.get(source.time[0], "").endswith("with time zone")
     bucket, zone = (0, None) if source.time_bucket is None else bucket_of(source.time_bucket)
-    written = TimeText.of(source.time_form)
-    form: TimeForm = "text" if written is not None else source.time_form  # type: ignore[assignment]
-    return TimeRule(form, source.time_zone, bucket, zoned, zone, written, rounds=source.several != "refuse")
+    zoned = [types.get(name, "").endswith("with time zone") for name in source.time]
+    if not source.alternatives:
+        first = source.time_forms[0]
+        written = TimeText.of(first)
+        form: TimeForm = "text" if written is not None else first  # type: ignore[assignment]
+        rounds = source.several != "refuse"
+        return TimeRule(form, source.time_zone, bucket, any(zoned[:1]), zone, written, rounds=rounds)
+    either = tuple(
+        TimeRule(form, source.time_zone, zoned=each) if form == "native" else TimeRule(form)  # type: ignore[arg-type]
+        for form, each in zip(source.alternatives, zoned, strict=True)
+    )
+    whole = any(zoned) or any(each.form != "native" for each in either)
+    return TimeRule("native", source.time_zone, bucket, whole, zone, either=either)
 
 
 def table_value(source: Source, name: str) -> str | None:

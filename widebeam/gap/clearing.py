@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from cdc.source.described import describe
+from sink.mapping.family import Source
 from sink.mapping.wide import ALL, identity
-from sink.state import sources
 from snapshot.chunks.plan import Chunk
 from widebeam.config.connector import Connector
 from widebeam.counted import counted
@@ -71,12 +71,12 @@ def would_clear(connector: str, tables: Iterable[str], clearings: list[Clearing]
     )
 
 
-def foreseen(source: Session, target: Session, connector: Connector) -> WouldClear | None:
-    """What would be cleared, by a look at all ranges that differ; None where nothing would be.
+def foreseen(source: Session, target: Session, connector: Connector, tables: Iterable[Source]) -> WouldClear | None:
+    """What would be cleared, by a look at all ranges of these tables that differ; None where nothing would be.
 
     Raises Halt where a table or a column is gone.
     """
-    mapping = connector.mapping(sources.load(target, connector.name))
+    mapping = connector.mapping(tables)
     for rule in mapping.rules:
         describe(source, rule.table)
     repair = RangeRepair(source, target, mapping)

@@ -3,7 +3,8 @@
 In this order, each step safe to be done again after a crash; until the last one nothing runs (`settings.gap` says so):
 1. All that belongs to the old stream is fenced, in one transaction: another generation (capture, and records in the
    log), another epoch (sinks), other numbers of the chunks that are still to be merged (backfill workers).
-2. Topic, narrow tables and publication are taken as they are now, and mended where they can be.
+2. Topic, narrow tables and publication are taken as they are now, and mended where they can be; the mapping, too, where
+   another one may hold from here on (widebeam/gap/remapping.py).
 3. The slot is made anew. Its cutoff C' is above all commits that the old stream has not brought.
 4. Rows keep their values, and get a `_lsn` of C' at most: positions of another history may be higher.
 5. Ranges of all narrow tables are planned, to be compared and set by the backfill's workers (widebeam.gap.repair),
@@ -41,6 +42,7 @@ from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
 from widebeam.gap import clearing, fence
 from widebeam.gap.clearing import WouldClear
+from widebeam.gap.remapping import note, remapping
 from widebeam.setup import survey, zone_rules
 from widebeam.setup.drop import StillRunning
 from widebeam.state import halts, recorded
@@ -70,13 +72,15 @@ def cross(connector: Connector, agree: Agree | None = None) -> Crossed:
     Raises Halt for what this cannot mend, ConfigError, StillRunning, LockHeld, and what `agree` raises.
     """
     with _opened(connector) as (target, source, found):
-        if agree is not None and (loss := clearing.foreseen(source, target, connector)) is not None:
+        changed, tables = remapping(source, target, connector, found)
+        if agree is not None and (loss := clearing.foreseen(source, target, connector, tables)) is not None:
             agree(loss)
         fence.fence(target, connector)
         hit(Failpoint.GAP_FENCED)
         fence.skip_log(target, connector, found)
         hit(Failpoint.GAP_TOPIC_TAKEN)
         _tables(source, target, connector)
+        note(target, connector, changed)
         _publication(source, target, connector, found)
         hit(Failpoint.GAP_PUBLISHED)
         survey.accept(source, target, connector)
@@ -92,8 +96,8 @@ def cross(connector: Connector, agree: Agree | None = None) -> Crossed:
 
 def foresee(connector: Connector) -> WouldClear | None:
     """What crossing would clear; nothing is changed."""
-    with _opened(connector) as (target, source, _):
-        return clearing.foreseen(source, target, connector)
+    with _opened(connector) as (target, source, found):
+        return clearing.foreseen(source, target, connector, remapping(source, target, connector, found).tables)
 
 
 @contextmanager
@@ -118,7 +122,7 @@ def _recorded(target: Session, connector: Connector) -> Recorded:
         raise ConfigError([f"connector {connector.name} was never set up: `widebeam run {connector.name}` does that"])
     if found.settings.get("dropping"):
         raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
-    recorded.refuse_changes(found, connector)
+    recorded.refuse_changes(found, connector, read_again=True)
     return found
 
 
@@ -136,8 +140,12 @@ def _tables(source: Session, target: Session, connector: Connector) -> None:
         table = connector.family.narrow(each.schema, each.name)
         if table is not None:
             now = describe(source, table)
-            if each.types in (now.types, now.declared) and now.oid != each.oid:
+            known = each.types.keys() & now.types.keys()
+            same = all(each.types[name] in (now.types[name], now.declared[name]) for name in known)
+            if same and now.oid != each.oid:
                 target.execute(_OID, [now.oid, connector.name, each.schema, each.name])
+            if same and not now.types.keys() <= each.types.keys():  # another mapping has other columns
+                sources.note_types(target, connector.name, each, now.types)
 
 
 def _published(target: Session, connector: Connector) -> list[NarrowTable]:
@@ -154,6 +162,9 @@ def _publication(source: Session, target: Session, connector: Connector, found: 
         state = publication.inspect(source, name, table)
         if state is not None and not state.covers:
             _retrying()(publication.add, source, name, table)  # by short waits: its writers queue behind each
+            state = publication.inspect(source, name, table)
+        if state is not None and state.lacks_columns and found.settings.get("made_publication"):  # a mapping's new ones
+            _retrying()(publication.add_columns, source, name, table)
             state = publication.inspect(source, name, table)
         publication.check(name, state, table)
 

@@ -61,6 +61,8 @@ class Moment(NamedTuple):
     """It is known how a text is written whose fraction is zero."""
     end: str | None = None
     """The column with the end, where the time is the beginning of a span."""
+    instead: str = ""
+    """Where some rows have no time here: how many, and how the time is said that another column has then."""
 
     @property
     def doubt(self) -> str:
@@ -73,6 +75,8 @@ class Moment(NamedTuple):
         if not self.zero_seen:
             bare = re.sub(r"\.(f+)", r"[.\1]", self.form)
             asked.append(f'is the fraction left out where it is zero? None is in the sample. Then it is "{bare}".')
+        if self.instead:
+            asked.append(f"where is the time of {self.instead}")
         if self.end is not None:
             asked.append(f"are spans of time meant by their beginnings? The ends are in {self.end}; or take that.")
         return " ".join(asked)
@@ -222,7 +226,8 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
         raise AssertionError(f"{column.name} has a score without a form")
     name, says = found
     unique = any(index.unique and column.name in index.columns for index in table.indexes)
-    place = "it is part of a unique key" if unique else "it is the best dated column that is never NULL"
+    never = "" if len(sample.present(column.name)) < len(sample.rows) else " that is never NULL"
+    place = "it is part of a unique key" if unique else f"it is the best dated column{never}"
     beside = _nanoseconds(table, sample) if name == "epoch_s" else None
     strange = _odd(name, sample.present(column.name))
     if beside is not None:
@@ -246,7 +251,26 @@ def _described(table: Table, sample: Sample, column: Column) -> Moment:
         fine=fine,
         zero_seen=zero_seen,
         end=found_end,
+        instead=_instead(table, sample, column, name),
     )
+
+
+def _instead(table: Table, sample: Sample, column: Column, its: str) -> str:
+    """Which column has the time of the rows that have none in this one."""
+    lacking = [n for n, value in enumerate(sample.values(column.name)) if value is None]
+    for other in table.columns if lacking and TimeText.of(its) is None else ():
+        values = sample.values(other.name)
+        found = form(other, sample.present(other.name)) if other.name != column.name else None
+        if found is None or TimeText.of(found[0]) is not None or names_a_value(other.name):
+            continue
+        if all(values[n] is not None for n in lacking):
+            forms = "" if found[0] == its == "native" else f' with time_form = ["{its}", "{found[0]}"]'
+            return (
+                f"{len(lacking):,} of {len(values):,} rows that were looked at, which have none in {column.name}: is it"
+                f' {other.name}? Then set time = ["{column.name}", "{other.name}"]{forms}, and several = "last". Rows '
+                "without a time go into the quarantine."
+            )
+    return ""
 
 
 def _end(table: Table, begin: str) -> str | None:

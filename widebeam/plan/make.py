@@ -78,7 +78,7 @@ def entries(source: Session, rule: Rule) -> Dictionary:
 def _refused(target: Session, connector: Connector) -> list[str]:
     """Options that were others when the connector was made, and may not change."""
     found = recorded.load(target, connector.name)
-    return [] if found is None else list(recorded.changes(found, connector))
+    return [] if found is None else [said for _, said in recorded.changes(found, connector)]
 
 
 def _there(target: Session, mapping: Mapping) -> dict[str, Entity]:

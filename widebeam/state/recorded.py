@@ -28,6 +28,12 @@ _ALWAYS: Final = frozenset(("entity", "time", "key"))
 _MAPPING: Final = frozenset((*SourceOptions.model_fields, *Value.model_fields)) - _NO_MAPPING
 """What of [source] and [source.value] decides where a value goes: all but how to connect."""
 
+READ_AGAIN: Final = frozenset(
+    ("time", "time_form", "time_zone", "time_bucket", "several", "order_by", "where", "nulls")
+)
+"""What may be another, once every row is read again under it (`resume --backfill-gap`): it only decides which cells of
+the same wide tables hold what."""
+
 _DEFAULTS: Final = {
     name: field.default
     for section in (SourceOptions, Value)
@@ -152,24 +158,26 @@ def groups(connector: Connector) -> list[dict[str, Any]]:
     return [group.model_dump(mode="json") for group in connector.options.target.groups]
 
 
-def refuse_changes(recorded: Recorded, connector: Connector) -> None:
+def refuse_changes(recorded: Recorded, connector: Connector, *, read_again: bool = False) -> None:
     """ConfigError if the configuration changed in a way that would send values elsewhere than before.
 
     Safe, and not compared: what to do with deletes, truncates and unknown keys, workers, batches, how to connect.
-    Safe, too: another value of the discriminator for a column that is carried already.
+    Safe, too: another value of the discriminator for a column that is carried already; and with `read_again` what is
+    right again once every row was read under it.
     """
-    mistakes = list(changes(recorded, connector))
+    mistakes = [each for option, each in changes(recorded, connector) if not (read_again and option in READ_AGAIN)]
     if mistakes:
         raise ConfigError(mistakes)
 
 
-def changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
-    """Options that are not what they were, and may not change: what `refuse_changes` refuses."""
+def changes(recorded: Recorded, connector: Connector) -> Iterator[tuple[str, str]]:
+    """Options that are not what they were, and may not change, with what `refuse_changes` says of each."""
     way_out = f"set it back, or `widebeam drop {connector.name}` and run it anew"
+    read_again = f"set it back, or `widebeam resume {connector.name} --backfill-gap` reads every row again under it"
     for option in ("transport", "partitions", "topic", "slot", "publication"):
         before, now = getattr(recorded, option), getattr(connector, option)
         if before != now and not (option == "partitions" and connector.transport == "direct"):
-            yield f"{connector.file}: `{option}` was {before} and is {now}; {way_out}"
+            yield option, f"{connector.file}: `{option}` was {before} and is {now}; {way_out}"
     given = settings(connector)
     for option in dict.fromkeys(
         [*given, *(name for name in recorded.settings if name in _MAPPING or name == "partition_by")]
@@ -178,7 +186,8 @@ def changes(recorded: Recorded, connector: Connector) -> Iterator[str]:
         if option == "choices" and _only_more(before, now):
             continue
         if before != now:
-            yield f"{connector.file}: `{option}` was {before} when the connector was made and is {now}; {way_out}"
+            way = read_again if option in READ_AGAIN else way_out
+            yield option, f"{connector.file}: `{option}` was {before} when the connector was made and is {now}; {way}"
 
 
 def _only_more(before: Any, now: Any) -> bool:

@@ -18,7 +18,7 @@ from sink.mapping.interpret import Interpreters, Reading, Unplaced
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, Meeting, SourceRow, shown
-from sink.wide.cell import filled
+from sink.wide.cell import empty, filled
 from snapshot.chunks.chunk_key import scale
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.chunks.plan import Chunk
@@ -138,21 +138,38 @@ def lighter(source: Session, mapping: Mapping, chunk: Chunk, most: int) -> list[
     axis = scale(mapping.rule)
     if axis is None:
         return [chunk]
-    found = {value for rule in mapping.rules for value in _each_nth(source, rule, chunk, most)}
+    found = {value for rule in mapping.rules for value in _places(source, rule, chunk, most)}
     places = {axis.text(axis.position(value)) for value in found if wide_bound(mapping, value)}
     inner = sorted((axis.position(each), each) for each in places if each not in (chunk.lower, chunk.upper))
     bounds = [chunk.lower, *(each for _, each in inner), chunk.upper]
     return [chunk._replace(lower=lower, upper=upper) for lower, upper in pairwise(bounds)]
 
 
-def _each_nth(source: Session, rule: Rule, chunk: Chunk, nth: int) -> list[str]:
-    """The place on the axis of each nth row of a range, as the server prints it; of finite ones."""
-    time = sql.Identifier(rule.axis or "")
+def _places(source: Session, rule: Rule, chunk: Chunk, nth: int) -> list[str]:
+    """The place on the axis of each nth row of a range; where the time is in one of several columns, of each's rows."""
+    if not rule.time.either:
+        return _each_nth(source, rule, chunk, nth, rule.axis or "")
+    found = []
+    for which, name in enumerate(rule.table.time):
+        before: tuple[str | None, ...] = (None,) * which
+        found += [rule.time.place((*before, each)) for each in _each_nth(source, rule, chunk, nth, name, which)]
+    return [each for each in found if each]
+
+
+def _each_nth(source: Session, rule: Rule, chunk: Chunk, nth: int, name: str, which: int = 0) -> list[str]:
+    """The value of a column in each nth row of a range, as the server prints it; of finite ones, and where the time
+    columns before it, `which`, are NULL."""
+    time = sql.Identifier(name)
+    placed = [filled(time), *(empty(sql.Identifier(each)) for each in rule.table.time[:which])]
     query = sql.SQL(
         "SELECT DISTINCT place::text FROM (SELECT {time}, row_number() OVER (ORDER BY {time}) FROM {table}"
         " WHERE {within} AND {placed}) AS numbered(place, n) WHERE n %% {nth} = 0"
     ).format(
-        time=time, table=narrow(rule, chunk), within=within(rule, chunk), placed=filled(time), nth=sql.Literal(nth)
+        time=time,
+        table=narrow(rule, chunk),
+        within=within(rule, chunk),
+        placed=sql.SQL(" AND ").join(placed),
+        nth=sql.Literal(nth),
     )
     return [value for (value,) in source.execute(query, []).fetchall() if value.strip("-") not in _ENDLESS]
 
@@ -162,6 +179,8 @@ def wide_bound(mapping: Mapping, bound: str) -> str | None:
     rule = mapping.rule
     if not rule.table.time:
         return bound if rule.axis in mapping.key_columns else None
+    if rule.time.either:
+        return rule.time.shown(int(bound))
     try:
         if rule.time.form != "s_ns":
             return rule.time.wide((bound,))[0]

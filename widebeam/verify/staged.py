@@ -52,7 +52,7 @@ class Staged:
         self._there = sql.Identifier("pg_temp", f"widebeam_there_{number}")
         self._place = [
             *(f"e{n}" for n in range(len(self._mapping.entity))),
-            *(f"t{n}" for n in range(len(self._mapping.table.time))),
+            *(f"t{n}" for n in range(len(self._mapping.rule.time_names))),
             "key",
         ]
         fields = _COMMA.join(sql.SQL('{} text COLLATE "C"').format(sql.Identifier(each)) for each in self._place)

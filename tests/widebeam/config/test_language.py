@@ -103,6 +103,9 @@ def test_buckets_place_by_the_rounded_time(made):
         (('table = "a.b"', 'tables = ["b"]'), 'expected "schema.table"'),
         (('table = "a.b"', 'tables = ["%.b"]'), "a schema is named whole"),
         (('time = "t"', 'time = "t"\ntime_form = "s_ns"'), "has to name 2 columns"),
+        (('time = "t"', 'time = ["t", "u"]'), "first of several columns"),
+        (('time = "t"', 'time = ["t", "u"]\ntime_form = ["native"]'), "a form for each"),
+        (('time = "t"', 'time = ["t", "u"]\ntime_form = ["native", "s_ns"]'), "has to name 2 columns"),
         (('time = "t"', 'time = "t"\ntime_form = "epoch_ms"\ntime_zone = "Europe/Oslo"'), "an epoch is UTC"),
         (('time = "t"', 'time = "t"\ntime_zone = "Europe/Osli"'), "the name of a time zone"),
         (('time = "t"', 'time = "t"\ntime_bucket = "15 seconds"'), "a span of time"),
@@ -161,3 +164,15 @@ def test_a_virtual_entity_cannot_have_the_time_s_name(made):
     dictionary = '\ndictionary = { column = "k", query = "SELECT id, t FROM d" }'
     with pytest.raises(ConfigError, match="`t` is used for two things"):
         made(PLAIN.replace('["e"]', '["t"]') + dictionary)
+
+
+def test_rows_with_their_time_in_another_column_are_in_one_place_if_it_is_the_same_time(made):
+    time = 'time = ["t", "u"]\ntime_form = ["native", "epoch_float"]\nseveral = "last"'
+    connector = made(PLAIN.replace('time = "t"', time))
+    place = connector.table.placed
+    assert place(("s", None, "1704067200.25")) == place(("s", "2024-01-01 00:00:00.25+00", "7"))
+    assert place(("s", None, None)) == ("s", None, None)
+    types = {"t": "timestamp with time zone", "u": "double precision"}
+    rule = connector.family.rule(connector.table, types)
+    assert rule.time_types == {"t": "timestamp with time zone"}
+    assert rule.time.wide((None, "1704067200.25")) == ("2024-01-01 00:00:00.25+00",)

@@ -316,3 +316,21 @@ def test_names_of_owners_of_keys_and_of_the_table_s_own_are_told_apart(database,
     assert names == ((["name"], ["streams_name", "stream_id"]) if own else (["things_name"], "name"))
     wanted = 'd."name" AS "streams_name"' if own else 'd."name", o."name" AS "things_name"'
     assert wanted in found["dictionary"]["query"]
+
+
+@pytest.mark.parametrize(("kind", "value"), [("float8", "1.8e9 + n"), ("timestamptz", "now()"), ("text", "'x'")])
+def test_rows_whose_time_is_in_another_column_are_asked_about(database, kind, value):
+    run(
+        database,
+        f"CREATE TABLE readings (id bigserial PRIMARY KEY, name text, at timestamptz, other {kind}, value int);"
+        "INSERT INTO readings (name, at, value) SELECT 's' || n % 3, now() - n * interval '1 min', n"
+        " FROM generate_series(1, 40) n;"
+        f"INSERT INTO readings (name, other, value) SELECT 's' || n % 3, {value}, n FROM generate_series(1, 9) n",
+    )
+    said = looked(database)
+    assert source(said)["time"] == "at"
+    plain = " ".join(said.replace("\n#", " ").split())
+    wanted = 'time = ["at", "other"]' + (' with time_form = ["native", "epoch_float"]' if kind == "float8" else "")
+    assert (
+        f"9 of 49 rows that were looked at, which have none in at: is it other? Then set {wanted}, and" in plain
+    ) == (kind != "text")

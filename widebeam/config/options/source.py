@@ -102,7 +102,7 @@ class Source(Server):
     table_pattern: str | None = None
     entity: list[str]
     time: Names
-    time_form: str = "native"
+    time_form: str | list[str] = "native"
     time_zone: str | None = None
     time_bucket: str | None = None
     key: Annotated[Names, Field(min_length=1)]
@@ -140,10 +140,11 @@ class Source(Server):
 
     @field_validator("time_form")
     @classmethod
-    def _time_form(cls, form: str) -> str:
-        if form not in FORMS and TimeText.of(form) is None:
-            raise ValueError(f'expected one of {", ".join(FORMS)}, or how a text writes it: "{EXAMPLE}"')
-        return form
+    def _time_form(cls, given: str | list[str]) -> str | list[str]:
+        for form in [given] if isinstance(given, str) else given:
+            if form not in FORMS and TimeText.of(form) is None:
+                raise ValueError(f'expected one of {", ".join(FORMS)}, or how a text writes it: "{EXAMPLE}"')
+        return given
 
     @field_validator("time_zone")
     @classmethod
@@ -173,19 +174,46 @@ class Source(Server):
     def _fits(self) -> Source:
         if (self.table is None) == (not self.tables):
             raise ValueError("expected either `table` or `tables`")
-        wanted = 2 if self.time_form == "s_ns" else 1
-        if len(self.time) not in (wanted, 0 if self.time_form == "native" else wanted):
-            raise ValueError(f'`time` has to name {wanted} columns with time_form = "{self.time_form}"')
-        written = TimeText.of(self.time_form)
-        if self.time_zone is not None and self.time_form != "native" and (written is None or written.zoned):
-            said = "an epoch is UTC" if written is None else "these texts say theirs"
-            raise ValueError(f"`time_zone` is for a column of type timestamp: {said}")
+        self._time_fits()
         if not self.time and (self.time_bucket or self.time_zone):
             raise ValueError("`time_bucket` and `time_zone` need a `time`")
         if not self.time and not self.entity:
             raise ValueError("without `entity` and without `time` there are no rows: name one of them")
         if self.several == "refuse" and self.time_bucket is not None:
             raise ValueError('times are rounded, so that several readings can meet: set several = "first" or "last"')
+        if self.several == "refuse" and self.alternatives:
+            raise ValueError(
+                "the time is the first of several columns that is not NULL, so that several readings can meet: "
+                'set several = "first" or "last"'
+            )
         if self.labels is None and any(name.endswith(".*") for name in self.key):
             raise ValueError("a key of `.*` needs `labels`, the jsonb column that it means")
         return self
+
+    def _time_fits(self) -> None:
+        forms, count = self.time_forms, len(self.time)
+        if "s_ns" in forms and (len(forms) > 1 or count != 2):
+            raise ValueError('`time` has to name 2 columns with time_form = "s_ns"')
+        if isinstance(self.time_form, list) and (count < 2 or len(forms) != count):
+            raise ValueError("`time_form` as a list is for several columns in `time`, and has a form for each of them")
+        if forms != ("native",) and count == 0:
+            raise ValueError(f'`time` has to name a column with time_form = "{forms[0]}"')
+        written = TimeText.of(forms[0])
+        if self.alternatives and any(TimeText.of(form) is not None for form in forms):
+            raise ValueError("a time that is one of several columns is no text: its rows would have no order")
+        if self.time_zone is not None and "native" not in forms and (written is None or written.zoned):
+            said = "an epoch is UTC" if written is None else "these texts say theirs"
+            raise ValueError(f"`time_zone` is for a column of type timestamp: {said}")
+
+    @property
+    def time_forms(self) -> tuple[str, ...]:
+        """The forms of the time columns: one for all of them, or one for each."""
+        return tuple(self.time_form) if isinstance(self.time_form, list) else (self.time_form,)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Where the time is in the first of several columns that is not NULL: the form of each; else nothing."""
+        forms = self.time_forms
+        if len(self.time) < 2 or forms == ("s_ns",):
+            return ()
+        return forms if len(forms) > 1 else forms * len(self.time)
