@@ -55,6 +55,6 @@ def _seconds(kind: str, moment: int) -> RawBound:
     if kind.startswith("numeric"):
         return RawBound(str(border), "numeric")
     value = float(border)
-    while Decimal(value) < border:
+    while Decimal(repr(value)) < border:  # it is read as it is printed
         value = nextafter(value, inf)
     return RawBound(repr(value), "double precision")

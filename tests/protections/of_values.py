@@ -381,6 +381,33 @@ VALUES: Final = (
         ("tests/cdc/source/test_narrow.py::test_numbers_that_are_equal_go_to_one_partition",),
     ),
     Protection(
+        "one moment is one place, whichever column has it",
+        ("odd values",),
+        (
+            Edit(
+                "cdc/source/time_encoding.py",
+                'self.form == "epoch_float" or self.either != ()',
+                'self.form == "epoch_float"',
+            ),
+        ),
+        (
+            "tests/widebeam/config/test_language.py"
+            "::test_rows_with_their_time_in_another_column_are_in_one_place_if_it_is_the_same_time",
+        ),
+    ),
+    Protection(
+        "a row is in the chunk of the first time that it has",
+        ("odd values",),
+        (
+            Edit(
+                "snapshot/chunks/between.py",
+                "    yield from (empty(sql.Identifier(each)) for each in rule.table.time[:which])\n",
+                "",
+            ),
+        ),
+        ("tests/snapshot/fill/test_within.py::test_each_row_is_in_the_chunk_of_the_first_time_that_it_has",),
+    ),
+    Protection(
         "what no index takes is refused",
         ("unplaceable",),
         (Edit("sink/mapping/wide.py", "    if size > _INDEXED:", "    if False:"),),

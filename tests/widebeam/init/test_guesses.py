@@ -322,7 +322,8 @@ def test_names_of_owners_of_keys_and_of_the_table_s_own_are_told_apart(database,
 def test_rows_whose_time_is_in_another_column_are_asked_about(database, kind, value):
     run(
         database,
-        f"CREATE TABLE readings (id bigserial PRIMARY KEY, name text, at timestamptz, other {kind}, value int);"
+        f"CREATE TABLE readings (id bigserial PRIMARY KEY, name text, at timestamptz, other {kind}, value int,"
+        "UNIQUE (name, at));"
         "INSERT INTO readings (name, at, value) SELECT 's' || n % 3, now() - n * interval '1 min', n"
         " FROM generate_series(1, 40) n;"
         f"INSERT INTO readings (name, other, value) SELECT 's' || n % 3, {value}, n FROM generate_series(1, 9) n",
