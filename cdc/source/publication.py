@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -75,25 +77,32 @@ def add(connection: Connection, publication: str, table: NarrowTable) -> None:
     The lock waits for all who write to the table and holds others off until this is committed: so what was written
     before is seen by every later snapshot, and what is written after is in the stream. Nothing is in neither.
     """
-    with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-        name = sql.Identifier(table.schema, table.name)
-        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
-        connection.execute(
-            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
-        )
+    with _unwritten(connection, table):
+        _add(connection, publication, table)
 
 
 def add_columns(connection: Connection, publication: str, table: NarrowTable) -> None:
     """Publish columns of a table that its column list lacks, as `add` does: the table is taken out and in again."""
+    with _unwritten(connection, table):
+        name = sql.Identifier(table.schema, table.name)
+        connection.execute(sql.SQL("ALTER PUBLICATION {} DROP TABLE {}").format(sql.Identifier(publication), name))
+        _add(connection, publication, table)
+
+
+@contextmanager
+def _unwritten(connection: Connection, table: NarrowTable) -> Iterator[None]:
+    """A transaction in which nobody writes to the table."""
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
         name = sql.Identifier(table.schema, table.name)
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
-        connection.execute(sql.SQL("ALTER PUBLICATION {} DROP TABLE {}").format(sql.Identifier(publication), name))
-        connection.execute(
-            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
-        )
+        yield
+
+
+def _add(connection: Connection, publication: str, table: NarrowTable) -> None:
+    connection.execute(
+        sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(publication), entry(connection, table))
+    )
 
 
 def entry(connection: Connection, table: NarrowTable) -> sql.Composed:
