@@ -58,7 +58,7 @@ class States(Plant):
         self.configure(FILE.format(dsn=self.dsn, time=time, on_delete=on_delete))
 
     def cross(self) -> None:
-        cross(self.connector)
+        cross(self.connector, agree=lambda loss: pytest.fail(str(loss)))
         self.prepare()
         mapping = self.ready.mapping
         repairs = BackfillSettings(mapping, self.dsn, self.dsn, repairs=lambda *both: RangeRepair(*both, mapping))
