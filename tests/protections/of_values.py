@@ -386,8 +386,8 @@ VALUES: Final = (
         (
             Edit(
                 "cdc/source/time_encoding.py",
-                'self.form == "epoch_float" or self.either != ()',
-                'self.form == "epoch_float"',
+                "(self.rounds and fine) or self.either != ()",
+                "(self.rounds and fine)",
             ),
         ),
         (
