@@ -18,8 +18,8 @@ READINGS: Final = (
         (
             Edit(
                 "snapshot/chunks/chunk_key.py",
-                "border = self.rule.borders(min(max(position, _EARLIEST), _LATEST))[0]",
-                "border = min(max(position, _EARLIEST), _LATEST)",
+                "border = self.rule.borders(min(max(position, EARLIEST), LATEST))[0]",
+                "border = min(max(position, EARLIEST), LATEST)",
             ),
         ),
         ("tests/snapshot/chunks/test_chunk_key.py::test_a_bound_of_local_time_parts_no_bucket",),
