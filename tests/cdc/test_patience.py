@@ -17,7 +17,7 @@ from cdc.source import slot
 from sink.fold.progress import Progress
 from tests.readings import FILE, NARROW
 from widebeam.cli.outcome import explained
-from widebeam.cli.parts.part import record_halt
+from widebeam.cli.parts.halted import record_halt
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
 from widebeam.gap.cross import cross

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from widebeam.cli.check import check
+from widebeam.cli.command_line import wants_debug
 from widebeam.cli.demo import demo
 from widebeam.cli.drop import drop
 from widebeam.cli.init import init
 from widebeam.cli.list import list_connectors
-from widebeam.cli.outcome import exit_code, explained, wants_debug
 from widebeam.cli.parts.backfill import backfill
 from widebeam.cli.parts.capture import capture
 from widebeam.cli.parts.run import run
@@ -49,6 +48,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
         say(f"widebeam {version('widebeam')}")
         raise typer.Exit
 
@@ -84,6 +85,8 @@ def main() -> None:
     except Exception as error:
         if wants_debug():
             raise
+        from widebeam.cli.outcome import exit_code, explained  # noqa: PLC0415  it knows the errors of all rooms
+
         message, code = explained(error)
         say(message, err=True)
         sys.exit(exit_code(error, code) if PARENT in os.environ else code)

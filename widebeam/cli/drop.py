@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName
 from widebeam.terminal import confirm, say
 
 

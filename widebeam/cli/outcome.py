@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Final
 
 import psycopg
@@ -53,11 +51,6 @@ _EXPECTED: Final = (
     LookupError,
 )
 """Things that happen: their message is for the user. Anything else is a fault of ours, and says so."""
-
-
-def wants_debug() -> bool:
-    """Whether tracebacks and debug messages are wanted; asked before the options are read, too."""
-    return "--debug" in sys.argv[1:] or bool(os.environ.get("WIDEBEAM_DEBUG"))
 
 
 def explained(error: Exception) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName
 from widebeam.counted import counted
 from widebeam.terminal import say, say_json, say_script
 

@@ -9,9 +9,8 @@ import orjson
 import typer
 from rich.table import Table
 
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName
 from widebeam.counted import counted
-from widebeam.state.recorded import NotSetUp
 from widebeam.terminal import Console, confirm, say, say_json
 
 if TYPE_CHECKING:
@@ -153,6 +152,7 @@ def _target(connector: str) -> AbstractContextManager[tuple[str, Session]]:
 
     from cdc.source.session import connect  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415
+    from widebeam.state.recorded import NotSetUp  # noqa: PLC0415
 
     @contextmanager
     def opened() -> Iterator[tuple[str, Session]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName
 from widebeam.counted import counted
 from widebeam.terminal import Console, confirm, say, say_json
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc.halt import Halt
-from widebeam.cli.outcome import wants_debug
-from widebeam.cli.parts.part import ConnectorName, record_halt
+from widebeam.cli.command_line import ConnectorName, wants_debug
 from widebeam.terminal import confirm, say
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ def resume(
 
     Example: widebeam resume ships --backfill-gap
     """
+    from cdc.halt import Halt  # noqa: PLC0415
+    from widebeam.cli.parts.halted import record_halt  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.gap.cross import cross, foresee  # noqa: PLC0415
     from widebeam.log import set_up  # noqa: PLC0415

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName
 from widebeam.terminal import say_script
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 from rich.live import Live
 
-from widebeam.cli.parts.part import ConnectorName
-from widebeam.status.status import Status
+from widebeam.cli.command_line import ConnectorName
 from widebeam.terminal import Console, say_json
+
+if TYPE_CHECKING:
+    from widebeam.status.status import Status
 
 
 def status(

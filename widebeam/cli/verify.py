@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from widebeam.cli.outcome import wants_debug
-from widebeam.cli.parts.part import ConnectorName
+from widebeam.cli.command_line import ConnectorName, wants_debug
 from widebeam.counted import counted
 from widebeam.terminal import Console, say_json
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from widebeam.check.check import Preconditions, findings
 from widebeam.config.connector import Connector
@@ -15,10 +13,6 @@ from widebeam.setup.prepared import is_set_up
 
 EVERY: Final = 5.0
 """Seconds between two looks."""
-
-Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait until nothing is missing that `widebeam check` names, instead of ending.")
-]
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -6,63 +6,57 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Annotated, Final, TypeAlias
-
-import psycopg
-import typer
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, TypeAlias
 
 from cdc.halt import Halt
-from cdc.source.session import connect
-from widebeam.cli.outcome import wants_debug
-from widebeam.cli.parts.awaited import met
+from widebeam.cli.command_line import wants_debug
+from widebeam.cli.parts.halted import record_halt
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
-from widebeam.health.health import PartAlone
-from widebeam.health.health_port import served
 from widebeam.log import set_up as set_up_log
 from widebeam.process.child import NAME, PARENT
 from widebeam.process.heartbeat import AT_WORK, HUNG, STARTING, Heartbeat
-from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import Prepared, prepared
-from widebeam.state import halts
 from widebeam.state.signs import SignWriter
-from widebeam.state.twins import twins
 
 Work: TypeAlias = "Callable[[Connector, Prepared, threading.Event], None]"
-
-ConnectorName = Annotated[str, typer.Argument(metavar="CONNECTOR", help="Its name, or the path of its file.")]
-
-WELL_AFTER: Final = 120.0
-"""Seconds that a part has to run for an older halt to be forgotten, where no `widebeam run` does that."""
 
 _LOG: Final = logging.getLogger(__name__)
 
 
 def run_part(name: str, connector_name: str, work: Work, *, wait: bool = False) -> None:
     """Run a part until it has done its work, a signal or a halt. `wait`: for what is missing before."""
-    set_up_log(os.environ.get(NAME, name), debug=wants_debug())
+    part = os.environ.get(NAME, name)
+    set_up_log(part, debug=wants_debug())
     connector = load(connector_name)
     stop = stop_on_signals()
     # A chunk of the backfill takes as long as it takes, and nobody is asked for within.
     heartbeat = Heartbeat(stop, None if name == "backfill" else connector.options.run.hung_after_seconds)
     heartbeat.beat()
     alone = PARENT not in os.environ
-    part = os.environ.get(NAME, name)
-    with (
-        served(connector, PartAlone(connector, name, heartbeat).health) if alone else nullcontext(),
-        signs(connector, part, heartbeat),
-    ):
-        if not alone or met(connector, heartbeat, wait=wait):
+    with _served(connector, name, heartbeat) if alone else nullcontext(), signs(connector, part, heartbeat):
+        if not alone or _met(connector, heartbeat, wait=wait):
             _work(connector, work, stop, heartbeat, alone=alone)
 
 
+def _served(connector: Connector, name: str, heartbeat: Heartbeat) -> AbstractContextManager[None]:
+    """The health port of a part that no `widebeam run` minds."""
+    from widebeam.health.health import PartAlone  # noqa: PLC0415  most parts have a supervisor, which has all of this
+    from widebeam.health.health_port import served  # noqa: PLC0415
+
+    return served(connector, PartAlone(connector, name, heartbeat).health)
+
+
+def _met(connector: Connector, stop: threading.Event, *, wait: bool) -> bool:
+    from widebeam.cli.parts.awaited import met  # noqa: PLC0415
+
+    return met(connector, stop, wait=wait)
+
+
 def _work(connector: Connector, work: Work, stop: threading.Event, heartbeat: Heartbeat, *, alone: bool) -> None:
-    ready = set_up(connector, alone=alone)
-    if alone:
-        threading.Thread(target=_forget_old_halt, args=(connector, stop, time.time()), daemon=True).start()
+    ready = _set_up_alone(connector, stop) if alone else prepared(connector)
     _LOG.info("starts")
     try:
         work(connector, ready, heartbeat)
@@ -70,6 +64,14 @@ def _work(connector: Connector, work: Work, stop: threading.Event, heartbeat: He
         record_halt(connector, halt)
         raise
     _LOG.info("ends")
+
+
+def _set_up_alone(connector: Connector, stop: threading.Event) -> Prepared:
+    from widebeam.cli.parts.alone import forget_old_halt, set_up  # noqa: PLC0415
+
+    ready = set_up(connector)
+    forget_old_halt(connector, stop)
+    return ready
 
 
 def signs(connector: Connector, part: str, heartbeat: Heartbeat | None = None) -> SignWriter:
@@ -80,24 +82,6 @@ def signs(connector: Connector, part: str, heartbeat: Heartbeat | None = None) -
         return {STARTING: "starting", HUNG: "hung"}.get(sign, "at work")
 
     return SignWriter(connector.options.target.conninfo, connector.name, part, how)
-
-
-def set_up(connector: Connector, *, alone: bool) -> Prepared:
-    """Under a supervisor it has been done; a part alone does it, where what it takes is `met`."""
-    if not alone:
-        return prepared(connector)
-    _warn_of_twins(connector)
-    try:
-        return prepare(connector)
-    except Halt as halt:
-        record_halt(connector, halt)
-        raise
-
-
-def _warn_of_twins(connector: Connector) -> None:
-    with connect(connector.options.target.conninfo(), autocommit=True) as target:
-        for twin in twins(target, connector):
-            _LOG.warning("%s", twin)
 
 
 def stop_on_signals() -> threading.Event:
@@ -121,23 +105,3 @@ def stop_on_signals() -> threading.Event:
 
     threading.Thread(target=heed, name="signals", daemon=True).start()
     return stop
-
-
-def record_halt(connector: Connector, halt: Halt) -> None:
-    """Write a halt down, with the connector's name in its remedy; that it cannot be is no reason to hide it."""
-    halt.name(connector.name)
-    try:
-        halts.record(connector.options.target.conninfo(), connector.name, halt)
-    except psycopg.Error as error:
-        _LOG.warning("the halt could not be written down in the target: %s", error)
-
-
-def _forget_old_halt(connector: Connector, stop: threading.Event, started: float) -> None:
-    """A halt from before our start is over when we have run well for a while."""
-    if stop.wait(WELL_AFTER):
-        return
-    try:
-        with connect(connector.options.target.conninfo(), autocommit=True) as target:
-            halts.clear(target, connector.name, before=started)
-    except psycopg.Error as error:
-        _LOG.debug("an old halt stays written down: %s", error)

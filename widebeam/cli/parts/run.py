@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc.halt import Halt
-from widebeam.cli.outcome import wants_debug
-from widebeam.cli.parts.awaited import Wait, met
-from widebeam.cli.parts.part import ConnectorName, record_halt
+from widebeam.cli.command_line import ConnectorName, Wait, wants_debug
 from widebeam.process.child import Part
 
 if TYPE_CHECKING:
@@ -33,6 +30,9 @@ def run(
 
     Example: widebeam run ships
     """
+    from cdc.halt import Halt  # noqa: PLC0415
+    from widebeam.cli.parts.awaited import met  # noqa: PLC0415
+    from widebeam.cli.parts.halted import record_halt  # noqa: PLC0415
     from widebeam.cli.parts.part import signs  # noqa: PLC0415
     from widebeam.config.config import load  # noqa: PLC0415
     from widebeam.health.health import RunHealth  # noqa: PLC0415
@@ -55,7 +55,7 @@ def run(
 
 
 def _run(connector: Connector, screen: Display, health: RunHealth, *, until_converged: bool) -> None:
-    from widebeam.cli.parts.part import set_up  # noqa: PLC0415
+    from widebeam.cli.parts.alone import set_up  # noqa: PLC0415
     from widebeam.health.reporter import Reporter  # noqa: PLC0415
     from widebeam.health.systemd import Notifier  # noqa: PLC0415
     from widebeam.process.restarts import Policy  # noqa: PLC0415
@@ -66,7 +66,7 @@ def _run(connector: Connector, screen: Display, health: RunHealth, *, until_conv
 
     notifier = Notifier()
     notifier.status("is being set up")
-    ready = set_up(connector, alone=True)
+    ready = set_up(connector)
     stays = connector.growing or ready.partitioned
     target = connector.options.target.conninfo()
     history = start_anew(target, connector.name) > 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from widebeam.cli.parts.awaited import Wait
-from widebeam.cli.parts.part import ConnectorName, run_part
+from widebeam.cli.command_line import ConnectorName, Wait
 
 
 def sink(connector: ConnectorName, wait: Wait = False) -> None:
@@ -11,6 +10,7 @@ def sink(connector: ConnectorName, wait: Wait = False) -> None:
 
     Example: widebeam sink ships
     """
+    from widebeam.cli.parts.part import run_part  # noqa: PLC0415  only the verbs that need it load it
     from widebeam.run.parts import run_sink  # noqa: PLC0415
 
     run_part("sink", connector, run_sink, wait=wait)
