@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+from tests.waiting import watched
+
 PATIENCE = 120.0
 """Seconds for the work to end, once it is told to."""
 
@@ -24,7 +26,8 @@ def beside(work: Callable[[Event], object]) -> Iterator[Event]:
     thread = Thread(target=run)
     thread.start()
     try:
-        yield stop
+        with watched(lambda: f"{work} failed: {failed[0]!r}" if failed else None):
+            yield stop
     finally:
         stop.set()
         thread.join(PATIENCE)

@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 import psycopg
-from tenacity import RetryError
 
-from tests.pipeline import until
+from tests.waiting import StillNot, until
 
 OBJECTS: Final = 8
 """Objects that one time may leave behind, on average: caches fill slowly. A connection alone has more than that."""
@@ -62,7 +61,7 @@ def assert_nothing_is_left(again: Callable[[], object], times: int) -> None:
         limit = before._replace(objects=before.objects + times * OBJECTS, heap=before.heap + times * BYTES)
         for _ in range(times):
             again()
-        with suppress(RetryError):
+        with suppress(StillNot):
             until(lambda: footprint().holds(limit), 30)
         now, more = footprint(), _kinds() - kinds
         assert now.holds(limit), f"after {times} times {now}, and before {before}; more: {more.most_common(12)}"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from tenacity import RetryError
 
 from cdc.failpoint import ENVIRONMENT, Failpoint
 from tests.beside import beside
 from tests.pipeline import Pipeline, until
+from tests.waiting import StillNot, watched
 
 
 class Keeper:
@@ -56,9 +56,8 @@ class Keeper:
 
     def await_fired(self, meanwhile: Callable[[], object] = lambda: None, seconds: float = 150) -> None:
         """Until all that were armed have fired; `meanwhile` is done again and again."""
-        with suppress(RetryError):
-            until(lambda: not self.armed or self.ended_badly or (meanwhile() and False), seconds)
-        assert not self.ended_badly, f"{self.ended_badly}\n{self._pipeline.said()}"
+        with suppress(StillNot):
+            until(lambda: not self.armed or (meanwhile() and False), seconds)
         assert not self.armed, f"never reached: {self.armed} after {self.deaths} deaths\n{self._pipeline.said()}"
 
     def pid(self, verb: str) -> int:
@@ -112,7 +111,8 @@ def kept(pipeline: Pipeline, tokens: Path) -> Iterator[Keeper]:
     """A keeper that leaves nothing behind."""
     keeper = Keeper(pipeline, tokens)
     try:
-        yield keeper
+        with watched(lambda: f"{keeper.ended_badly}\n{pipeline.said()}" if keeper.ended_badly else None):
+            yield keeper
         keeper.end()
         assert not keeper.ended_badly, f"{keeper.ended_badly}\n{pipeline.said()}"
     finally:

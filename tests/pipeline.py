@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ import duckdb
 import psutil
 import psycopg
 from psycopg import sql
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc.source.session import connect
 from tests.beside import beside
 from tests.pivot import pivoted
+from tests.waiting import PATIENCE, unasked_end, until, watched  # noqa: F401  who starts a pipeline waits, too
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
 
@@ -58,18 +58,6 @@ chunk_rows = 2000
 Cells = dict[tuple[str, str, str], str]
 
 
-PATIENCE = 400.0
-"""Seconds for which a condition is awaited where nothing else is said."""
-
-
-def until(condition: Callable[[], Any], seconds: float | None = None) -> Any:
-    """Wait for a condition that only asking can tell; its value."""
-    limit = PATIENCE if seconds is None else seconds
-    return Retrying(
-        retry=retry_if_result(lambda value: not value), stop=stop_after_delay(limit), wait=wait_fixed(0.05)
-    )(condition)
-
-
 @dataclass
 class Pipeline:
     """A connector over a loaded narrow table, and its command."""
@@ -86,7 +74,7 @@ class Pipeline:
         with self.file.with_suffix(".log").open("ab") as log, psutil.Popen(
             [sys.executable, "-m", "widebeam", *arguments, str(self.file)],
             stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment},
-        ) as process:  # fmt: skip
+        ) as process, watched(unasked_end(process, self.said)):  # fmt: skip
             try:
                 yield process
             except BaseException:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cdc.settings import CaptureSettings
 from tests.pipeline import change_some, until
+from tests.waiting import PATIENCE
 from widebeam.config.config import load
 from widebeam.demo import history
 from widebeam.lab.account import new_directory
@@ -354,7 +355,7 @@ def test_the_services_get_healthy_and_end_with_zero_even_while_the_broker_is_fro
     history.load(local.postgres.dsn(database), 10_000)
     running = {"capture": local.start("capture"), "sink": local.start("sink")}
     try:
-        assert local.start("backfill").wait(120) == 0, local.said("backfill")
+        assert local.start("backfill").wait(PATIENCE) == 0, local.said("backfill")
         for service in running:
             while not local.healthy(service):
                 assert all(process.poll() is None for process in running.values()), local.said(service)

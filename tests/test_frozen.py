@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.proxy import Proxy
 from tests.pipeline import Pipeline, until
+from tests.waiting import PATIENCE
 from widebeam.lab.kafka import KafkaBroker
 
 
@@ -56,7 +57,7 @@ def test_a_run_ends_while_all_servers_stand_still_and_the_next_one_loses_nothing
                 rows = writer.tally.rows
                 until(lambda: writer.tally.rows > rows + 500)  # there is something to drain
                 run.send_signal(signal.SIGTERM)
-                assert run.wait(60) == 0, pipeline.said()
+                assert run.wait(PATIENCE) == 0, pipeline.said()
                 assert alive(parts) == []
         pipeline.converge()
         pipeline.prove()

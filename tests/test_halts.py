@@ -34,6 +34,7 @@ from psycopg import sql
 
 from cdc.halt import LASTING, Cause
 from tests.pipeline import FILE, NARROW, Pipeline, change_some, command, until
+from tests.waiting import PATIENCE
 from widebeam.demo.history import load
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
@@ -209,7 +210,7 @@ def at_work(scene: Scene, case: Case) -> tuple[int, str]:
         until(lambda: scene.pipeline.one("SELECT count(*) FROM pg_stat_replication WHERE application_name ~ 'capture'"))
         case.fault(scene)
         change_some(scene.pipeline.dsn)
-        return run.wait(400), scene.pipeline.said()
+        return run.wait(PATIENCE), scene.pipeline.said()
 
 
 def meet(scene: Scene, case: Case, how: Callable[[Scene, Case], tuple[int, str]]) -> str:
@@ -294,7 +295,7 @@ def records_deleted_before_they_are_applied(scene: Scene) -> None:
         end = scene.pipeline.one("SELECT pg_current_wal_lsn()")
         until(lambda: scene.pipeline.one("SELECT acknowledged >= %s::pg_lsn FROM widebeam.connectors", end))
         capture.terminate()
-        assert capture.wait(60) == 0, scene.pipeline.said()
+        assert capture.wait(PATIENCE) == 0, scene.pipeline.said()
     wanted = [TopicPartition(scene.topic, number, -1) for number in range(2)]
     for done in admin(scene).delete_records(wanted).values():
         done.result(timeout=30)

@@ -18,6 +18,7 @@ import pytest
 
 from tests.faults.proxy import Proxy
 from tests.pipeline import Pipeline, command, part, until
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.parametrize("transport", ["direct"], indirect=True)
 
@@ -82,7 +83,7 @@ def test_while_the_source_is_silent_to_the_supervisor_parts_are_started_again_an
         heard(systemd, "WATCHDOG=1")
         run.send_signal(signal.SIGTERM)
         heard(systemd, "STOPPING=1")
-        assert run.wait(60) == 0, pipeline.said()
+        assert run.wait(PATIENCE) == 0, pipeline.said()
 
 
 def test_deaths_by_the_same_cause_halt_with_it_and_the_printed_remedy_goes_on(pipeline: Pipeline) -> None:
@@ -92,7 +93,7 @@ def test_deaths_by_the_same_cause_halt_with_it_and_the_printed_remedy_goes_on(pi
         WIDEBEAM_RUN__DEATHS="3",
         WIDEBEAM_RUN__LONGEST_PAUSE_SECONDS="0.1",
     ) as run:
-        assert run.wait(120) == 3, pipeline.said()
+        assert run.wait(PATIENCE) == 3, pipeline.said()
     name = pipeline.file.stem
     said = command(pipeline, "status", name, "--json")
     seen = json.loads(said.stdout)

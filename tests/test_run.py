@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from tests.pipeline import Pipeline, part, until
+from tests.waiting import PATIENCE
 
 
 def test_it_converges_beside_a_live_writer(pipeline: Pipeline) -> None:
@@ -67,7 +68,7 @@ def test_ctrl_c_is_clean_and_the_next_run_resumes(pipeline: Pipeline) -> None:
         assert children
         assert not [child for child in [run, *children] if "hunter2" in " ".join(child.cmdline())]
         run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 0, pipeline.said()
+        assert run.wait(PATIENCE) == 0, pipeline.said()
         assert not [child for child in children if child.is_running()]
     assert "hunter2" not in pipeline.said()
     assert "Traceback" not in pipeline.said()
@@ -84,11 +85,12 @@ def test_of_two_runs_the_second_one_takes_over_when_the_first_dies(pipeline: Pip
             until(lambda: part(second, "stream" if pipeline.kafka is None else "capture"))
             for process in [first, *first.children()]:
                 process.kill()
+            first.wait(PATIENCE)
             until(lambda: pipeline.one(generation) == 2)
             applied = pipeline.applied()
             until(lambda: pipeline.applied() > applied)
             second.send_signal(signal.SIGINT)
-            assert second.wait(60) == 0, pipeline.said()
+            assert second.wait(PATIENCE) == 0, pipeline.said()
     pipeline.converge()
     pipeline.prove()
 
@@ -100,7 +102,7 @@ def test_a_halt_ends_the_run_with_3_and_status_tells_the_way_on(pipeline: Pipeli
     with psycopg.connect(pipeline.dsn, autocommit=True) as session:
         session.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(publication)))
     with pipeline.start("run") as run:
-        assert run.wait(60) == 3, pipeline.said()
+        assert run.wait(PATIENCE) == 3, pipeline.said()
     done = subprocess.run(
         [sys.executable, "-m", "widebeam", "status", "--json", str(pipeline.file)],
         capture_output=True, text=True, check=False, timeout=60,
@@ -116,7 +118,7 @@ def test_drop_leaves_nothing_behind_but_the_narrow_table(pipeline: Pipeline) -> 
     narrow = pipeline.narrow()
     pipeline.converge()
     with pipeline.start("drop", "--yes") as drop:
-        assert drop.wait(60) == 0, pipeline.said()
+        assert drop.wait(PATIENCE) == 0, pipeline.said()
     assert pipeline.narrow() == narrow
     assert pipeline.one("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
     assert pipeline.one("SELECT count(*) FROM pg_publication") == 0

@@ -19,6 +19,7 @@ import pytest
 
 from cdc.source.session import connect
 from tests.pipeline import Pipeline, until
+from tests.waiting import PATIENCE
 from widebeam.lab.postgres import binaries_of
 from widebeam.lab.process import ServerFailed
 
@@ -164,7 +165,7 @@ def test_a_partitioned_table_is_followed_through_all_kinds_of_changes(pipeline: 
             pipeline.dsn,
             "ALTER TABLE plant.readings RENAME TO old; CREATE TABLE plant.readings (LIKE plant.old INCLUDING ALL)",
         )
-        assert run.wait(60) == 3, pipeline.said()
+        assert run.wait(PATIENCE) == 3, pipeline.said()
     halt = said_by(pipeline, "status", 3)["halt"]
     assert halt["cause"] == "relation_changed", halt
     assert "another table" in halt["what"]
@@ -180,7 +181,7 @@ def goes_on_with_the_other_table(pipeline: Pipeline) -> None:
         INSERT + "('s0', 'x', now(), 1, 1, '', 'N')",
     )
     with pipeline.start("resume", "--backfill-gap", "--clear") as resume:
-        assert resume.wait(60) == 0, pipeline.said()
+        assert resume.wait(PATIENCE) == 0, pipeline.said()
     pipeline.converge()
     told = said_by(pipeline, "verify", 0)
     assert (told["differences"], told["notices"]) == (0, [])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ class Remembering:
     hold: bool = False
     full: bool = False
     failed: bool = False
+    refused: bool = False
+    """Something was not taken."""
+
     closed: bool = False
     published: list[tuple[int, bytes | None, bytes]] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
@@ -47,6 +51,7 @@ class Remembering:
     def publish(self, partition: int, key: bytes | None, value: bytes, token: int) -> bool:
         with self.changed:
             if self.full:
+                self.refused = True
                 return False
             self.published.append((partition, key, value))
             self.pending.append(token)
@@ -146,6 +151,16 @@ class Connector:
         state = slot.inspect(self.admin, self.name)
         assert state is not None
         return state.confirmed_flush
+
+    def heard(self) -> datetime:
+        """When the stream's server heard of us last, by its own clock."""
+        row = self.admin.execute(
+            "SELECT reply_time FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid"
+            " WHERE slot_name = %s",
+            [self.name],
+        ).fetchone()
+        assert row is not None, "nobody streams"
+        return row[0] or datetime.min.replace(tzinfo=UTC)
 
     def wal_end(self) -> Lsn:
         row = self.admin.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,10 @@ from cdc.record.record import Changes
 from cdc.run import Capture
 from cdc.source import slot
 from cdc.standby import SlotInUse
+from cdc.wire import stream as wire
 from cdc.wire.stream import Stream, StreamEnded, _narrow_window
 from tests.faults.proxy import Proxy
+from tests.waiting import until
 from widebeam.lab.kafka import KafkaBroker
 
 INSERT = "INSERT INTO tenant.readings (ship_id, channel, created_time) SELECT 's', 'c' || g, '2026-01-01' FROM {} g"
@@ -87,14 +88,17 @@ def test_an_idle_table_in_a_busy_database_does_not_hold_wal(connector: Any, log:
     assert log.published == []
 
 
-def test_pushing_back_does_not_keep_the_server_from_hearing_of_us(connector: Any, log: Any) -> None:
-    connector.admin.execute(f"ALTER DATABASE {connector.admin.info.dbname} SET wal_sender_timeout = '900ms'")
+def test_pushing_back_does_not_keep_the_server_from_hearing_of_us(
+    connector: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_STATUS_SECONDS", 0.1)
     log.full = True
     insert(connector, 1, 30_000)
     with connector.capturing(log):
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            connector.admin.execute("SELECT pg_sleep(0.1)")
+        until(lambda: log.refused)  # from now on it only pushes back
+        for _ in range(2):
+            heard = connector.heard()
+            until(lambda before=heard: connector.heard() > before)
         log.full = False
         log.wait(lambda it: it.published and len(it.rows) == 30_000)
 
@@ -388,18 +392,17 @@ def test_while_the_journal_cannot_be_written_the_slot_stays_where_it_is(
 
 def test_a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_stream(connector: Any) -> None:
     with psycopg.connect(connector.dsn, autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET wal_sender_timeout = '900ms'")
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET wal_sender_timeout = '3min'")
         proxy = Proxy(admin.info.port)
         through = psycopg.conninfo.make_conninfo(connector.dsn, host="127.0.0.1", port=proxy.port)
         stream = Stream.start(through, connector.name, connector.name, connector.cutoff.lsn)
+        assert stream._patience == 180
+        stream._patience = 0.5
         try:
             port = "SELECT client_port FROM pg_stat_replication WHERE application_name = 'widebeam-capture'"
-            with proxy.silent("down", port=admin.execute(port).fetchone()[0]):
-                deadline = time.monotonic() + 30
-                with pytest.raises(StreamEnded, match="has not answered"):
-                    while time.monotonic() < deadline:
-                        stream.read(10, 0.1)
-                        stream.report(connector.cutoff.lsn)
+            silent = proxy.silent("down", port=admin.execute(port).fetchone()[0])
+            with silent, pytest.raises(StreamEnded, match="has not answered"):
+                until(lambda: stream.read(10, 0.1) or stream.report(connector.cutoff.lsn))
         finally:
             stream.close()
             proxy.close()

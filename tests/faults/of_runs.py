@@ -12,6 +12,7 @@ import psycopg
 from tests.faults.fault import Fault
 from tests.faults.stand import Stand
 from tests.pipeline import until
+from tests.waiting import PATIENCE
 
 _TRIES: Final = 20
 _HALTED: Final = 3
@@ -34,7 +35,7 @@ def end_run(stand: Stand) -> Iterator[None]:
     with stand.rest() as run:
         generation = stand.generation()
         run.terminate()
-        code = run.wait(90)
+        code = run.wait(PATIENCE)
     assert code in (0, -signal.SIGTERM), f"`widebeam run` ended with {code} after SIGTERM"  # it may have just begun
     until(lambda: stand.generation() > generation)
     yield
@@ -45,12 +46,12 @@ def drop_slot(stand: Stand) -> Iterator[None]:
     """Somebody drops the slot: a halt, and the way on that it names, over the gap."""
     with stand.rest() as run:
         until(lambda: _slot_is_gone(stand))
-        code = run.wait(90)
+        code = run.wait(PATIENCE)
         assert code == _HALTED, f"`widebeam run` ended with {code} after its slot was dropped"
         for _ in range(_TRIES):  # other faults go on
             resume = stand.command("resume", "--backfill-gap", "--clear")
             stand.helpers.append(resume)
-            if resume.wait(60) == 0:
+            if resume.wait(PATIENCE) == 0:
                 break
         else:
             raise AssertionError("the gap could not be gone over")

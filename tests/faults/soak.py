@@ -20,7 +20,6 @@ from statistics import median
 from typing import Any, Final
 
 import psycopg
-from tenacity import RetryError
 
 from cdc.failpoint import ENVIRONMENT
 from tests import pipeline
@@ -31,7 +30,7 @@ from tests.faults.recovery import Recovery
 from tests.faults.stand import Stand, stand
 from tests.faults.storm import Storm
 from tests.faults.witness import Sample
-from tests.pipeline import until
+from tests.waiting import StillNot, until
 
 ALL: Final = (*every.FAULTS, *of_runs.FAULTS, of_runs.FAULTS[-1])
 """A halt more than once, since the gap after it is what gives backfill work."""
@@ -138,7 +137,7 @@ def _settled(made: Stand) -> list[str]:
     try:
         until(lambda: _chunks_left(made) == 0, 180)
         made.recovered(180)
-    except RetryError as error:
+    except StillNot as error:
         return [f"it does not converge: {error!r}, {_chunks_left(made)} chunks are left"]
     code = made.end()
     made.run = None
@@ -180,7 +179,7 @@ def _left_over(made: Stand, problems: list[str]) -> dict[str, int]:
 
 
 def _awaited(look: Callable[[], dict[str, int]]) -> dict[str, int]:
-    with suppress(RetryError):
+    with suppress(StillNot):
         until(lambda: not look(), 90)
         return {}
     return look()

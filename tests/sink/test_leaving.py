@@ -7,13 +7,17 @@ from cdc.log.topic import TopicPlan, create
 from sink.reader import KafkaReader
 from widebeam.lab.kafka import KafkaBroker
 
+ENDLESS = {"session.timeout.ms": 1_800_000, "max.poll.interval.ms": 1_800_000, "heartbeat.interval.ms": 1000}
+"""Whoever waits for a member that does not answer any more waits beyond the end of the test."""
+
 
 class Member:
     """A reader that takes whatever it is given."""
 
     def __init__(self, kafka: KafkaBroker, topic: str) -> None:
         self.partitions: set[int] = set()
-        self.reader = KafkaReader({"bootstrap.servers": kafka.bootstrap}, topic, f"group of {topic}", self)
+        client = {"bootstrap.servers": kafka.bootstrap, **ENDLESS}
+        self.reader = KafkaReader(client, topic, f"group of {topic}", self)
 
     def assigned(self, partitions: list[int]) -> dict[int, int]:
         self.partitions |= set(partitions)
@@ -26,10 +30,8 @@ class Member:
         self.reader.poll(100, 0.05)
         return len(self.partitions)
 
-    def seconds_to_leave(self) -> float:
-        began = time.monotonic()
+    def leave(self) -> None:
         self.reader.close()
-        return time.monotonic() - began
 
 
 def test_members_that_leave_while_partitions_change_hands_do_not_wait_for_each_other(
@@ -47,12 +49,11 @@ def test_members_that_leave_while_partitions_change_hands_do_not_wait_for_each_o
         first.poll()
     first.reader.applied(dict.fromkeys(first.partitions, 0))
     with ThreadPoolExecutor(1) as pool:
-        leaving = pool.submit(first.seconds_to_leave)  # its commits stand behind its request to join
+        leaving = pool.submit(first.leave)  # its commits stand behind its request to join
         time.sleep(0.1)
-        assert second.seconds_to_leave() < 3
-        assert leaving.result() < 3
+        second.leave()
+        leaving.result()
     third = Member(kafka, topic)
-    began = time.monotonic()
-    while third.poll() < 8:
-        assert time.monotonic() - began < 5, "those that left are still waited for"
-    assert third.seconds_to_leave() < 3
+    while third.poll() < 8:  # nobody waits any more for those that left
+        pass
+    third.leave()

@@ -12,6 +12,7 @@ from cdc.halt import Cause, Halt
 from cdc.log.kafka import KafkaPublisher
 from cdc.log.topic import TopicPlan, create, delete
 from sink.reader import KafkaReader
+from tests.waiting import PATIENCE
 
 
 class Owner:
@@ -55,19 +56,19 @@ def reading(client, topic):
         reader.close()
 
 
-def records(reader, count, seconds=45):
+def records(reader, count):
     """Poll until there are so many."""
     got = []
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while len(got) < count:
         assert time.monotonic() < deadline
         got += reader.poll(100, 0.1)
     return got
 
 
-def halted(reader, seconds=45):
+def halted(reader):
     with pytest.raises(Halt) as halt:
-        records(reader, 1, seconds)
+        records(reader, 1)
     return halt.value
 
 
@@ -110,7 +111,7 @@ def test_the_group_s_own_offsets_are_not_believed_but_told(client, topic, readin
     reader = reading(offset=2)
     assert [each.offset for each in records(reader, 8)] == list(range(2, 10))
     reader.applied({0: 7})
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while group.committed([TopicPartition(topic, 0)], timeout=60)[0].offset != 7:
         assert time.monotonic() < deadline
         reader.poll(1, 0.1)

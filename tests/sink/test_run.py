@@ -22,7 +22,7 @@ from cdc.record.record import Barrier, Changes, Stamp, Truncated
 from cdc.trouble import TROUBLES
 from sink import apply
 from sink.run import Sink, SinkSettings
-from tests.pipeline import until
+from tests.waiting import PATIENCE, until
 
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]
 TABLE = "tenant.tbl_data_timeseries"
@@ -85,10 +85,10 @@ class Pipe:
     def end(self):
         self.stop.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
-    def wait(self, target, condition="next_offset", seconds=30):
+    def wait(self, target, seconds=PATIENCE):
         """Until everything published is applied, or a sink has failed."""
         deadline = time.monotonic() + seconds
         while not self.failures and time.monotonic() < deadline:
@@ -172,7 +172,7 @@ def test_a_gap_that_no_generation_mends_halts(target, pipe):
     pipe.lose(0)
     pipe.change(24, [narrow("i", "a", "Decimal", "3")])
     pipe.start(patience=0.2)
-    pipe.threads[0].join(60)
+    pipe.threads[0].join(PATIENCE)
     (halt,) = pipe.failures
     assert isinstance(halt, Halt)
     assert halt.cause is Cause.LOG_INCOMPLETE
@@ -183,7 +183,7 @@ def test_a_truncate_halts_and_nothing_past_it_is_applied(target, pipe):
     pipe.send(0, encode(Truncated(pipe.stamp(0, 17), [TABLE])))
     pipe.change(24, [narrow("i", "a", "Decimal", "2")])
     pipe.start()
-    pipe.threads[0].join(60)
+    pipe.threads[0].join(PATIENCE)
     assert [failure.cause for failure in pipe.failures] == [Cause.TRUNCATE]
     assert read(target, "a") == [("1",)]
     assert target.execute("SELECT next_offset FROM widebeam.progress WHERE partition = 0").fetchone() == (1,)
@@ -278,7 +278,7 @@ def test_a_target_table_that_is_dropped_halts_and_names_it(target, pipe):
     pipe.wait(target)
     target.execute('DROP TABLE wide."ship-1__1" CASCADE')
     pipe.change(16, [narrow("i", "a", "Decimal", "2")])
-    pipe.threads[0].join(60)
+    pipe.threads[0].join(PATIENCE)
     (halt,) = pipe.failures
     assert halt.cause is Cause.TARGET_CHANGED
     assert "ship-1__1" in halt.what
@@ -288,7 +288,7 @@ def test_a_target_that_stays_away_halts_in_the_end(database, mapping):
     absent = psycopg.conninfo.make_conninfo(database, dbname="no_such_database")
     pipe = Pipe(absent, mapping)
     pipe.start(give_up_after=0.5)
-    pipe.threads[0].join(60)
+    pipe.threads[0].join(PATIENCE)
     assert [failure.cause for failure in pipe.failures] == [Cause.REPEATED_FAILURE]
 
 
@@ -326,11 +326,8 @@ def test_the_latency_is_written_down(target, pipe):
     pipe.start()
     pipe.change(8, [narrow("i", "a", "Decimal", "1"), narrow("i", "b", "Decimal", "1")])
     pipe.wait(target)
-    deadline = time.monotonic() + 60
-    counted = (0,)
-    while counted != (2,) and time.monotonic() < deadline:
-        counted = target.execute("SELECT sum(n) FROM widebeam.progress, unnest(latency) AS n").fetchone()
-    assert counted == (2,)
+    counted = "SELECT sum(n) FROM widebeam.progress, unnest(latency) AS n"
+    until(lambda: target.execute(counted).fetchone() == (2,))
 
 
 def test_a_batch_for_many_wide_tables_is_cut(target, pipe, monkeypatch):
@@ -393,7 +390,7 @@ def test_random_changes_with_lost_connections_equal_the_pivot_by_duckdb(target, 
         pipe.change(position, rows, ship=ship, at=at, partition=minute % 4)
         if random.random() < 0.1:
             pipe.stop.wait(0.05)
-    pipe.wait(target, seconds=60)
+    pipe.wait(target)
     monkeypatch.undo()
     assert pipe.failures == []
     assert count[0] > 9
@@ -478,7 +475,7 @@ def test_a_sink_that_stood_still_since_its_assignment_cannot_take_anything_back(
         pipe.start()
         pipe.wait(target)
         wake.set()
-        other.threads[0].join(60)  # it starts anew, and its log has nothing for it any more
+        other.threads[0].join(PATIENCE)  # it starts anew, and its log has nothing for it any more
         other.end()
     assert len(other.failures) == 1
     assert read(target, "a") == [("2",)]

@@ -23,6 +23,7 @@ from sink.target import open_target
 from sink.wide.registry import Registry
 from tests.pipeline import until
 from tests.sink.stopping import FENCED
+from tests.waiting import PATIENCE
 
 TABLE = "tenant.tbl_data_timeseries"
 COLUMNS = ["data_channel_id", "double_v", "long_v", "str_v", "bool_v", "value_format"]
@@ -70,7 +71,7 @@ def test_the_next_owner_goes_on_while_a_sink_is_stopped_in_mid_copy_which_is_fen
         registry.ensure(session, [Need(SHIP, "b", "str_v", "text")])  # a new column waits for nobody either
         assert target.execute(IN_COPY).fetchone() == (1,)
         stopped.resume()
-        assert stopped.wait(60) == FENCED
+        assert stopped.wait(PATIENCE) == FENCED
     assert target.execute('SELECT a, b FROM wide."ship-1"').fetchall() == [(2.0, None)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 from psycopg import sql
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc.failpoint import Failpoint, Injected, armed, doing
 from cdc.halt import Cause, Halt
@@ -30,6 +29,7 @@ from snapshot.fill.merge import ChunkMerger
 from snapshot.fill.reader import ChunkReader, Stopped
 from snapshot.run import Backfill, BackfillSettings
 from snapshot.sessions import connect as worker_session
+from tests.waiting import until
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Cells: TypeAlias = "dict[tuple[Any, ...], Any]"
@@ -84,12 +84,6 @@ def wide(session: Connection) -> Cells:
             del values["_lsn"]
             cells |= {(ship, time, name): value for name, value in values.items() if value is not None}
     return cells
-
-
-def until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    Retrying(retry=retry_if_result(lambda value: not value), stop=stop_after_delay(seconds), wait=wait_fixed(0.02))(
-        condition
-    )
 
 
 @pytest.mark.parametrize("layout", ["per_entity", "single"])

@@ -19,6 +19,7 @@ from snapshot.fill.reader import Reading
 from tests.pipeline import until
 from tests.plant import Plant
 from tests.schemas.fixture import Fixture
+from tests.waiting import PATIENCE
 from widebeam.config import config
 from widebeam.lab.kafka import KafkaBroker
 
@@ -333,7 +334,7 @@ def test_two_sinks_behind_kafka_come_to_what_the_rows_come_to_under_a_writer(
             assert crowd.there() == should
     finally:
         run.send_signal(SIGINT)
-        run.wait(60)
+        run.wait(PATIENCE)
     assert len(should) > 20
 
 

@@ -17,6 +17,7 @@ from psycopg import sql
 from cdc.source.session import connect
 from sink.mapping.group import group_of
 from tests.pipeline import FILE, Cells, Pipeline, until
+from tests.waiting import PATIENCE
 from widebeam.config.config import ConfigError, load
 from widebeam.demo.history import History
 from widebeam.demo.history import load as load_history
@@ -101,7 +102,7 @@ def test_groups_and_partitions_hold_what_the_pivot_says(grouped: Pipeline) -> No
             _retire(session)
         until(lambda: run.poll() is not None or shown(grouped, "view_name") == grouped.narrow())
         run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 0, grouped.said()
+        assert run.wait(PATIENCE) == 0, grouped.said()
     cells = grouped.narrow()
     assert shown(grouped, "view_name") == cells
     connector = load(str(grouped.file), {})
@@ -120,5 +121,5 @@ def test_groups_and_partitions_hold_what_the_pivot_says(grouped: Pipeline) -> No
             refuse_changes(found, load(str(grouped.file), {}))
         assert len(said.value.mistakes) == 1, "other groups are for new keys"
     with grouped.start("drop", "--yes") as dropping:
-        assert dropping.wait(60) == 0, grouped.said()
+        assert dropping.wait(PATIENCE) == 0, grouped.said()
     assert grouped.one("SELECT to_regnamespace('wide') IS NULL")

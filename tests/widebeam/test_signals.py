@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 WORKS = """
 import sys
 from widebeam.cli.parts.part import stop_on_signals
@@ -36,7 +38,7 @@ def test_a_storm_of_signals_never_leaves_a_part_hanging() -> None:
         with working() as process:
             while process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            assert process.wait(30) in (0, -signal.SIGTERM)
+            assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
 
 
 def test_a_second_signal_ends_a_part_that_does_not_come_to_its_end() -> None:
@@ -45,7 +47,7 @@ def test_a_second_signal_ends_a_part_that_does_not_come_to_its_end() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "drained\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
 def test_a_command_ends_by_a_signal_that_its_parent_had_blocked() -> None:
@@ -61,4 +63,4 @@ def test_a_command_ends_by_a_signal_that_its_parent_had_blocked() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(PATIENCE) == -signal.SIGTERM

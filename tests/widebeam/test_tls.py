@@ -29,6 +29,7 @@ from cdc.log.kafka import KafkaPublisher
 from cdc.refusal import BrokerRefused, asking
 from sink.reader import KafkaReader
 from tests.pipeline import FILE, NARROW, ROWS, Pipeline, until
+from tests.waiting import PATIENCE
 from widebeam.demo.history import load
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
@@ -178,7 +179,7 @@ def test_the_pipeline_runs_over_tls_and_shows_no_secret_anywhere(
         status = say(pipeline, environment, "status", "--json")
         assert status.returncode == 0, status.stderr
         run.terminate()
-        assert run.wait(60) == 0, pipeline.said()
+        assert run.wait(PATIENCE) == 0, pipeline.said()
     pipeline.prove()
     said = [status.stdout, status.stderr]
     for verb in (["replay", "--from-offset", "0", "--yes"], ["verify"], ["quarantine list"]):

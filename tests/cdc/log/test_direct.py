@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from cdc.halt import Cause, Halt
 from cdc.log.direct import MemoryLog, MemoryReader
 from cdc.log.transport import DeliveryFailed
+
+FOR_EVER = 1e6
+"""Seconds for which nobody waits who is woken."""
 
 
 class Target:
@@ -156,11 +158,9 @@ def test_a_closed_publisher_takes_back_what_was_not_read(log: MemoryLog) -> None
 def test_a_waiting_reader_is_woken_by_a_record(log: MemoryLog) -> None:
     reader, _ = joined(log, {})
     reader.poll(1, 0)
-    started = time.monotonic()
     timer = threading.Timer(0.05, lambda: log.publisher().publish(0, None, b"", 0))
     timer.start()
-    assert len(reader.poll(10, 30)) == 1
-    assert time.monotonic() - started < 20
+    assert len(reader.poll(10, FOR_EVER)) == 1
     timer.join()
 
 
@@ -170,7 +170,7 @@ def test_a_waiting_publisher_is_woken_by_a_delivery(log: MemoryLog) -> None:
     reader.poll(10, 0)
     timer = threading.Timer(0.05, lambda: reader.applied({0: 1}))
     timer.start()
-    assert publisher.delivered(30) == [7]
+    assert publisher.delivered(FOR_EVER) == [7]
     timer.join()
 
 

@@ -53,6 +53,18 @@ def test_no_verb_takes_a_secret_which_anybody_could_read_in_the_list_of_processe
     assert not [name for name in names if any(word in name for word in ("pass", "secret", "token", "key"))]
 
 
+HEAVY = {"psycopg", "pydantic", "confluent_kafka", "importlib.metadata", "cdc", "sink", "snapshot", "widebeam.config"}
+
+
+def test_a_verb_loads_nothing_that_only_others_need():
+    program = "import sys, widebeam.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+    program = program.replace("widebeam.cli;", "widebeam.cli.parts.part, widebeam.run.parts;")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"widebeam.check.check", "widebeam.setup.prepare", "widebeam.cli.outcome"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("how", ["-h", "--help"])
 def test_help_names_every_verb(how):
     done = widebeam(how)

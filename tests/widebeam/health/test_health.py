@@ -6,15 +6,15 @@ import contextlib
 import json
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.readings import FILE
+from tests.waiting import until
 from widebeam.check.check import findings
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
@@ -38,13 +38,6 @@ def plant(listener: socket.socket, tmp_path: Path) -> Connector:
     file = tmp_path / "plant.toml"
     file.write_text((FILE + HEALTH).format(dsn="host=127.0.0.1 port=1 dbname=x", port=listener.getsockname()[1]))
     return load(str(file), {})
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def ask(connector: Connector, path: str, method: str = "GET") -> tuple[int, dict[str, object]]:

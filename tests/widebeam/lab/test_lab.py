@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.waiting import PATIENCE
 from widebeam.lab import account, jars
 from widebeam.lab.account import Account, grant, new_directory, readable, server_account
 from widebeam.lab.archives import archives, fetched_binaries, unpack
@@ -115,7 +116,7 @@ def test_servers_end_with_the_process_that_started_them(directory: Path, how: si
         server = psutil.Process(int(parent.stdout.readline()))
         family = [server, *server.children(recursive=True)]
         parent.send_signal(how)
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert not alive
 
 
@@ -131,7 +132,7 @@ def test_a_program_that_forgets_to_stop_its_server_leaves_none(directory: Path) 
 def test_a_process_that_ignores_the_signal_is_killed(directory: Path) -> None:
     argv = ["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
     process = ServerProcess("stubborn", argv, log=directory / "log", env=server_environment(), leash=None)
-    process.until(lambda: "deaf" in process.tail(), seconds=10)
+    process.until(lambda: "deaf" in process.tail(), seconds=PATIENCE)
     assert process.end(signal.SIGTERM, seconds=0.1) == -signal.SIGKILL
 
 

@@ -19,6 +19,7 @@ from cdc.lsn import Lsn
 from cdc.record.envelope import encode
 from cdc.record.record import Barrier, Stamp
 from tests.pipeline import NARROW, Pipeline, part, pipeline_over, until
+from tests.waiting import PATIENCE
 from widebeam.cli.outcome import explained
 from widebeam.config.config import load
 from widebeam.gap.cross import cross
@@ -117,7 +118,7 @@ def test_a_damaged_wide_table_is_mended_from_a_point_in_the_middle(
         assert action == "replay"
         assert detail["partitions"] == report["partitions"]
         run.terminate()
-        assert run.wait(90) == 0, pipeline.said()
+        assert run.wait(PATIENCE) == 0, pipeline.said()
 
         damage(session)
         before = session.execute("SELECT epoch, next_offset FROM widebeam.progress ORDER BY partition").fetchall()

@@ -266,10 +266,9 @@ def test_a_second_signal_ends_by_force():
             if text in ("ready", "no"):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    watch, began = Impatient(lambda _: False), time.monotonic()
-    Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None, drain=600).run()
+    watch = Impatient(lambda _: False)
+    Supervisor([Part("stubborn", (STUBBORN,))], watch, lambda: None, drain=1e6).run()
     assert watch.lines == ["ready", "no"]
-    assert time.monotonic() - began < 10
     assert parts_left() == []
 
 

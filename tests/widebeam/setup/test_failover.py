@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.pipeline import FILE, Pipeline, change_some, command, until
+from tests.waiting import PATIENCE
 from widebeam.demo.history import load
 from widebeam.lab.account import grant, new_directory, server_account
 from widebeam.lab.kafka import KafkaBroker
@@ -142,7 +143,7 @@ def test_with_a_synchronised_slot_the_stream_goes_on_after_a_failover(
             change_some(narrow)
             until(lambda: it.pipeline.one("SELECT timeline FROM widebeam.connectors") == 2, 90)
             run.terminate()
-            assert run.wait(60) == 0, it.pipeline.said()
+            assert run.wait(PATIENCE) == 0, it.pipeline.said()
         it.converge()
         it.prove(narrow)
 

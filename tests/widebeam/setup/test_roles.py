@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from cdc.source.identity import GENERATED
 from tests.pipeline import Pipeline, pipeline_over
+from tests.waiting import PATIENCE
 from widebeam.config.config import load
 from widebeam.lab.postgres import PostgresServer
 from widebeam.setup.roles import BadPrefix, script
@@ -150,7 +151,7 @@ def test_the_pipeline_runs_under_its_roles_and_every_forbidden_action_fails(
     assert failing(restricted, prefix) == ["reader: read a part table"], "the table of actions sees a right too many"
     restricted.prove()
     with restricted.start("drop", "--yes") as drop:
-        assert drop.wait(60) == 0, restricted.said()
+        assert drop.wait(PATIENCE) == 0, restricted.said()
     assert restricted.one("SELECT to_regnamespace('wide') IS NOT NULL"), "somebody else made it"
     assert restricted.one("SELECT count(*) FROM widebeam.connectors") == 0
 
