@@ -220,10 +220,17 @@ def test_a_table_taken_out_of_the_publication_halts_the_running_capture(connecto
     assert caught.value.cause is Cause.NOT_PUBLISHED
 
 
-def test_a_replica_identity_made_unusable_halts(connector: Any, log: Any) -> None:
-    connector.admin.execute("ALTER TABLE tenant.readings REPLICA IDENTITY NOTHING")
+def test_an_update_under_an_identity_that_does_not_say_its_cell_halts_and_an_insert_before_it_does_not(
+    connector: Any, log: Any
+) -> None:
+    connector.admin.execute(f"ALTER PUBLICATION {connector.name} SET TABLE tenant.readings")
+    connector.admin.execute("CREATE UNIQUE INDEX by_id ON tenant.readings (id)")
+    connector.admin.execute("ALTER TABLE tenant.readings REPLICA IDENTITY USING INDEX by_id")
     insert(connector, 1, 1)
-    assert "USING INDEX" in halted(connector, log, Cause.REPLICA_IDENTITY)
+    with connector.capturing(log):
+        connector.fence(log)
+    connector.admin.execute("UPDATE tenant.readings SET double_v = 2")
+    assert "--backfill-gap" in halted(connector, type(log)(), Cause.REPLICA_IDENTITY)
 
 
 def test_a_dropped_column_halts(connector: Any, log: Any) -> None:
