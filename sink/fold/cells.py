@@ -14,8 +14,10 @@ from sink.mapping.rule import NUMBER
 from sink.mapping.wide import OVERFLOW, Column, Need, Refused, overlong
 
 CONFLICT: Final = "type_conflict"
+NOT_WIDENED: Final = "not_widened"
 IN_OVERFLOW: Final = "in_overflow"
-"""Reasons: a column that does not hold the reading; no column, since the key's readings are in the overflow."""
+"""Reasons: a column that does not hold the reading; one that was not widened for it; no column, since the key's
+readings are in the overflow."""
 
 Refusal: TypeAlias = "tuple[str, str]"
 """Why a reading cannot be placed: reason, detail."""

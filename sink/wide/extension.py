@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from sink.fold.cells import CONFLICT, IN_OVERFLOW
+from sink.fold.cells import IN_OVERFLOW
 from sink.mapping.kinds import holds
 from sink.mapping.layout import misplaced
 from sink.mapping.wide import OVERFLOW, Entity, Need, Refused
@@ -16,7 +16,7 @@ from sink.wide import build, column_limits, ddl_lock, overflow_keys
 from sink.wide.known import Known
 from sink.wide.planned import Names, plan
 from sink.wide.retype import retype
-from sink.wide.widen import widenings
+from sink.wide.widen import not_widened, widenings
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -65,18 +65,16 @@ class Extension:
             column, name = self._known.column(need), self._known.of(need)
             if column is None or self._rewrites is None or (name, need.key) in refused:
                 continue
-            part = self._known.entities[name].parts[column.part]
+            entity = self._known.entities[name]
+            part = entity.parts[column.part]
             row = self._connection.execute(_SIZE, [part.schema, part.table]).fetchone()
             size = 0 if row is None else int(row[0])
             if size > self._rewrites:
-                refused[name, need.key] = (
-                    CONFLICT,
-                    (
-                        f"{need.key!r} is a {column.type}, and this is a {need.type}: its table has"
-                        f" {size // 2**20} MB, and nobody could read it while it is rewritten. When that suits,"
-                        f" `widebeam quarantine retry {self._mapping.connector} --widen` does it"
-                    ),
+                why = (
+                    f"it has {size // 2**20} MB, and nobody could read it while it is rewritten. When that suits,"
+                    f" `widebeam quarantine retry {self._mapping.connector} --widen` does it"
                 )
+                refused[name, need.key] = not_widened(entity, column, need.type, why)
         return refused
 
     def make(self, missing: list[Need]) -> Refused:
@@ -155,9 +153,12 @@ class Extension:
                 with self._connection.transaction():
                     retype(self._connection, self._mapping, mine)
             except DEPENDED_ON as error:
-                why = f"its column cannot be widened: {error.diag.message_detail or error.diag.message_primary}"
-                refused |= {(name, each.before.key): (CONFLICT, why) for each in mine}
+                why = (
+                    f"{error.diag.message_detail or error.diag.message_primary}. Once that shows other columns or none,"
+                    f" `widebeam quarantine retry {self._mapping.connector} --widen`"
+                )
                 for each in mine:
+                    refused[name, each.before.key] = not_widened(each.entity, each.before, each.after.type, why)
                     each.entity.add(each.before)
         return refused
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
-from sink.fold.cells import CONFLICT
+from sink.fold.cells import NOT_WIDENED, Refusal
 from sink.mapping.kinds import TEXT, holds, joined
 from sink.mapping.layout import fitted, folded, misplaced, reserved
 from sink.mapping.mapping import Mapping
@@ -40,8 +40,15 @@ def widenings(mapping: Mapping, entities: Dict[str, Entity], needs: Iterable[Nee
         if why is None:
             found[name, need.key] = Widening(entity, before, after)
         else:
-            refused[name, need.key] = CONFLICT, f"{need.key!r} is a {column.type}, and this is a {need.type}: {why}"
+            refused[name, need.key] = not_widened(entity, column, need.type, why)
     return list(found.values()), refused
+
+
+def not_widened(entity: Entity, column: Column, wanted: str, why: str) -> Refusal:
+    """Why a reading waits in the quarantine; `status` says so as long as it does."""
+    part = entity.parts[column.part]
+    place = f'the column "{column.name}" of "{part.schema}"."{part.table}"'
+    return NOT_WIDENED, f"{place} is a {column.type}, and readings of {column.key!r} are {wanted}: {why}"
 
 
 def _obstacle(mapping: Mapping, entity: Entity, after: Column, before: Column, others: set[Column]) -> str | None:

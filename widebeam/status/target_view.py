@@ -55,6 +55,12 @@ FROM told ORDER BY entries DESC LIMIT 1
 """
 
 
+_NOT_WIDENED: Final = """
+SELECT count(*), (array_agg(detail ORDER BY id DESC))[1] FROM widebeam.quarantine
+WHERE connector = %s AND reason = 'not_widened' GROUP BY split_part(detail, ' is a ', 1) ORDER BY min(id) LIMIT 20
+"""
+
+
 def connector(target: Session, name: str) -> Row | None:
     """The connector's row; None if it is not set up."""
     if target.execute("SELECT to_regclass('widebeam.connectors')").fetchone() == (None,):
@@ -118,6 +124,14 @@ def halt(found: Row) -> tuple[HaltSeen, HaltFact] | tuple[None, None]:
         HaltSeen(found["halt_cause"], what, remedy, found["halted_at"]),
         HaltFact(found["halt_cause"], what, remedy, found["halt_age"] or 0.0),
     )
+
+
+def not_widened(target: Session, name: str) -> list[str]:
+    """The columns for which readings wait that they do not hold, and what to do; over as soon as none waits."""
+    return [
+        f"{entries:,} readings wait in the quarantine: {detail}"
+        for entries, detail in target.execute(_NOT_WIDENED, [name])
+    ]
 
 
 def notes(found: Row) -> list[str]:

@@ -142,7 +142,11 @@ class Viewer:
             partitions=partitions,
             quarantine=target_view.quarantined(target, self._name),
             halt=halted if verdict.state == "halted" else None,
-            notices=(*(one.what for one in told), *target_view.notes(found)),
+            notices=(
+                *(one.what for one in told),
+                *target_view.not_widened(target, self._name),
+                *target_view.notes(found),
+            ),
             restarts=restart_log.load(target, self._name),
             signs=lives or (),
             problems=tuple(dict.fromkeys([*look.problems, *verdict.also])),

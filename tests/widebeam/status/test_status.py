@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cdc.halt import Cause, Halt
+from sink.mapping.wide import Column, Entity, Part
+from sink.wide.widen import not_widened
 from tests.readings import FILE, NARROW
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
@@ -107,6 +109,21 @@ def test_rows_of_which_most_go_to_the_quarantine_are_an_alarm_that_names_the_col
     assert "30 of the last 40 rows" in seen.cause and "time at" in seen.cause
     execute(plant, "UPDATE widebeam.progress SET recent_rows = 50")
     assert look(plant, "run").state == "backfilling"
+
+
+def test_a_column_that_was_not_widened_is_named_as_long_as_readings_wait_for_it(plant):
+    prepare(plant)
+    entity = Entity('["s"]', "s", {1: Part('["s"]', 1, "wide", "s__1", "s")})
+    reason, detail = not_widened(entity, Column(1, 1, "k", "k", "integer", "v"), "numeric", "it is too large: do so")
+    execute(plant, f"""
+        INSERT INTO widebeam.quarantine (connector, origin, position, reason, detail, raw)
+        SELECT connector, n || '', '0/1', '{reason}', $${detail}$$, '{{}}'
+        FROM widebeam.connectors, generate_series(1, 3) n""")  # fmt: skip
+    (notice,) = look(plant, "run").notices
+    assert notice.startswith('3 readings wait in the quarantine: the column "k" of "wide"."s__1" is a integer')
+    assert notice.endswith("it is too large: do so")
+    execute(plant, "DELETE FROM widebeam.quarantine")
+    assert look(plant, "run").notices == ()
 
 
 def test_a_halt_is_seen_with_its_cause_and_remedy_and_the_first_one_stands(plant):
