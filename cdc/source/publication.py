@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from cdc.halt import CONNECTOR, OVER_THE_GAP, Cause, Halt
 from cdc.source.identity import GENERATED, Identity, identities
 from cdc.source.identity_remedy import remedy
 from cdc.source.narrow import NarrowTable
+from cdc.source.writers import StillWriting, await_writers
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -20,6 +21,8 @@ _COLUMN_LISTS: Final = 150_000
 """The server version that brought column lists and row filters."""
 _LOCK_TIMEOUT: Final = "200ms"
 """Writers queue behind us for so long at most."""
+_LET_END: Final = 1.0
+"""Seconds in which transactions that write may end before anybody has to queue."""
 # As JSON, since servers before 15 have no prattrs; it is NULL, too, where all columns are published.
 _LISTED: Final = """
 SELECT (SELECT array_agg(a.attname::text) FROM pg_attribute a
@@ -75,7 +78,8 @@ def add(connection: Connection, publication: str, table: NarrowTable) -> None:
     """Publish one more table, in a transaction of its own; psycopg.errors.LockNotAvailable while it is written to.
 
     The lock waits for all who write to the table and holds others off until this is committed: so what was written
-    before is seen by every later snapshot, and what is written after is in the stream. Nothing is in neither.
+    before is seen by every later snapshot, and what is written after is in the stream. Nothing is in neither. Who asks
+    for it makes the application's other writers queue: so a long transaction is not waited for in that way.
     """
     with _unwritten(connection, table):
         _add(connection, publication, table)
@@ -92,6 +96,10 @@ def add_columns(connection: Connection, publication: str, table: NarrowTable) ->
 @contextmanager
 def _unwritten(connection: Connection, table: NarrowTable) -> Iterator[None]:
     """A transaction in which nobody writes to the table."""
+    try:
+        await_writers(connection, [table.quoted], _LET_END)
+    except StillWriting as error:
+        raise errors.LockNotAvailable(str(error)) from None
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
         name = sql.Identifier(table.schema, table.name)

@@ -7,7 +7,7 @@ in a cell are in one chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from math import inf, nextafter
 from typing import Final, Protocol
 
@@ -150,7 +150,7 @@ class FloatScale:
 
     def position(self, text: str) -> int:
         """Microseconds."""
-        return self.rule.moment((text,)) or 0
+        return int((Decimal(text) * _SECOND + _HALF).to_integral_value(ROUND_FLOOR))
 
     def text(self, position: int) -> str:
         """The first value that is rounded to the border or above."""

@@ -383,6 +383,24 @@ OPERATION: Final = (
         (JOIN + "a_table_that_is_being_written_to_is_published_only_when_its_writers_are_done",),
     ),
     Protection(
+        "no writer queues for a long transaction of another",
+        ("chunk meets stream",),
+        (
+            Edit(
+                "cdc/source/publication.py",
+                "        await_writers(connection, [table.quoted], _LET_END)\n",
+                "        pass\n",
+            ),
+        ),
+        (JOIN + "who_writes_to_a_new_table_waits_for_no_long_transaction_of_another",),
+    ),
+    Protection(
+        "who writes to a joining table waits within a bound",
+        ("chunk meets stream",),
+        (Edit("cdc/source/publication.py", '_LOCK_TIMEOUT: Final = "200ms"', '_LOCK_TIMEOUT: Final = "0"'),),
+        (JOIN + "who_writes_to_a_new_table_waits_for_no_long_transaction_of_another",),
+    ),
+    Protection(
         "delivered when applied",
         ("death between acks", "session ends"),
         (

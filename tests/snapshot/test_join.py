@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, TypeAlias
@@ -37,6 +38,7 @@ CREATE = (
 )
 
 
+ASKED = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND NOT granted"
 REACHED = {Failpoint.JOIN_WRITTEN_DOWN, Failpoint.JOIN_PUBLISHED}
 
 
@@ -111,6 +113,30 @@ def test_a_table_that_is_being_written_to_is_published_only_when_its_writers_are
     assert joiner.look() == 1
     assert gates(target) == {"data_1": True, "data_2": True}
     assert ledger.claim(target, "ships") is not None
+
+
+def test_who_writes_to_a_new_table_waits_for_no_long_transaction_of_another(
+    source: Connection, joiner: Joiner, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at all where the transaction was there before, and for no longer than the lock is tried where it came between
+    (here: where none are looked for)."""
+    make(source, "2")
+    with ThreadPoolExecutor() as pool, connect(database) as long:
+        long.execute("INSERT INTO tenant.data_2 VALUES ('a', '2024-01-02', 'k2', 2)")
+        monkeypatch.setattr(publication, "_LET_END", 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(publication, "_LOCK_TIMEOUT", "not to be asked for")
+            assert joiner.look() == 0
+        monkeypatch.setattr(publication, "await_writers", lambda *_: None)
+        looking = pool.submit(joiner.look)
+        with connect(database, autocommit=True) as writer:
+            writer.execute("SET lock_timeout = '30s'")
+            while not looking.done() and source.execute(ASKED).fetchone() == (0,):
+                pass
+            writer.execute("INSERT INTO tenant.data_2 VALUES ('b', '2024-01-02', 'k2', 2)")
+        assert looking.result() == 0
+        long.commit()
+    assert joiner.look() == 1
 
 
 def test_a_crash_after_a_table_is_published_opens_its_gate_at_the_next_look(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
@@ -183,7 +183,7 @@ def wide_bound(mapping: Mapping, bound: str) -> str | None:
         return rule.time.shown(int(bound))
     try:
         if rule.time.form != "s_ns":
-            return rule.time.wide((bound,))[0]
+            return replace(rule.time, rounds=True).wide((bound,))[0]  # a bound may be finer than any time
         raw = divmod(rule.time.first(int(bound)), 1_000_000_000) if rule.time.parted else (bound, 0)
         return rule.time.wide(tuple(map(str, raw)))[0]
     except Untimely:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from cdc.clock.time_text import TimeText
 from cdc.source.narrow import NarrowTable
 from cdc.source.time_encoding import TimeRule, Untimely, parsed, printed
+from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from snapshot.chunks.chunk_key import Scale, scale
+from widebeam.verify.range_reader import wide_bound
 
 TABLE = NarrowTable("t", "r", ("e",), ("at",), ("k",), ("v",))
 
@@ -58,6 +60,15 @@ def test_a_bound_of_float_seconds_parts_nothing_either(seconds: float, bucket: i
     exact = Decimal(of("numeric(20,9)", rule).text(position))
     assert rule.wide((str(exact),)) == rule.wide((repr(bound),))
     assert rule.wide((str(exact - Decimal("1e-9")),)) != rule.wide((str(exact),))
+
+
+def test_a_time_that_is_too_fine_lies_somewhere_and_a_bound_has_a_place_in_the_wide_table() -> None:
+    rule = Rule(TABLE, {"at": "double precision"}, ("e",), ("k",), TimeRule("epoch_float", rounds=False))
+    axis = scale(rule)
+    assert axis is not None
+    assert axis.position("1700000000.1234567") == 1_700_000_000_123_457
+    bound = wide_bound(Mapping("c", (rule,), "wide", "{entity}"), axis.text(1_700_000_000_123_457))
+    assert bound == "2023-11-14 22:13:20.123457+00"
 
 
 def test_buckets_of_a_native_time_are_not_parted() -> None:
