@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 
 from cdc.failpoint import Failpoint, hit
-from sink.fold.batch import Batch, Poison
+from sink.fold.batch import Batch
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.record_cache import RecordCache
@@ -31,8 +31,9 @@ from sink.wide.registry import Registry, Retyped
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_BAD_VALUE: Final = ("bad_value", "the target refuses a value of this record")
-"""A reason for the quarantine and its detail."""
+_BAD_VALUE: Final = ("bad_value", "the target refuses this value")
+_BAD_RECORD: Final = ("bad_value", "the target refuses a value of this record, whatever is left out of it")
+"""Reasons for the quarantine and their details."""
 
 _FOLDS: Final = 5
 """Attempts to fold a batch: at first, when the dictionary was read, when columns are made, widened, one to spare."""
@@ -82,10 +83,11 @@ class Applier:
         self._record_cache = RecordCache(self._routes)
         self._merger = Merger(connection, registry)
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, batch: Batch, *, undo: bool = False) -> None:
         """Apply the batch. Raises Fenced, TooManyTables, or the database's error; nothing is applied then.
 
-        (Or everything is, when the answer to COMMIT was lost: the target's progress tells.)
+        (Or everything is, when the answer to COMMIT was lost: the target's progress tells.) With `undo` nothing is
+        applied: it only shows whether there is an error.
         """
         if not self._mapping.plain:
             self._prepare_to_interpret(batch)
@@ -93,20 +95,20 @@ class Applier:
         if len(folded.parts) > MOST_TABLES and len(batch.entries) > 1:
             raise TooManyTables(len(folded.parts))
         try:
-            self._commit(batch, folded)
+            self._commit(batch, folded, undo=undo)
         except Retyped:
             self._registry.refresh(self._connection)
             folded.parts = spread_all(self._registry.entities, folded.fold.tables)
-            self._commit(batch, folded)
+            self._commit(batch, folded, undo=undo)
         except errors.CheckViolation:  # somebody has dropped a partition; or has a constraint, which is said again
             if self._mapping.partition_by is None:
                 raise
-            self._commit(batch, folded, anew=True)
+            self._commit(batch, folded, undo=undo, anew=True)
 
-    def _commit(self, batch: Batch, folded: _Folded, *, anew: bool = False) -> None:
+    def _commit(self, batch: Batch, folded: _Folded, *, undo: bool, anew: bool = False) -> None:
         self._registry.cover(self._connection, lambda: days_of(self._mapping, folded.parts), anew=anew)
         ready = self._merger.few(folded.parts) or self._merger.prepare(folded.parts)
-        with self._connection.transaction():
+        with self._connection.transaction(force_rollback=undo):
             # Before any lock: a process that is stopped in mid-COPY must not hold up its partitions' next owner.
             staged = ready.stage([folded.parts]) if isinstance(ready, Prepared) else ready
             if folded.parts:
@@ -169,13 +171,12 @@ class Applier:
         known = self._interpreters, self._record_cache, self._sharing.origins
         fold = Fold(self._mapping, self._routes, refused, *known)
         for entry in batch.entries:
-            match entry.poison:
-                case Poison.NONE:
-                    fold.add(entry.changes, entry.origin, escape=entry.escape)
-                case Poison.VALUES:
-                    fold.withhold(entry.changes, entry.origin, *_BAD_VALUE)
-                case Poison.WHOLE:
-                    fold.reject(entry.changes, entry.origin, *_BAD_VALUE)
+            if entry.poison.whole:
+                fold.reject(entry.changes, entry.origin, *_BAD_RECORD)
+            elif entry.poison.rows:
+                fold.withhold(entry.changes, entry.origin, entry.poison.rows, *_BAD_VALUE)
+            else:
+                fold.add(entry.changes, entry.origin, escape=entry.escape)
         return fold
 
     def _read_again(self, fold: Fold) -> None:

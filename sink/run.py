@@ -20,6 +20,8 @@ from cdc.log.transport import Assignment, Reader, Received
 from sink.apply import TooManyTables
 from sink.fold.batch import Batch, Place, Poison
 from sink.fold.progress import Progress
+from sink.fold.refused import left_out
+from sink.gaps import Gaps
 from sink.pace import Lag, rest
 from sink.session import Session, Stopped
 from sink.settings import SinkSettings
@@ -46,7 +48,6 @@ _HEED: Final = 1.0
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 
-
 _NO_POISON: Final[Mapping[Place, Poison]] = MappingProxyType({})
 
 
@@ -63,7 +64,7 @@ class Sink:
         self._known: dict[int, Progress] = {}
         self._latencies = Latencies()
         self._lag = Lag()
-        self._broken_since: dict[tuple[int, int], float] = {}
+        self._gaps = Gaps(settings.patience)
         self._heeded = 0.0
         self._batch_rows = settings.batch_rows  # fewer, while they are for too many tables
         self._stop = Event()
@@ -130,7 +131,7 @@ class Sink:
         else:
             self._latencies.write(self._session.target, self._connector, idle=True)
             self._heed_rewinds()
-        self._watch_broken()
+        self._gaps.watch(self._known.values())
 
     def _heed_rewinds(self) -> None:
         """Nothing comes, so no compare-and-set would tell that somebody has gone back: look at the epochs."""
@@ -192,19 +193,31 @@ class Sink:
         return batch, len(received)
 
     def _isolate(self, received: list[Received]) -> None:
-        """The target refuses one of these records: halve them until it is alone, and then clear what it sets."""
+        """The target refuses one of these records: halve them until it is alone, and then withhold what it refuses."""
         if len(received) > 1:
             middle = len(received) // 2
             self._apply(received[:middle])
             self._apply(received[middle:])
             return
         place = received[0].partition, received[0].offset
+        batch, _ = self._batch(received, _NO_POISON)
+        for poison in left_out(batch, lambda poison: self._refuses(received, {place: poison})):
+            try:
+                self._apply(received, {place: poison})
+            except psycopg.Error as error:
+                if poison.whole or not _is_poison(error):
+                    raise
+            else:
+                return
+
+    def _refuses(self, received: list[Received], poison: Mapping[Place, Poison]) -> bool:
         try:
-            self._apply(received, {place: Poison.VALUES})
+            self._session.applier.apply(self._batch(received, poison)[0], undo=True)
         except psycopg.Error as error:
             if not _is_poison(error):
                 raise
-            self._apply(received, {place: Poison.WHOLE})
+            return True
+        return False
 
     def _commit(self, batch: Batch) -> None:
         """Apply a batch; then, and only then, tell the log and go on from there."""
@@ -216,16 +229,6 @@ class Sink:
         if batch.newest is not None:
             self._lag = Lag.of(*batch.newest, time.time())
         self._joined.applied({partition: each.now.next_offset for partition, each in batch.admissions.items()})
-
-    def _watch_broken(self) -> None:
-        """A generation with a gap is followed by the next one, or the log has lost records."""
-        now = time.monotonic()
-        broken = [progress for progress in self._known.values() if progress.broken]
-        places = {(progress.partition, progress.generation) for progress in broken}
-        self._broken_since = {place: self._broken_since.get(place, now) for place in places}
-        for progress in broken:
-            if now - self._broken_since[progress.partition, progress.generation] > self._settings.patience:
-                raise halts.log_incomplete(progress, self._settings.patience)
 
     def _leave(self) -> None:
         """Leave the group, whatever state things are in."""

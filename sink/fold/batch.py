@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from cdc.log.transport import Received
@@ -22,13 +22,16 @@ Place: TypeAlias = "tuple[int, int]"
 _new: Final = tuple.__new__  # makes a NamedTuple without the call of its Python-level __new__
 
 
-class Poison(IntEnum):
-    """What of a record the target has refused: nothing; the values that it sets; or its wide key, so that even its
-    cells cannot be cleared."""
+class Poison(NamedTuple):
+    """What of a record the target has refused: the values that these of its rows set, or, if `whole`, its wide key, so
+    that even its cells cannot be cleared."""
 
-    NONE = 0
-    VALUES = 1
-    WHOLE = 2
+    rows: AbstractSet[int]
+    whole: bool = False
+
+
+CLEAN: Final = Poison(frozenset())
+WHOLE: Final = Poison(frozenset(), whole=True)
 
 
 class Entry(NamedTuple):
@@ -116,7 +119,7 @@ class Batch:
             case Changes():
                 place, rows = (received.partition, received.offset), len(record.rows)
                 escape = _may_need_escape(received.value)
-                self.entries.append(_new(Entry, (record, origin, escape, self.poison.get(place, Poison.NONE))))
+                self.entries.append(_new(Entry, (record, origin, escape, self.poison.get(place, CLEAN))))
                 admission.rows += rows
                 admission.cells += rows
                 self.rows += rows

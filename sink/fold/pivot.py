@@ -5,7 +5,7 @@ The order within a wide row is kept by keeping the last change of each cell; row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from cdc.event import UNCHANGED, Value
@@ -250,19 +250,18 @@ class Fold:
     def _misfit(self, odd: _Odd, reason: str, detail: str) -> None:
         self.quarantine_entries.append(quarantine_entry(odd.changes, odd.n, odd.origin, reason, detail))
 
-    def withhold(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
-        """Put the values of a record into quarantine: the cells that it sets, and those that it clears, are cleared."""
-        self._turn_away(changes, origin, reason, detail)
-        gone = [each if each[0] in _GONE else [Op.MOVE.value, *each[1:]] for each in changes.rows]
-        self.add(changes._replace(rows=gone), origin, escape=True)
+    def withhold(self, changes: Changes, origin: str, rows: Container[int], reason: str, detail: str) -> None:
+        """Take a record in without what these of its rows set: that goes into quarantine, and the cells are cleared."""
+        withheld = [n for n in setting(changes) if n in rows]
+        self.quarantine_entries += [quarantine_entry(changes, n, origin, reason, detail) for n in withheld]
+        left = list(changes.rows)
+        for n in withheld:
+            left[n] = [Op.MOVE.value, *left[n][1:]]
+        self.add(changes._replace(rows=left), origin, escape=True)
 
     def _turn_away(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put what a record sets into quarantine: what it clears is nowhere."""
-        self.quarantine_entries += [
-            quarantine_entry(changes, n, origin, reason, detail)
-            for n, row in enumerate(changes.rows)
-            if row[0] not in _GONE
-        ]
+        self.quarantine_entries += [quarantine_entry(changes, n, origin, reason, detail) for n in setting(changes)]
 
     def reject(self, changes: Changes, origin: str, reason: str, detail: str) -> None:
         """Put every row of a record into quarantine."""
@@ -270,6 +269,11 @@ class Fold:
         self.quarantine_entries += [
             quarantine_entry(changes, n, origin, reason, detail) for n in range(len(changes.rows))
         ]
+
+
+def setting(changes: Changes) -> list[int]:
+    """The rows of a record that may set a cell, by their numbers."""
+    return [n for n, row in enumerate(changes.rows) if row[0] not in _GONE]
 
 
 class _Overlong(Exception):

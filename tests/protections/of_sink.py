@@ -70,7 +70,7 @@ SINK: Final = (
     Protection(
         "lasting gap halts",
         ("log incomplete",),
-        (Edit("sink/run.py", "> self._settings.patience:", "> 1e9:"),),
+        (Edit("sink/gaps.py", "> self._patience:", "> 1e9:"),),
         (RUN + "a_gap_that_no_generation_mends_halts",),
         r"assert |ValueError: not enough values|AssertionError",
     ),

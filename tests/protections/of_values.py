@@ -336,7 +336,16 @@ VALUES: Final = (
         "refused values are found",
         ("refused value",),
         (Edit("sink/run.py", "self._isolate(left[:taken])", "raise"),),
-        (SINK + "a_value_that_the_target_refuses_is_quarantined_and_the_records_around_it_are_applied",),
+        (SINK + "a_value_that_the_target_refuses_is_quarantined_and_the_values_and_records_around_it_are_applied",),
+    ),
+    Protection(
+        "only what is refused is left out",
+        ("refused value",),
+        (Edit("sink/fold/refused.py", "return [Poison(found), Poison(rows), WHOLE]", "return [Poison(rows), WHOLE]"),),
+        (
+            SINK + "a_value_that_the_target_refuses_is_quarantined_and_the_values_and_records_around_it_are_applied",
+            "tests/sink/fold/test_refused.py::test_as_little_as_can_be_is_left_out_and_more_if_that_is_refused_too",
+        ),
     ),
     Protection(
         "a composite value of NULLs is a value",
@@ -361,8 +370,14 @@ VALUES: Final = (
     Protection(
         "a refused value clears its cell",
         ("refused value",),
-        (Edit("sink/fold/pivot.py", "self.add(changes._replace(rows=gone), origin, escape=True)", "pass"),),
-        (PIVOT + "what_the_target_refuses_clears_its_cells_and_a_delete_beside_it_counts",),
+        (
+            Edit(
+                "sink/fold/pivot.py",
+                "changes._replace(rows=left)",
+                "changes._replace(rows=[row for n, row in enumerate(left) if n not in withheld])",
+            ),
+        ),
+        (PIVOT + "what_the_target_refuses_clears_its_cells_and_what_stands_beside_it_counts",),
         r"KeyError|assert ",
     ),
     Protection(

@@ -233,15 +233,21 @@ def test_what_is_no_record_of_ours_is_quarantined_once_and_the_rest_goes_on(targ
     assert read(target, "a") == [("1",)]
 
 
-def test_a_value_that_the_target_refuses_is_quarantined_and_the_records_around_it_are_applied(target, pipe):
+def test_a_value_that_the_target_refuses_is_quarantined_and_the_values_and_records_around_it_are_applied(target, pipe):
     for n in range(20):
         value = "not a number" if n in {7, 8} else str(n)
         pipe.change(8 * n + 8, [narrow("i", f"k{n}", "Decimal", value)])
     pipe.change(400, [narrow("i", "a", "Decimal", "1")], at="not a time")
+    values = ["1", "2", "odd", "4", "odd", "6", "7"]
+    pipe.change(408, [narrow("i", f"m{n}", "Decimal", value) for n, value in enumerate(values)])
     pipe.start()
     pipe.wait(target)
-    assert quarantined(target) == [("0:20:0", "bad_value"), ("0:7:0", "bad_value"), ("0:8:0", "bad_value")]
+    assert quarantined(target) == [
+        ("0:20:0", "bad_value"), ("0:21:2", "bad_value"), ("0:21:4", "bad_value"), ("0:7:0", "bad_value"),
+        ("0:8:0", "bad_value"),
+    ]  # fmt: skip
     assert read(target, "k6", "k9", "k19") == [("6", "9", "19")]
+    assert read(target, *(f"m{n}" for n in range(7))) == [("1", "2", None, "4", None, "6", "7")]
 
 
 def test_a_key_that_changes_its_type_is_quarantined_and_cleared(target, pipe):

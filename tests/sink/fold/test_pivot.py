@@ -298,12 +298,13 @@ def test_folding_in_batches_of_any_cut_is_applying_the_changes_one_by_one(mappin
     assert got == {(time, key): value for time, row in expected.items() for key, value in row.items()}
 
 
-def test_what_the_target_refuses_clears_its_cells_and_a_delete_beside_it_counts(mapping):
+def test_what_the_target_refuses_clears_its_cells_and_what_stands_beside_it_counts(mapping):
     entities = {}
-    folded(mapping, [record([narrow("i", "a", value="1"), narrow("i", "b", value="2")])], entities)
+    folded(mapping, [record([narrow("i", key, value="1") for key in "abc"])], entities)
     fold = Fold(mapping, Routes(mapping, entities, 1))
-    fold.withhold(record([narrow("u", "a", value="odd"), narrow("d", "b")]), "0:1", "bad_value", "refused")
-    assert cells(fold, entities) == {"a": None, "b": None}
+    rows = [narrow("u", "a", value="odd"), narrow("d", "b"), narrow("i", "c", value="3")]
+    fold.withhold(record(rows), "0:1", {0, 1}, "bad_value", "refused")
+    assert cells(fold, entities) == {"a": None, "b": None, "c": "3"}
     assert [(entry.origin, entry.reason) for entry in fold.quarantine_entries] == [("0:1:0", "bad_value")]
 
 
