@@ -7,6 +7,7 @@ moment, too. What is written otherwise has no place, and goes into the quarantin
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -158,6 +159,15 @@ def layouts(text: str) -> list[str]:
     tried = ["YYYY-MM-DD", f"{minutes}{zone}", *(f"{minutes}:SS{each}{zone}" for each in fractions)]
     known = [(each, TimeText.of(each)) for each in dict.fromkeys(tried)]
     return [each for each, way in known if way is not None and is_written(text, way)]
+
+
+def layout_of(examples: Iterable[str], values: Sequence[str], odd: float) -> str | None:
+    """The layout, out of those of the examples, by which all values are written but for an odd share of them."""
+    found = dict.fromkeys(layout for text in examples for layout in layouts(text))
+    ways = {layout: way for layout in found if (way := TimeText.of(layout)) is not None}
+    counts = {layout: sum(is_written(value, way) for value in values) for layout, way in ways.items()}
+    best = max(counts, key=lambda layout: counts[layout], default=None)  # of equal ones the first, which is strictest
+    return None if best is None or len(values) - counts[best] > odd * len(values) else best
 
 
 def is_written(text: str, way: TimeText) -> bool:

@@ -187,6 +187,7 @@ def _key_score(table: Table, sample: Sample, name: str) -> float:
     """How much a column looks like what is measured rather than where."""
     column, words = table.column(name), tokens(name)
     score = 5.0 * about(name, KEY) - 5.0 * about(name, ENTITY) + 3.0 * (words == ("key",))
+    score -= 6.0 * about(name, AUDIT)
     score -= 2.0 * (words[-1:] in (("type",), ("kind",), ("format",)))
     score += 2.0 * (table.reference(name) is not None) - 2.0 * (column.type == "uuid")
     score -= 4.0 * any(len(value) > _LONGEST_KEY for value in sample.present(name))

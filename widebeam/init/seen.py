@@ -20,6 +20,9 @@ class Seen:
     apart: bool = False
     """A table's name is a part of the entity: nothing else tells the family's tables apart."""
 
+    names: tuple[str, str] | None = None
+    """A column of the entity whose numbers a table names, and that table."""
+
     @property
     def entity(self) -> tuple[str, ...]:
         """The entity's columns, real ones or the dictionary's, behind the table's name where it tells things apart."""

@@ -8,7 +8,7 @@ from widebeam.init.readings import Filter, filters
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Shape
 from widebeam.init.tables import tables
-from widebeam.init.words import SOFT_DELETE, about
+from widebeam.init.words import ENTITY, KEY, SOFT_DELETE, about
 
 
 def source_section(seen: Seen) -> Section:
@@ -43,7 +43,8 @@ def _entity(source: Section, seen: Seen) -> None:
     if seen.apart:
         _entity_of_tables(source, seen)
     elif own:
-        source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.", seen.shape.cell.doubt)
+        doubt = seen.shape.cell.doubt or _without_names(seen)
+        source.set("entity", list(own), f"Whose reading it is: {seen.shape.cell.why_entity}.", doubt)
     elif seen.entity and seen.dictionary is not None and seen.dictionary.owner is not None:
         owner = seen.dictionary.owner
         ask = (
@@ -67,6 +68,19 @@ def _entity(source: Section, seen: Seen) -> None:
             f"No entity: {why}. One wide table holds all, a row for each moment.",
             ask if seen.shape.cell.labels else seen.shape.cell.doubt,
         )
+
+
+def _without_names(seen: Seen) -> str:
+    """What to ask about an entity of numbers that have names."""
+    if seen.names is None:
+        return ""
+    column, table = seen.names
+    if seen.dictionary is not None:
+        return (
+            f"do you want the names that {table} has for {column}? A connector has one dictionary, which names the key "
+            "here: join that table where the wide ones are read. By the numbers nothing is mixed up."
+        )
+    return f"do you want the names that {table} has for {column}? See [source.dictionary]; a name may be there twice."
 
 
 def _time(source: Section, shape: Shape) -> None:
@@ -113,7 +127,7 @@ def _key(source: Section, seen: Seen) -> None:
         ask = (
             "is there a table that names these numbers? None was found; with one, see [source.dictionary]."
             if seen.shape.table.column(cell.key).type in ("smallint", "integer", "bigint", "uuid")
-            else ""
+            else _exchanged(seen)
         )
         source.set("key", cell.key, f"Of what: {cell.why_key}. Each of its values becomes a column.", ask)
     elif cell.labels is not None:
@@ -132,6 +146,14 @@ def _key(source: Section, seen: Seen) -> None:
             if seen.family.numbered
             else "Of what: the table's name.",
         )
+
+
+def _exchanged(seen: Seen) -> str:
+    """Where the names of two columns do not tell which is which."""
+    key, entity = seen.shape.cell.key or "", seen.shape.cell.entity
+    if not entity or about(key, KEY) or any(about(name, ENTITY) for name in entity):
+        return ""
+    return f"is it this that is measured, and {entity[0]} that it is measured at? Else exchange them."
 
 
 def _where(source: Section, shape: Shape) -> None:

@@ -16,6 +16,7 @@ from widebeam.init.dictionary import Dictionary, Owner, at_once, choose, owner_o
 from widebeam.init.document import ASK, document
 from widebeam.init.facts import Catalog, Sample, Table
 from widebeam.init.propose import sections
+from widebeam.init.readings import is_text
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Family, NotNarrow, Shape, convincing, families, latest, shape, with_empty
 
@@ -49,7 +50,8 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     catalog = look.catalog(session)
     found = _asked(session, catalog, wanted) if wanted else _largest(session, catalog)
     first, others = found[0], found[1:]
-    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn, first.apart)
+    names = _names(catalog, first)
+    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn, first.apart, names)
     return document(_head(seen, others), sections(seen))
 
 
@@ -139,6 +141,16 @@ def _dictionary(session: Session, catalog: Catalog, family: Family) -> Dictionar
             used = {*whole.cell.entity, *whole.time.columns, *whole.readings.columns}
             alias = f"{found.candidate.table.name}_{found.key}" if found.key in used else None
             return replace(found, alias=alias, apart=key is not None and at_once(found, contents, whole))
+    return None
+
+
+def _names(catalog: Catalog, family: Family) -> tuple[str, str] | None:
+    """Which column of the entity holds numbers that a table names, by a foreign key or by its own name."""
+    table = family.shapes[0].table
+    for name in family.shapes[0].cell.entity:
+        found = [] if is_text(table.column(name)) else candidates(catalog, table, name)
+        if found and any(is_text(column) for column in found[0].table.columns):
+            return name, found[0].table.qualified
     return None
 
 

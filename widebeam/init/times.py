@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from cdc.clock.time_text import TimeText, is_written, layouts
+from cdc.clock.time_text import EXAMPLE, TimeText, is_written, layout_of
 from widebeam.init.facts import Column, Index, Sample, Table
 from widebeam.init.words import AUDIT, NANOSECONDS, TIME, about, names_a_value, tokens, words
 
@@ -96,6 +96,10 @@ def _unread(table: Table, sample: Sample) -> Moment:
     """Without a time that can be said: the column that is one all the same, in several forms."""
     for column in table.columns:
         present, known = sample.present(column.name), about(column.name, _CALLED)
+        if not sample.rows and column.type.partition("(")[0] in _TEXTS and about(column.name, TIME):
+            why = f"{column.name} is a text that is called like a time, and the table is empty"
+            ask = f'how are its times written? Then time = "{column.name}" and, say, time_form = "{EXAMPLE}".'
+            return NONE._replace(why=why, unread=column.name, why_unread=ask)
         if not known or not present or len(present) < len(sample.rows) or names_a_value(column.name):
             continue
         if column.type.partition("(")[0] in (*_TEXTS, "character") and all(map(_ISO.match, present)):
@@ -124,7 +128,8 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
         return "native", f"it is a {column.type}"
     kind = column.type.partition("(")[0]
     if kind in _TEXTS:
-        return _written(values)
+        layout = layout_of(values[:_TRIED], values, _ODD)
+        return None if layout is None else (layout, "its texts are written so")
     if kind not in (*_WHOLE, *_FRACTIONS) or not all(map(_NUMBER.fullmatch, values)):
         return None
     numbers = [float(value) for value in values]
@@ -136,18 +141,6 @@ def form(column: Column, values: list[str]) -> tuple[str, str] | None:
             return "epoch_float", "it is seconds since 1970, with a fraction"
         return name, f"its numbers are {unit} since 1970 (from {min(fit):.0f} to {max(fit):.0f})"
     return None
-
-
-def _written(values: list[str]) -> tuple[str, str] | None:
-    """The one way in which texts are written, but for a few."""
-    ways = dict.fromkeys(way for value in values[:_TRIED] for way in layouts(value))
-    counts = {
-        layout: sum(is_written(value, way) for value in values) for layout in ways if (way := TimeText.of(layout))
-    }
-    best = max(counts, key=lambda layout: counts[layout], default=None)  # of equal ones the first, which is strictest
-    if best is None or len(values) - counts[best] > _ODD * len(values):
-        return None
-    return best, "its texts are written so"
 
 
 def _is_fine(form: str, values: list[str]) -> bool:

@@ -335,3 +335,29 @@ def test_rows_whose_time_is_in_another_column_are_asked_about(database, kind, va
     assert (
         f"9 of 49 rows that were looked at, which have none in at: is it other? Then set {wanted}, and" in plain
     ) == (kind != "text")
+
+
+def test_what_the_schema_leaves_open_about_names_and_an_empty_table_is_asked(database):
+    run(
+        database,
+        "CREATE TABLE patients (id int PRIMARY KEY, name text); CREATE TABLE kinds (id int PRIMARY KEY, name text);"
+        "INSERT INTO kinds SELECT n, 'kind' || n FROM generate_series(1, 5) n;"
+        "CREATE TABLE x (patient_id int REFERENCES patients, kind_id int REFERENCES kinds, at text, value float8,"
+        " PRIMARY KEY (patient_id, kind_id, at))",
+    )
+    said = looked(database, "public.x")
+    assert (source(said)["time"], asked(said, "time")) == ([], True)
+    run(
+        database,
+        "INSERT INTO patients VALUES (1, 'Jo'); INSERT INTO x SELECT 1, k, to_char(timestamp '2024-01-01' + n"
+        " * interval '1 s', 'YYYY-MM-DD HH24:MI:SS'), n FROM generate_series(1, 9) n, generate_series(1, 5) k",
+    )
+    said = looked(database)
+    assert (source(said)["key"], source(said)["time_form"]) == ("name", "YYYY-MM-DD HH:MM:SS")
+    assert asked(said, "entity") and "public.patients" in " ".join(said.split())
+
+
+def test_which_of_two_columns_is_measured_is_asked_where_their_names_do_not_tell(database):
+    run(database, counted("at", "1451624400 + n").replace("device", "foo").replace("sensor", "bar"))
+    said = looked(database, "public.x")
+    assert {*source(said)["entity"], source(said)["key"]} == {"foo", "bar"} and asked(said, "key")
