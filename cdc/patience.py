@@ -18,15 +18,14 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 SECONDS: Final = 30
 """For one lock."""
 
-# Of those who hold a lock on a table here, or an advisory one, which anybody can: who holds it longest. The server does
-# not say, afterwards, who it was.
+# Of those who hold a lock on a table here: who holds it longest. The server does not say, afterwards, who it was.
 _HOLDERS: Final = """
 SELECT DISTINCT coalesce(a.xact_start, a.state_change, a.backend_start) AS since, a.pid, coalesce(a.usename, ''),
        coalesce(a.application_name, ''), coalesce(a.state, ''),
-       (SELECT string_agg(DISTINCT coalesce(r.relation::regclass::text, 'an advisory lock'), ', ') FROM pg_locks AS r
-         WHERE r.pid = a.pid AND r.granted AND (r.relation >= 16384 OR r.locktype = 'advisory'))
+       (SELECT string_agg(DISTINCT r.relation::regclass::text, ', ') FROM pg_locks AS r
+         WHERE r.pid = a.pid AND r.granted AND r.relation >= 16384)
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-WHERE l.granted AND (l.relation >= 16384 OR l.locktype = 'advisory') AND a.pid <> pg_backend_pid()
+WHERE l.granted AND l.relation >= 16384 AND a.pid <> pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY since LIMIT 3
 """

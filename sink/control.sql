@@ -1,5 +1,5 @@
 -- The control schema: all durable state of a connector, in the target database, so that it changes in the same
--- transaction as the wide rows. Run under an advisory lock by widebeam/state/control.py, at first and whenever it has changed:
+-- transaction as the wide rows. Run by widebeam/state/control.py, one at a time, at first and whenever it has changed:
 -- every statement may find what it makes. A new column of a table stands in its CREATE TABLE, and below it, for
 -- schemas that are there: ALTER TABLE ... ADD COLUMN IF NOT EXISTS (tests/widebeam/state/test_control.py compares the two).
 CREATE SCHEMA IF NOT EXISTS widebeam;
@@ -117,6 +117,16 @@ CREATE TABLE IF NOT EXISTS widebeam.signs (
 -- say: anybody who may connect can hold one.
 CREATE TABLE IF NOT EXISTS widebeam.turn_columns (id int PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS widebeam.turn_types (id int PRIMARY KEY);
+
+-- Claims (sink/state/claim.py): what a session of ours is alone with, until it ends.
+CREATE TABLE IF NOT EXISTS widebeam.claims (
+    connector text NOT NULL,              -- not of widebeam.connectors: its set-up is claimed before
+    what      text NOT NULL,              -- prepare, join, chunk 7
+    pid       int NOT NULL,               -- which session, together with its role and its begin
+    role      oid NOT NULL,
+    began     timestamptz NOT NULL,
+    PRIMARY KEY (connector, what)
+);
 
 -- Parts of `widebeam run` that died in the present run on a host, or in the last one: for `status`.
 CREATE TABLE IF NOT EXISTS widebeam.restarts (

@@ -30,6 +30,7 @@ from cdc.source.identity_remedy import remedy
 from cdc.source.narrow import NarrowTable
 from sink.mapping.family import Family, Source
 from sink.state import sources
+from sink.state.claim import Claim
 from snapshot.chunks import ledger
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.sessions import Sessions
@@ -50,12 +51,13 @@ ORDER BY 1, 2
 
 
 class Joiner:
-    """Looks for tables that belong and are not there yet. One worker does that at a time, by a lock in the target."""
+    """Looks for tables that belong and are not there yet. One worker does that at a time, by a claim in the target."""
 
     def __init__(self, settings: BackfillSettings, sessions: Sessions, family: Family) -> None:
         self._settings, self._family = settings, family
         self._target, self._primary = sessions.target, sessions.primary
         self._connector = settings.mapping.connector
+        self._turn = Claim(self._connector, "join")
         self._looked_at: float | None = None
         self._unfit: dict[str, float] = {}  # since when
 
@@ -66,21 +68,18 @@ class Joiner:
             return 0
         self._looked_at = now
         new = self._new()
-        if not new or not self._lock():
+        if not new or not self._turn.take(self._target):
             return 0
         try:
             return sum(self._join(table) for table in self._new())
         finally:
-            self._target.execute(_UNLOCK, [self._connector])
+            self._turn.give_back(self._target)
 
     def _new(self) -> list[NarrowTable]:
         """Tables that belong and are not published yet."""
         known = {each.qualified for each in sources.load(self._target, self._connector) if each.gate is not None}
         tables = (self._family.narrow(schema, name) for schema, name in self._primary.execute(_TABLES).fetchall())
         return [table for table in tables if table is not None and table.qualified not in known]
-
-    def _lock(self) -> bool:
-        return self._target.execute(_LOCK, [self._connector]).fetchone() == (True,)
 
     def _join(self, table: NarrowTable) -> bool:
         """One table; False when it is not fit yet, or is being written to just now."""
@@ -156,7 +155,3 @@ class Joiner:
         with self._target.transaction():
             ledger.add(self._target, self._connector, chunks)
             sources.add(self._target, self._connector, source)
-
-
-_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('widebeam.join ' || %s, 0))"
-_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('widebeam.join ' || %s, 0))"

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from sink.state.claim import Claim
 from snapshot.chunks.plan import Chunk
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -27,8 +28,6 @@ AND (reads = '' OR NOT EXISTS (
     AND fills.state IN ('planned', 'failed') AND (fills.state = 'planned' OR fills.retry_at IS NOT NULL)))
 ORDER BY chunk LIMIT %(limit)s
 """
-_TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('widebeam.chunks ' || %s, %s))"
-_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('widebeam.chunks ' || %s, %s))"
 
 
 class Counts(NamedTuple):
@@ -101,8 +100,8 @@ def planned(target: Connection, connector: str) -> bool:
 def claim(target: Connection, connector: str) -> Chunk | None:
     """The next chunk that is due and that nobody holds, for this session; None when there is none.
 
-    The claim is an advisory lock of the session, so it ends with the worker, however that ends. `target` must be in
-    autocommit mode, and not behind a pooler that shares sessions.
+    The claim ends with the session, so with the worker, however that ends. `target` must be in autocommit mode, and
+    not behind a pooler that shares sessions.
     """
     first = 0
     while page := _due(target, connector, first, _PAGE):
@@ -120,9 +119,8 @@ def _due(target: Connection, connector: str, first: int, limit: int, last: int |
 
 
 def _try(target: Connection, connector: str, chunk: int) -> bool:
-    """Lock, then look again: whoever held the lock before may have merged the chunk meanwhile."""
-    row = target.execute(_TRY_LOCK, [connector, chunk]).fetchone()
-    if row is None or not row[0]:
+    """Claim, then look again: whoever had the claim before may have merged the chunk meanwhile."""
+    if not _claim(connector, chunk).take(target):
         return False
     if _due(target, connector, chunk, 1, last=chunk):
         return True
@@ -132,7 +130,11 @@ def _try(target: Connection, connector: str, chunk: int) -> bool:
 
 def release(target: Connection, connector: str, chunk: int) -> None:
     """Give a claim back."""
-    target.execute(_UNLOCK, [connector, chunk])
+    _claim(connector, chunk).give_back(target)
+
+
+def _claim(connector: str, chunk: int) -> Claim:
+    return Claim(connector, f"chunk {chunk}")
 
 
 def lock(target: Connection, connector: str, chunk: int) -> bool:

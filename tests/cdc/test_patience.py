@@ -15,6 +15,7 @@ from cdc.halt import Cause, Halt
 from cdc.patience import LockHeld
 from cdc.source import slot
 from sink.fold.progress import Progress
+from sink.state.claim import Claim
 from tests.readings import FILE, NARROW
 from widebeam.cli.outcome import explained
 from widebeam.cli.parts.halted import record_halt
@@ -39,7 +40,7 @@ def connector(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         session.execute(FILLED)
     monkeypatch.setitem(patience.bounded.__wrapped__.__kwdefaults__, "seconds", 0.3)
     monkeypatch.setitem(slot.create.__kwdefaults__, "patience", 0.3)
-    monkeypatch.setattr(lock, "_WAIT", "300ms")
+    monkeypatch.setattr(lock, "_WAIT", 0.3)
     file = tmp_path / f"patience_{uuid4().hex[:8]}.toml"
     file.write_text(FILE.format(dsn=database))
     return load(str(file), {})
@@ -108,8 +109,16 @@ def test_a_session_has_its_own_limit_again(database: str) -> None:
         assert session.execute("SHOW lock_timeout").fetchone() == ("7s",)
 
 
-def test_whoever_holds_the_advisory_lock_of_set_up_is_named(connector: Connector, other: psycopg.Connection) -> None:
-    """Anybody who may connect can take one: he is told by PID, role and application."""
-    other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"widebeam.prepare {connector.name}"])
-    with pytest.raises(lock.Busy, match=f"PID {other.info.backend_pid} .*somebody else.*an advisory lock"):
+def test_whoever_is_alone_with_the_set_up_is_named(connector: Connector, other: psycopg.Connection) -> None:
+    preparing.prepare(connector)
+    assert Claim(connector.name, "prepare").take(other)
+    other.commit()
+    with pytest.raises(lock.Busy, match=f"PID {other.info.backend_pid} .*somebody else"):
         preparing.prepare(connector)
+
+
+def test_who_may_only_connect_does_not_hold_a_set_up_up(connector: Connector, other: psycopg.Connection) -> None:
+    """By the keys that earlier versions locked."""
+    for key in ("widebeam.control", f"widebeam.prepare {connector.name}"):
+        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
+    preparing.prepare(connector)

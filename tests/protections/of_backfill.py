@@ -134,7 +134,7 @@ BACKFILL: Final = (
     Protection(
         "a claim is one's own",
         ("backfill dies", "two runs"),
-        (Edit("snapshot/chunks/ledger.py", "SELECT pg_try_advisory_lock(", "SELECT true OR pg_try_advisory_lock("),),
+        (Edit("sink/state/claim.py", "OR NOT EXISTS (", "OR true OR NOT EXISTS ("),),
         (LEDGER + "two_workers_claim_different_chunks",),
     ),
     Protection(

@@ -262,7 +262,7 @@ CELLS: Final = (
     Protection(
         "one lets tables join",
         ("joining table",),
-        (Edit("snapshot/join.py", "if not new or not self._lock():", "if not new:"),),
+        (Edit("snapshot/join.py", "if not new or not self._turn.take(self._target):", "if not new:"),),
         (JOIN + "one_worker_lets_tables_join_at_a_time",),
     ),
 )

@@ -21,6 +21,7 @@ from sink.mapping import mapping as wide
 from sink.mapping.family import Source
 from sink.mapping.rule import Rule
 from sink.state import sources
+from sink.state.claim import Claim
 from snapshot import join
 from snapshot.chunks import ledger
 from snapshot.join import Joiner
@@ -173,7 +174,7 @@ def test_one_worker_lets_tables_join_at_a_time(
 ) -> None:
     make(source, "2")
     with connect(database, autocommit=True) as other:
-        other.execute(join._LOCK, ["ships"])
+        assert Claim("ships", "join").take(other)
         assert joiner.look() == 0
     assert joiner.look() == 1
 

@@ -22,7 +22,7 @@ from cdc.patience import bounded
 from cdc.source import publication, slot, slot_waits
 from cdc.source.session import connect
 from widebeam.config.connector import Connector
-from widebeam.state import recorded, signs
+from widebeam.state import control, recorded, signs
 from widebeam.state.lock import alone
 from widebeam.state.recorded import Recorded
 
@@ -192,9 +192,10 @@ def _wide_schema(target: Session, found: Recorded) -> None:
 def _forget(target: Session, connector: str, done: Dropped, *, keep_audit: bool) -> Dropped:
     """The connector's row goes last, and with it all its state; after the last one, the control schema."""
     with target.transaction():
-        target.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
+        control.be_alone(target)
         _audit(target, connector, "drop", done._asdict())
         target.execute("DELETE FROM widebeam.connectors WHERE connector = %s", [connector])
+        target.execute("DELETE FROM widebeam.claims WHERE connector = %s", [connector])
         hit(Failpoint.DROP_FORGOTTEN)
         if keep_audit or target.execute("SELECT FROM widebeam.connectors LIMIT 1").fetchone() is not None:
             return done

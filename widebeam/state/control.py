@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from importlib import resources
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -23,6 +24,15 @@ again wherever it is another one than the one that ran last.
 
 _CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS widebeam;"
 _WAIT: Final = "10s"
+_ATTEMPTS: Final = 5
+_MADE_MEANWHILE: Final = (
+    errors.UniqueViolation,
+    errors.DuplicateSchema,
+    errors.DuplicateTable,
+    errors.DuplicateObject,
+    errors.UndefinedTable,  # dropped, with the last connector
+)
+"""What a process meets that makes the schema at the same time as another one: it looks again."""
 
 
 class InUse(Exception):
@@ -41,10 +51,24 @@ def install(session: Session) -> None:
 
     Raises ConfigError where it is newer than this program, InUse, and LockHeld.
     """
-    with bounded("bringing the schema widebeam up to date", session), session.transaction():
-        session.execute("SELECT pg_advisory_xact_lock(hashtextextended('widebeam.control', 0))")
-        script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
-        ours, found = Made(VERSION, sha256(script.encode()).hexdigest()), made(session)
+    script = resources.files("sink").joinpath("control.sql").read_text(encoding="utf-8")
+    ours = Made(VERSION, sha256(script.encode()).hexdigest())
+    with bounded("bringing the schema widebeam up to date", session):
+        for _ in range(_ATTEMPTS):
+            found = made(session)
+            refuse_newer(found)
+            if found == ours:
+                return
+            with suppress(*_MADE_MEANWHILE):
+                _run(session, script, ours)
+                return
+        _run(session, script, ours)
+
+
+def _run(session: Session, script: str, ours: Made) -> None:
+    with session.transaction():
+        be_alone(session)
+        found = made(session)
         refuse_newer(found)
         if found == ours:
             return
@@ -61,6 +85,15 @@ def install(session: Session) -> None:
             ) from error
         session.execute("DELETE FROM widebeam.version")
         session.execute("INSERT INTO widebeam.version (version, script) VALUES (%s, %s)", ours)
+
+
+def be_alone(session: Session) -> None:
+    """In the open transaction: nobody else makes the control schema, or drops it, until its end.
+
+    By a lock that only our roles can take; where there is nothing yet, whoever makes the schema first goes on.
+    """
+    if session.execute("SELECT to_regclass('widebeam.version')").fetchone() != (None,):
+        session.execute("LOCK TABLE widebeam.version IN EXCLUSIVE MODE")
 
 
 def made(session: Session) -> Made | None:

@@ -51,6 +51,24 @@ def test_a_claim_ends_with_its_session(target: Connection, other: Connection) ->
     assert ledger.claim(target, "ships") == CHUNKS[0]
 
 
+def test_a_claim_of_a_session_whose_pid_another_one_has_by_now_is_none(target: Connection, other: Connection) -> None:
+    ledger.write_plan(target, "ships", CHUNKS[:1])
+    assert ledger.claim(other, "ships") == CHUNKS[0]
+    target.execute("UPDATE widebeam.claims SET began = began - interval '1 h'")
+    assert ledger.claim(target, "ships") == CHUNKS[0]
+
+
+def test_who_may_only_connect_keeps_no_chunk_from_being_claimed(target: Connection, other: Connection) -> None:
+    """Whatever he locks: he can neither write a claim, nor lock one."""
+    ledger.write_plan(target, "ships", CHUNKS[:1])
+    other.execute("DO $$ BEGIN CREATE ROLE wb_nobody; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    other.execute("SET ROLE wb_nobody")
+    for statement in ("LOCK TABLE widebeam.claims IN ACCESS SHARE MODE", "DELETE FROM widebeam.claims"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), other.transaction():
+            other.execute(statement)
+    assert ledger.claim(target, "ships") == CHUNKS[0]
+
+
 def test_a_chunk_that_was_merged_while_it_was_claimed_is_not_read_again(target: Connection, other: Connection) -> None:
     ledger.write_plan(target, "ships", CHUNKS[:1])
     ledger.claim(other, "ships")
@@ -58,7 +76,7 @@ def test_a_chunk_that_was_merged_while_it_was_claimed_is_not_read_again(target: 
     ledger.release(other, "ships", 1)
     assert ledger.claim(target, "ships") is None
     assert not ledger._try(target, "ships", 1), "had it been seen as due just before"
-    held = target.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+    held = target.execute("SELECT count(*) FROM widebeam.claims")
     assert held.fetchone() == (0,)
 
 

@@ -19,7 +19,7 @@ from widebeam.config.connector import Connector
 from widebeam.setup import prepare as module
 from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import prepared
-from widebeam.state import lock
+from widebeam.state import control, lock
 from widebeam.state.lock import Busy, alone
 from widebeam.state.recorded import NotSetUp
 
@@ -259,9 +259,11 @@ def test_a_part_without_set_up_says_which_command_does_it(make, ask):
 
 def test_only_one_sets_up_at_a_time(make, database, monkeypatch):
     connector = make()
-    monkeypatch.setattr(lock, "_WAIT", "100ms")
-    with psycopg.connect(database, autocommit=True) as other, alone(other, connector.name), pytest.raises(Busy):
-        prepare(connector)
+    monkeypatch.setattr(lock, "_WAIT", 0.1)
+    with psycopg.connect(database, autocommit=True) as other:
+        control.install(other)
+        with alone(other, connector.name), pytest.raises(Busy):
+            prepare(connector)
 
 
 def test_the_topic_is_made_and_its_id_recorded(make, ask, kafka, topic):
