@@ -23,7 +23,7 @@ from sink.merge import tombstones
 from sink.merge.merge import Merger
 from sink.merge.prepared import Prepared
 from sink.reread import SourceCells
-from sink.state import account, quarantine, superseded
+from sink.state import account, notices, quarantine, sources, superseded
 from sink.state.sharing import Sharing
 from sink.state.sources import joined
 from sink.wide.partitions import days_of
@@ -142,6 +142,8 @@ class Applier:
         superseded.close(self._connection, self._mapping, batch.entries, quarantine_entries)
         if batch.truncate is not None:
             superseded.truncated(self._connection, self._mapping.connector, batch.truncate)
+            sources.note_truncated(self._connection, self._mapping.connector, batch.truncated, batch.truncate)
+            notices.truncated(self._connection, self._mapping.connector, batch.truncated)
 
     def _folded(self, batch: Batch) -> _Folded:
         refused: Refused = {}

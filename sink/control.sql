@@ -73,6 +73,8 @@ CREATE TABLE IF NOT EXISTS widebeam.sources (
 );
 -- What the source's catalog said of it (cdc/source/facts.py): whose change makes no event, so that somebody has to look.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS facts jsonb;
+-- The last TRUNCATE of the table that was applied: it explains partitions that are empty since facts from before it.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS truncated_at pg_lsn;
 -- The one text that stands for both parts of the name (cdc/source/table_name.py), as the other tables have it.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS name text GENERATED ALWAYS AS (
     CASE WHEN strpos(schema_name, '.') > 0 OR left(schema_name, 1) = '"'

@@ -6,7 +6,7 @@ and looked at again and again. What is not as it was is a Halt, or at least told
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -63,13 +63,17 @@ class Leaf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One narrow table. `entry` stands for the publication and the table's place in it; `leaves` are by their oid."""
+    """One narrow table. `entry` stands for the publication and the table's place in it; `leaves` are by their oid.
+
+    `at` is where the WAL was just before somebody looked; empty where that was not written down.
+    """
 
     oid: int
     partitioned: bool
     entry: str
     attributes: dict[str, Attribute]
     leaves: dict[int, Leaf]
+    at: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, to be written down."""
@@ -79,6 +83,7 @@ class Facts:
             "entry": self.entry,
             "attributes": {name: list(each) for name, each in self.attributes.items()},
             "leaves": {str(oid): list(leaf) for oid, leaf in self.leaves.items()},
+            **({"at": self.at} if self.at else {}),
         }
 
     @classmethod
@@ -90,14 +95,16 @@ class Facts:
             plain["entry"],
             {name: Attribute(*each) for name, each in plain["attributes"].items()},
             {int(oid): Leaf(*leaf) for oid, leaf in plain["leaves"].items()},
+            plain.get("at", ""),
         )
 
 
-def look(connection: Connection, publication: str, table: NarrowTable) -> Facts:
+def look(connection: Connection, publication: str, table: NarrowTable, at: str | None = None) -> Facts:
     """The facts as they are; a Halt where no change of some rows would be in the WAL, or none under the table's name.
 
-    `connection` is in autocommit mode.
+    `connection` is in autocommit mode, or in a transaction that began at the WAL position `at`.
     """
+    at = position(connection) if at is None else at
     row = connection.execute(
         _TABLE, {"schema": table.schema, "name": table.name, "columns": list(table.columns)}
     ).fetchone()
@@ -116,7 +123,14 @@ def look(connection: Connection, publication: str, table: NarrowTable) -> Facts:
         "" if entry is None else str(entry[0]),
         {name: Attribute(int(number), type_, generated) for name, number, type_, generated in attributes},
         {leaf[0]: Leaf(TableName(leaf[1], leaf[2]).text, leaf[3]) for leaf in leaves},
+        at,
     )
+
+
+def position(connection: Connection) -> str:
+    """Where the WAL is: what is committed before, everybody sees by now."""
+    row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    return "" if row is None else str(row[0])
 
 
 def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) -> None:
@@ -199,3 +213,8 @@ def rewritten(before: Facts, now: Facts) -> dict[int, Leaf]:
         for oid, leaf in now.leaves.items()
         if oid in before.leaves and before.leaves[oid].filenode != leaf.filenode
     }
+
+
+def all_rewritten(before: Facts, now: Facts) -> bool:
+    """Whether that is so of each table that was there and still is, as after a TRUNCATE of the whole."""
+    return rewritten(before, now).keys() == before.leaves.keys() & now.leaves.keys()

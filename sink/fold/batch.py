@@ -59,6 +59,7 @@ class Batch:
     admissions: dict[int, Admission] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     truncate: Lsn | None = None
+    truncated: frozenset[str] = frozenset()
     quarantine_entries: list[QuarantineEntry] = field(default_factory=list)
     commits: dict[Place, int] = field(default_factory=dict)
     newest: tuple[int, int] | None = None
@@ -129,6 +130,7 @@ class Batch:
             case Truncated():
                 if self.mapping.on_truncate == "apply" and any(map(self.mapping.owns, record.tables)):
                     self.truncate = record.stamp.position
+                    self.truncated = frozenset(filter(self.mapping.owns, record.tables))
             case Barrier():
                 pass  # its position is in the admission
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -50,6 +51,14 @@ def filled(connection: Connection, connector: str, source: str, subjects: list[s
         "DELETE FROM widebeam.notices WHERE (connector, source) = (%s, %s) AND kind IN ('filling', 'gone')"
         " AND subject = ANY (%s)",
         [connector, source, subjects],
+    )
+
+
+def truncated(connection: Connection, connector: str, sources: Iterable[str]) -> None:
+    """A TRUNCATE of these tables is applied: nothing stays of what was in their partitions."""
+    connection.execute(
+        "DELETE FROM widebeam.notices WHERE connector = %s AND kind = 'gone' AND source = ANY (%s)",
+        [connector, list(sources)],
     )
 
 

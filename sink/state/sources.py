@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -86,6 +87,26 @@ def note_facts(
         [Jsonb(found.as_json()), connector, table.schema, table.name, expected, expected],
     )
     return done.rowcount == 1
+
+
+def note_truncated(connection: Connection, connector: str, tables: Iterable[str], position: Lsn) -> None:
+    """These tables were truncated, as the stream says; in the open transaction that applies it."""
+    connection.execute(_TRUNCATED, [str(position), connector, list(tables)])
+
+
+def truncated_since(connection: Connection, connector: str, table: NarrowTable, at: str) -> bool:
+    """Whether a TRUNCATE of the table from behind that position is applied."""
+    row = connection.execute(_TRUNCATED_SINCE, [at or None, connector, table.schema, table.name]).fetchone()
+    return row == (True,)
+
+
+_TRUNCATED: Final = """
+UPDATE widebeam.sources SET truncated_at = greatest(truncated_at, %s::pg_lsn)
+WHERE connector = %s AND name = ANY(%s)
+"""
+_TRUNCATED_SINCE: Final = (
+    "SELECT truncated_at > %s::pg_lsn FROM widebeam.sources WHERE (connector, schema_name, table_name) = (%s, %s, %s)"
+)
 
 
 def attach_again(connection: Connection, connector: str) -> int:

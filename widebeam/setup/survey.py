@@ -68,9 +68,10 @@ def check(source: Session, target: Session, connector: Connector) -> None:
 
 def checked(source: Session, name: str, table: NarrowTable, before: Facts | None) -> Facts:
     """The facts of one moment, if they are none to halt at; `name` is the publication's."""
+    at = facts.position(source)
     with source.transaction():
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        now = facts.look(source, name, table)
+        now = facts.look(source, name, table, at)
         if before is not None:
             facts.compare(table, before, now)
         publication.check(name, publication.inspect(source, name, table), table)
@@ -152,7 +153,10 @@ class Survey:
         full = {oid: leaf for oid, leaf in new.items() if _holds_rows(source, oid, leaf)}
         ready = self._ready(source, target, table, full)
         known = now if ready else replace(now, leaves={oid: now.leaves[oid] for oid in now.leaves if oid not in full})
-        anew = (_rewritten(source, table, now, *each) for each in facts.rewritten(before, now).items())
+        rewritten = facts.rewritten(before, now)
+        if facts.all_rewritten(before, now) and sources.truncated_since(target, self._connector.name, table, before.at):
+            rewritten = {}  # the stream has told of it
+        anew = (_rewritten(source, table, now, *each) for each in rewritten.items())
         told = [_gone(table, leaf) for leaf in facts.gone(before, now)] + [each for each in anew if each is not None]
         if known != before or told:
             if full and ready:

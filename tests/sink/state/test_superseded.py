@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cdc.record.record import Truncated
+from sink.mapping.family import Source
+from sink.state import notices, sources
+from sink.state.notices import Notice
 from tests.sink.test_run import TABLE, Pipe, narrow, quarantined, read
 
 MISFIT = narrow("i", "a", "String", "oops")
@@ -110,9 +113,14 @@ def test_a_record_that_comes_again_does_not_leave_its_entry_behind_nor_close_a_n
 
 def test_a_truncate_closes_what_came_before_it(target, pipe):
     pipe.mapping = replace(pipe.mapping, on_truncate="apply")
+    schema, table = TABLE.split(".")
+    sources.add(target, "ships", Source(schema, table, 1, {}, None))
+    notices.add(target, "ships", Notice(TABLE, "gone", "jan", "it was detached"))
     pipe.change(16, [MISFIT])
     pipe.everywhere(24, Truncated, [TABLE])
     pipe.change(32, [narrow("i", "b", "String", "after")])
     pipe.start()
     pipe.wait(target)
     assert [origin for origin, _ in quarantined(target)] == ["0:3:0"]
+    assert notices.load(target, "ships") == [], "nothing stays of what was in a partition"
+    assert target.execute("SELECT truncated_at::text FROM widebeam.sources").fetchone() == ("0/18",)

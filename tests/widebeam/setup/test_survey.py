@@ -14,10 +14,11 @@ import psycopg
 import pytest
 
 from cdc.halt import Cause, Halt
+from cdc.lsn import Lsn
 from cdc.source import facts
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
-from sink.state import notices, standstill
+from sink.state import notices, sources, standstill
 from snapshot import attached
 from snapshot.run import Backfill, BackfillSettings
 from tests.pipeline import until
@@ -222,6 +223,20 @@ def test_partitions_that_go_leave_their_rows_and_a_notice(make: Make, version: i
     viewer.close()
     assert [words for words in seen.notices if "stays in the wide tables" in words] == list(seen.notices)
     assert len(seen.notices) == 2
+
+
+def test_a_truncate_of_the_whole_table_leaves_no_notice_of_its_partitions(make: Make, version: int) -> None:
+    source = make(PARTITIONED)
+    name, table = source.connector.name, "tenant.readings"
+    source.do("TRUNCATE tenant.readings")
+    sources.note_truncated(source.session, name, [table], Lsn.parse(facts.position(source.session)))
+    source.look()
+    assert source.notices() == set(), "the sink had applied it already"
+    source.do("TRUNCATE tenant.feb")
+    source.look()
+    assert source.notices() == {("gone", "tenant.feb")}, "by itself, of which the stream does not tell"
+    notices.truncated(source.session, name, [table])
+    assert source.notices() == set(), "nothing stays once the whole is truncated"
 
 
 def test_rows_that_are_written_anew_are_a_doubt(make: Make, version: int) -> None:
