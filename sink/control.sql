@@ -87,6 +87,9 @@ ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS name text GENERATED ALWAYS
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS escapes boolean NOT NULL DEFAULT false;
 -- What the wide time column is called, where the mapping's `time` is another one than at first; the same in all rows.
 ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS wide_time text;
+-- Numbers out of texts (`numbers`) are written as the server prints them, in text columns, too; false for tables from
+-- before that, where a key's first reading decides about its column.
+ALTER TABLE widebeam.sources ADD COLUMN IF NOT EXISTS canonical boolean NOT NULL DEFAULT false;
 
 -- What was seen in the source's catalog that does not stop the connector, and that somebody has to know of: a
 -- partition that is gone, a table whose rows were written anew.

@@ -116,8 +116,10 @@ class Joiner:
             return None
         amiss = self._amiss(table, found.types)
         if amiss is None:
-            alike = self._settings.mapping.rule.escapes
-            return Source(table.schema, table.name, found.oid, found.types, None, alike)
+            like = self._settings.mapping.rule
+            return Source(
+                table.schema, table.name, found.oid, found.types, None, like.escapes, canonical=like.canonical
+            )
         if monotonic() - self._unfit.setdefault(table.qualified, monotonic()) > _PATIENCE:
             raise amiss
         return None

@@ -24,8 +24,8 @@ Refusal: TypeAlias = "tuple[str, str]"
 
 
 _NO_NUMBER: Final = (
-    ": it is no number that a double precision holds without losing a digit. Mend it in the source, and then "
-    "`widebeam quarantine retry`"
+    ": it is no number that a double precision holds without losing a digit. Mend it in the source, or set "
+    'type_conflict = "widen" in [sink], which makes the column a text; then `widebeam quarantine retry`'
 )
 
 
@@ -91,10 +91,13 @@ class Cells:
 
     def _conflict(self, route: Route, row: WideRow, need: Need, column: Column) -> Refusal | None:
         """A reading that its key's column does not hold, by policy: quarantine, NULL, or a wider column."""
-        detail = f"{need.key!r} is a {column.type} from {column.source}, and this is a {need.type} from {need.source}"
+        detail = f"{need.key!r} is a {column.type} from {column.source}"
+        if need.type != column.type:
+            detail += f", and this is a {need.type} from {need.source}"
+        no_number = column.type == NUMBER and (column.source == need.source or need.type == NUMBER)
         match self._policy:
             case "quarantine":
-                return CONFLICT, detail + (_NO_NUMBER if column.type == NUMBER and column.source == need.source else "")
+                return CONFLICT, detail + (_NO_NUMBER if no_number else "")
             case "null":
                 clear(row, route, need.key)
                 return None

@@ -27,7 +27,7 @@ class Source(NamedTuple):
     """A narrow table as widebeam.sources has it. `gate` is None until it is published, Lsn(0) for one of the first.
 
     `escapes` is how the parts of its keys are joined (Rule.joined), `wide_time` what the wide time column is called,
-    where `time` was another one when the connector was made.
+    where `time` was another one when the connector was made. `canonical` says how numbers out of texts are written.
     """
 
     schema: str
@@ -37,6 +37,7 @@ class Source(NamedTuple):
     gate: Lsn | None
     escapes: bool = True
     wide_time: str | None = None
+    canonical: bool = True
 
     @property
     def qualified(self) -> str:
@@ -44,11 +45,17 @@ class Source(NamedTuple):
         return TableName(self.schema, self.name).text
 
 
-def rules(family: Family, sources: Iterable[Source]) -> tuple[Rule, ...]:
-    """The rules of these tables, without those that do not belong any more."""
+def rules(family: Family, sources: Iterable[Source], *, widens: bool) -> tuple[Rule, ...]:
+    """The rules of these tables, without those that do not belong any more. `widens`: a column may become a text."""
     tables = ((family.narrow(each.schema, each.name), each) for each in sources)
     return tuple(
-        replace(family.rule(table, each.types), escapes=each.escapes, wide_time=each.wide_time)
+        replace(
+            family.rule(table, each.types),
+            escapes=each.escapes,
+            wide_time=each.wide_time,
+            canonical=each.canonical,
+            strict=each.canonical and not widens,
+        )
         for table, each in tables
         if table is not None
     )

@@ -32,7 +32,8 @@ class Reading(NamedTuple):
     """One cell of a row: where it goes, and its value: a text, None (NULL, or the row is gone), or UNCHANGED.
 
     `entity` and `time` are wide values; `source` is the narrow column with the value, `type` the type of a column for
-    it. With `textual` a column of type text can take it as it is, too. Without a value, both may be empty.
+    it. With `textual` a column of type text can take it as it is, too. Without a value, both may be empty. A `misfit`
+    is no number, where the type of a column for it is one all the same.
     """
 
     entity: tuple[str, ...]
@@ -42,10 +43,11 @@ class Reading(NamedTuple):
     type: str
     value: Value
     textual: bool = False
+    misfit: bool = False
 
     def fits(self, column_type: str) -> bool:
         """Can a column of this type hold it as it is?"""
-        return self.type == column_type or (self.textual and column_type == "text")
+        return (self.type == column_type and not self.misfit) or (self.textual and column_type == "text")
 
 
 def two_values(names: Iterable[str]) -> tuple[str, str]:
@@ -189,8 +191,12 @@ class Interpreter:
     def _reading(self, entity: tuple[str, ...], time: tuple[str, ...], key: str, source: str, value: Value) -> Reading:
         raw = self.rule.types.get(source, "")
         textual = _TEXTUAL.fullmatch(raw) is not None
-        if isinstance(value, str) and source in self.rule.numbers and is_number(value):
-            return Reading(entity, time, key, source, NUMBER, value, textual=True)
+        if isinstance(value, str) and source in self.rule.numbers:
+            if is_number(value):
+                shown = printed_number(value) if self.rule.canonical else value
+                return Reading(entity, time, key, source, NUMBER, shown, textual=True)
+            if self.rule.strict:
+                return Reading(entity, time, key, source, NUMBER, value, textual=True, misfit=True)
         return Reading(entity, time, key, source, raw, value, textual)
 
     def _named(self, name: str, head: Sequence[str | None], row: Values, labels: dict[str, str | None]) -> str | None:
@@ -303,6 +309,25 @@ def _is_number(text: str) -> bool:
     )
 
 
+def printed_number(text: str) -> str:
+    """A number as the server prints it as a double precision: by its fewest digits."""
+    negative, digits, exponent = Decimal(repr(float(text))).as_tuple()
+    shown = "".join(map(str, digits)).rstrip("0")
+    sign = "-" if negative else ""
+    if not shown.strip("0"):
+        return f"{sign}0"
+    place = len(digits) + int(exponent)  # of the point, from the first digit
+    if place - 1 < _SMALLEST or place - 1 >= _LARGEST:
+        return f"{sign}{shown[0]}{'.' if shown[1:] else ''}{shown[1:]}e{place - 1:+03}"
+    if place <= 0:
+        return f"{sign}0.{'0' * -place}{shown}"
+    fraction = shown[place:]
+    return f"{sign}{shown[:place].ljust(place, '0')}{'.' if fraction else ''}{fraction}"
+
+
+_SMALLEST: Final = -4
+_LARGEST: Final = 15
+"""Powers of ten between which the server prints a double precision without an exponent."""
 _DIGITS: Final = 17
 """Of a double precision: two that differ have other texts of so many digits."""
 _SHORT: Final = 64

@@ -56,7 +56,8 @@ class Rule:
 
     The value: with a `discriminator`, its value chooses the column in `choices`; else the first of `table.values` that
     is not NULL, or with `measures` each of them under its own key. `nulls` are texts that count as NULL. Of `numbers`,
-    which are text columns, values that are numbers are stored as such.
+    which are text columns, values that are numbers are stored as such: `canonical` in a text column, too (1.50 is 1.5),
+    so that it does not matter which reading came first; if `strict`, what is none fits no column of numbers.
 
     A row that does not have one of the wanted values in each column of `where` counts as if it were not there; IS_NULL
     and IS_NOT_NULL stand for what they say.
@@ -86,6 +87,8 @@ class Rule:
     measure_separator: str = "."
     escapes: bool = True
     wide_time: str | None = None
+    canonical: bool = False
+    strict: bool = False
 
     @classmethod
     def of(

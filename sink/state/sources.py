@@ -18,28 +18,28 @@ from sink.mapping.mapping import Mapping
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _LOAD: Final = (
-    "SELECT schema_name, table_name, oid, types, gate_lsn::text, escapes, max(wide_time) OVER ()"
+    "SELECT schema_name, table_name, oid, types, gate_lsn::text, escapes, max(wide_time) OVER (), canonical"
     " FROM widebeam.sources WHERE connector = %s"
     " ORDER BY joined_at, schema_name, table_name"
 )
 _ADD: Final = (
-    "INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, gate_lsn, escapes)"
-    " VALUES (%s, %s, %s, %s, %s, %s::pg_lsn, %s) ON CONFLICT DO NOTHING"
+    "INSERT INTO widebeam.sources (connector, schema_name, table_name, oid, types, gate_lsn, escapes, canonical)"
+    " VALUES (%s, %s, %s, %s, %s, %s::pg_lsn, %s, %s) ON CONFLICT DO NOTHING"
 )
 
 
 def load(connection: Connection, connector: str) -> list[Source]:
     """All narrow tables, those that joined first at the beginning."""
     return [
-        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate), escapes, wide_time)
-        for schema, name, oid, types, gate, escapes, wide_time in connection.execute(_LOAD, [connector])
+        Source(schema, name, oid, types, None if gate is None else Lsn.parse(gate), escapes, wide_time, canonical)
+        for schema, name, oid, types, gate, escapes, wide_time, canonical in connection.execute(_LOAD, [connector])
     ]
 
 
 def add(connection: Connection, connector: str, source: Source) -> None:
     """Write a narrow table down."""
     gate = None if source.gate is None else str(source.gate)
-    found = [source.schema, source.name, source.oid, Jsonb(source.types), gate, source.escapes]
+    found = [source.schema, source.name, source.oid, Jsonb(source.types), gate, source.escapes, source.canonical]
     connection.execute(_ADD, [connector, *found])
 
 
@@ -148,7 +148,8 @@ def joined(connection: Connection, mapping: Mapping) -> Mapping:
     if mapping.family is None:
         return mapping
     found = load(connection, mapping.connector)
-    return replace(mapping, rules=rules(mapping.family, found) or mapping.rules, joining=joining(found))
+    made = rules(mapping.family, found, widens=mapping.type_conflict == "widen")
+    return replace(mapping, rules=made or mapping.rules, joining=joining(found))
 
 
 def forget(connection: Connection, connector: str, source: Source) -> None:

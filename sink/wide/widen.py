@@ -53,7 +53,7 @@ def not_widened(entity: Entity, column: Column, wanted: str, why: str) -> Refusa
 
 def _obstacle(mapping: Mapping, entity: Entity, after: Column, before: Column, others: set[Column]) -> str | None:
     """Why a column cannot become this."""
-    if before.type == NUMBER and after.type == TEXT and mapping.rule.numbers:
+    if before.type == NUMBER and after.type == TEXT and mapping.rule.numbers and not mapping.rule.canonical:
         # Whatever column made it: numbers out of texts may have come since, and 1.50 is a 1.5 by now.
         return f"numbers out of {', '.join(sorted(mapping.rule.numbers))} do not keep the text that they were"
     changed = {each.ordinal: each.type for each in (*others, after)}

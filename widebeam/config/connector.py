@@ -120,7 +120,7 @@ class Connector:
         target, sink, tables = self.options.target, self.options.sink, list(sources)
         return Mapping(
             connector=self.name,
-            rules=rules(self.family, tables),
+            rules=rules(self.family, tables, widens=sink.type_conflict == "widen"),
             schema=target.wide_schema,
             name=self.wide_name,
             layout=self.layout,

@@ -21,7 +21,7 @@ FEW: Final = 50
 
 def sections(seen: Seen) -> list[Section]:
     """The file's sections."""
-    return [source_section(seen), *_dictionary(seen), _value(seen), _target(seen), _kafka(), _sink()]
+    return [source_section(seen), *_dictionary(seen), _value(seen), _target(seen), _kafka(), _sink(seen)]
 
 
 def _dictionary(seen: Seen) -> list[Section]:
@@ -107,16 +107,21 @@ def _value(seen: Seen) -> Section:
     return made
 
 
-def _texts(made: Section, family: Family, shape: Shape) -> None:
-    key = shape.cell.key
+def _numbers(family: Family, shape: Shape) -> list[str]:
+    """The value columns whose texts are numbers as a rule."""
     texts = all(is_text(each.table.column(name)) for each in family.shapes for name in shape.readings.columns)
-    columns = list(numbers(shape.sample, shape.readings.columns, key)) if texts else []
+    return list(numbers(shape.sample, shape.readings.columns, shape.cell.key)) if texts else []
+
+
+def _texts(made: Section, family: Family, shape: Shape) -> None:
+    key, columns = shape.cell.key, _numbers(family, shape)
     if not columns:
         return
     made.set(
         "numbers",
         columns,
-        "Texts of which some keys are all numbers: those keys become double precision, the others stay text.",
+        "Texts of which some keys are all numbers: those keys become double precision, and the others text "
+        "(`type_conflict`, below), in which a number stands as it is printed: 1.50 as 1.5.",
         "must every digit stay as it was written? Then leave this out.",
     )
     words = sentinels(shape.sample, columns, key)
@@ -194,8 +199,10 @@ def _kafka() -> Section:
     return made
 
 
-def _sink() -> Section:
+def _sink(seen: Seen) -> Section:
     made = Section("sink")
+    if _numbers(seen.family, seen.shape):
+        made.set("type_conflict", "widen", "The column of a key whose texts are not all numbers is a text.")
     made.show("unknown_key", "add_column", "A new key gets a column while running; or choose overflow, or reject.")
     made.show(
         "on_delete",

@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     source: str
     type: str
     textual: bool
+    misfit: bool = False
 
 
 class Pair(NamedTuple):
@@ -61,7 +62,7 @@ class Evidence:
                 self.bytes += len(reading.value.encode())
                 pair = Pair(() if self.single else reading.entity, reading.key)
                 kinds = self.pairs.setdefault(pair, Counter())
-                kinds[Kind(reading.source, reading.type, reading.textual)] += 1
+                kinds[Kind(reading.source, reading.type, reading.textual, reading.misfit)] += 1
 
     @property
     def cells_a_row(self) -> float:
@@ -93,4 +94,8 @@ def settled(kinds: Counter[Kind], *, widen: bool = False) -> tuple[str, str]:
 
 
 def _fits(kind: Kind, type_text: str, *, widen: bool) -> bool:
-    return kind.type == type_text or (kind.textual and type_text == TEXT) or (widen and holds(type_text, kind.type))
+    return (
+        (kind.type == type_text and not kind.misfit)
+        or (kind.textual and type_text == TEXT)
+        or (widen and holds(type_text, kind.type))
+    )
