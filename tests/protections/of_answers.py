@@ -132,7 +132,7 @@ ANSWERS: Final = (
     Protection(
         "a renamed file is noticed",
         ("wrong answer",),
-        (Edit("widebeam/state/twins.py", "if slot == connector.slot or _alike(ours, settings)", "if False"),),
+        (Edit("widebeam/state/twins.py", "if slot == connector.slot or (", "if False and ("),),
         (DROP + "a_renamed_file_is_noticed_listed_and_the_connector_dropped_by_its_old_name",),
     ),
     Protection(

@@ -22,6 +22,7 @@ from widebeam.config.connector import Connector
 from widebeam.setup import failover, zone_rules
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import Recorded
+from widebeam.state.twins import twins
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -53,6 +54,8 @@ def _new(source: Session, target: Session, connector: Connector, history: slot.I
     catalog.alike(connector, connector.family, tables)
     _dictionary(source, connector)
     _refuse_foreign(source, connector)
+    if others := twins(target, connector):  # most often one whose file was renamed: nobody would run it any more
+        raise ConfigError(others)
     recorded.insert(target, connector, history, tables)
     zone_rules.note(target, connector)
     _LOG.info("connector %s is new", connector.name)

@@ -341,6 +341,8 @@ def test_a_renamed_file_is_noticed_listed_and_the_connector_dropped_by_its_old_n
     runner = CliRunner()
     assert plant.name in runner.invoke(app, ["status", str(renamed.file)]).output
     assert any(plant.name in each.what for each in made_findings(renamed))
+    with pytest.raises(ConfigError, match=f"connector {plant.name} of this target .* maps the same tables"):
+        prepare(renamed)  # as check says
     listed = json.loads(runner.invoke(app, ["list", str(renamed.file), "--json"]).output)
     assert [(one["connector"], one["slot"], one["state"]) for one in listed] == [(plant.name, plant.slot, "stopped")]
     said = runner.invoke(app, ["drop", "--yes", str(renamed.file), "--named", plant.name])

@@ -16,7 +16,6 @@ from widebeam.config.connector import Connector
 from widebeam.setup.prepare import prepare
 from widebeam.setup.prepared import Prepared
 from widebeam.state import halts
-from widebeam.state.twins import twins
 
 WELL_AFTER: Final = 120.0
 """Seconds that a part has to run for an older halt to be forgotten, where no `widebeam run` does that."""
@@ -26,18 +25,11 @@ _LOG: Final = logging.getLogger(__name__)
 
 def set_up(connector: Connector) -> Prepared:
     """Set the connector up, where what it takes is `met`, or go on from where it is. Raises Halt."""
-    _warn_of_twins(connector)
     try:
         return prepare(connector)
     except Halt as halt:
         record_halt(connector, halt)
         raise
-
-
-def _warn_of_twins(connector: Connector) -> None:
-    with connect(connector.options.target.conninfo(), autocommit=True) as target:
-        for twin in twins(target, connector):
-            _LOG.warning("%s", twin)
 
 
 def forget_old_halt(connector: Connector, stop: threading.Event) -> None:
