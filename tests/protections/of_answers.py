@@ -145,6 +145,21 @@ ANSWERS: Final = (
         ),
     ),
     Protection(
+        "a truncate of the whole is no news",
+        ("wrong answer", "truncate"),
+        (Edit("widebeam/setup/survey.py", "if facts.all_rewritten(before, now) and", "if False and"),),
+        ("tests/widebeam/setup/test_survey.py::test_a_truncate_of_the_whole_table_leaves_no_notice_of_its_partitions",),
+    ),
+    Protection(
+        "check: a client of Kafka",
+        ("bad option",),
+        (Edit("widebeam/check/kafka.py", "if amiss is not None:", "if False:"),),
+        (
+            "tests/widebeam/check/test_check.py"
+            "::test_a_client_that_librdkafka_does_not_make_is_found_before_a_part_dies_of_it",
+        ),
+    ),
+    Protection(
         "librdkafka says it once",
         ("broker down",),
         (Edit("cdc/log/said.py", "if now - at < AGAIN:", "if False:"),),
