@@ -63,11 +63,11 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
         return  # what the rest would say follows from it
     if found.cutoff is None:
         return
-    for look in (_slot, _publication, _tables, _wide):
+    for look, where in ((_slot, "source"), (_publication, "source"), (_tables, "source"), (_wide, "target")):
         try:
             look(source, target, connector, found)
         except Halt as amiss:
-            yield _as_finding(amiss.name(connector.name), "")
+            yield _as_finding(amiss.name(connector.name), where)
 
 
 def _as_finding(halt: Halt, where: str) -> Finding:
@@ -79,7 +79,7 @@ def _foreign(source: Session, connector: Connector) -> Iterator[Finding]:
     if slot.inspect(source, connector.slot) is not None:
         yield Finding(
             f"the slot {connector.slot} exists, but the target knows no connector {connector.name}",
-            "",
+            "source",
             f"set another `slot` in [source] of {connector.file}, or, if nobody needs that one: "
             f"SELECT pg_drop_replication_slot('{connector.slot}');",
         )

@@ -58,8 +58,9 @@ def test_a_slot_that_is_gone_is_a_finding_and_no_new_one_is_promised(made: tuple
     pipeline, connector = made
     with psycopg.connect(pipeline.dsn, autocommit=True) as session:
         slot.drop(session, connector.slot)
-    assert (only(connector).what, only(connector).remedy.split(" begins")[0]) == (
-        f"replication slot {connector.slot} is gone", f"`widebeam resume {connector.name} --backfill-gap`"
+    found = only(connector)
+    assert (found.what, found.where, found.remedy.split(" begins")[0]) == (
+        f"replication slot {connector.slot} is gone", "source", f"`widebeam resume {connector.name} --backfill-gap`"
     )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_a_wide_column_that_is_gone_is_a_finding(made: tuple[Pipeline, Connector
             " FROM widebeam.columns JOIN widebeam.tables USING (connector, entity, part) LIMIT 1"
         ).fetchone()
         session.execute(row[0])
-    assert "is gone" in only(connector).what
+    assert ("is gone" in only(connector).what, only(connector).where) == (True, "target")
 
 
 def test_a_foreign_slot_of_its_name_is_a_finding_for_a_new_connector(database: str, tmp_path: Path) -> None:
