@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from cdc.log import topic
 from cdc.log.said import LOGGER
+from cdc.log.topic import TopicState
 from cdc.log.transport import Assignment, Received
 from cdc.refusal import refusal
 from cdc.trouble import TROUBLES
@@ -76,7 +77,8 @@ class KafkaReader:
     """Reads a topic as a member of `group`. `client` is librdkafka's configuration with bootstrap.servers in it."""
 
     def __init__(self, client: Mapping[str, Any], topic: str, group: str, assignment: Assignment) -> None:
-        self._topic = topic
+        self._client, self._topic = client, topic
+        self._doubt = ""
         self._assignment = assignment
         self._failure: BaseException | None = None
         self._wanted: dict[int, int] = {}
@@ -105,6 +107,8 @@ class KafkaReader:
             messages = self._consumer.consume(min(_TAKE, limit - len(received)), 0)
         if received:
             TROUBLES.over(READING)
+        if self._doubt:
+            self._seek()
         self._check()
         self._publish(every=_COMMIT_EVERY)
         return received
@@ -178,11 +182,31 @@ class KafkaReader:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._wanted:
             self._failure = self._out_of_range(partition, self._wanted[partition])
         elif error.code() in _GONE:
-            self._failure = halts.log_gone(self._topic, error.str())
+            self._doubt = error.str()
         elif error.fatal():
             self._failure = KafkaException(error)
         else:
             TROUBLES.hold(READING, f"topic {self._topic}: {error.str()}")
+
+    def _seek(self) -> None:
+        """A broker does not know the topic: it may be behind the others, or the topic is gone. Raises Halt.
+
+        What is read goes on meanwhile: once it is found, the client asks for its leaders anew.
+        """
+        doubt, self._doubt = self._doubt, ""
+        TROUBLES.hold(READING, f"topic {self._topic}: {doubt}: looking whether it is gone")
+        try:
+            state = topic.sought(self._client, self._topic)
+            if state is None:
+                raise halts.log_gone(self._topic, doubt)
+            self.identify(state)
+            self._consumer.list_topics(self._topic, timeout=_REQUEST)
+        except (KafkaException, TimeoutError) as error:
+            self._doubt = doubt  # nobody has answered: asked again
+            TROUBLES.hold(READING, f"topic {self._topic}: {error}")
+
+    def identify(self, state: TopicState) -> None:
+        """The topic is there, as the brokers say. Raises Halt where it is another one than ours; here nobody knows."""
 
     def _out_of_range(self, partition: int, offset: int) -> Exception:
         """The brokers do not have the record that is wanted: is it before the log's beginning, or behind its end?"""

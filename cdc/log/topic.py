@@ -28,6 +28,9 @@ _REQUEST: Final = 30.0
 """Seconds for one request to the brokers."""
 _NEWS: Final = 30.0
 """Seconds until a new topic has leaders, or a deleted one is gone."""
+SOUGHT: Final = 8.0
+"""Seconds for which a topic that is known is asked for again: a broker that is behind the others, or has just been
+started, knows nothing of it yet."""
 
 
 _REFUSALS: Final = (
@@ -124,6 +127,14 @@ def inspect(client: Mapping[str, Any], name: str) -> TopicState | None:
     """The topic's state, None if there is no such topic."""
     with asking(client) as admin:
         return _described(admin, name, led=False)
+
+
+def sought(client: Mapping[str, Any], name: str) -> TopicState | None:
+    """The state of a topic that was there: None only if for SOUGHT seconds no broker has known of it.
+
+    Each time another client asks, and so whichever broker answers first.
+    """
+    return _await(lambda: inspect(client, name), lambda found: found is None, SOUGHT)
 
 
 def delete(client: Mapping[str, Any], name: str) -> bool:
@@ -223,11 +234,13 @@ def _described(admin: AdminClient, name: str, *, led: bool) -> TopicState | None
     )
 
 
-def _await(look: Callable[[], TopicState | None], unready: Callable[[TopicState | None], bool]) -> TopicState | None:
+def _await(
+    look: Callable[[], TopicState | None], unready: Callable[[TopicState | None], bool], seconds: float = _NEWS
+) -> TopicState | None:
     """Look until the topic is as it should be, and answer what was seen last."""
     return Retrying(
         retry=retry_if_result(unready),
-        stop=stop_after_delay(_NEWS),
+        stop=stop_after_delay(seconds),
         wait=wait_random_exponential(0.05, max=1),
         retry_error_callback=lambda attempt: attempt.outcome and attempt.outcome.result(),
     )(look)

@@ -441,6 +441,15 @@ VALUES: Final = (
         ("tests/sink/wide/test_portions.py::test_a_number_stays_what_it_is_when_its_column_becomes_a_text",),
     ),
     Protection(
+        "a topic that a broker does not know is looked for",
+        ("topic recreated",),
+        (Edit("sink/reader.py", "state = topic.sought(", "state = topic.inspect("),),
+        (
+            "tests/sink/test_reader.py"
+            "::test_a_broker_that_knows_nothing_of_the_topic_is_asked_again_before_anything_halts",
+        ),
+    ),
+    Protection(
         "what no index takes is refused",
         ("unplaceable",),
         (Edit("sink/mapping/wide.py", "    if size > _INDEXED:", "    if False:"),),

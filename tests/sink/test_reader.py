@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from cdc.halt import Cause, Halt
+from cdc.log import topic as log
 from cdc.log.kafka import KafkaPublisher
 from cdc.log.topic import TopicPlan, create, delete
 from sink.reader import KafkaReader
@@ -91,7 +92,21 @@ def test_the_log_s_end_is_a_good_place_to_read_from(reading):
     assert reading(offset=10).poll(10, 1.0) == []
 
 
-def test_a_topic_that_is_deleted_halts(client, topic, reading):
+def test_a_broker_that_knows_nothing_of_the_topic_is_asked_again_before_anything_halts(
+    client, topic, reading, monkeypatch
+):
+    reader, looked, nobody = reading(), log.inspect, [None, None]
+    monkeypatch.setattr(log, "inspect", lambda *asked: nobody.pop() if nobody else looked(*asked))
+    seen = []
+    monkeypatch.setattr(reader, "identify", seen.append)
+    reader._news(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), 0)
+    assert [int(each.value) for each in records(reader, 10)] == list(range(10))
+    assert not nobody
+    assert [each.partitions for each in seen] == [1], "and it is looked at whether it is the same one"
+
+
+def test_a_topic_that_is_deleted_halts(client, topic, reading, monkeypatch):
+    monkeypatch.setattr(log, "SOUGHT", 0.5)
     reader = reading()
     records(reader, 10)
     delete(client, topic)

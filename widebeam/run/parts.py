@@ -13,8 +13,10 @@ import psycopg
 
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.journal import PostgresJournal, Report
+from cdc.log import topic
 from cdc.log.direct import MemoryLog
 from cdc.log.kafka import KafkaPublisher
+from cdc.log.topic import TopicState
 from cdc.log.transport import DeliveryFailed, Publisher
 from cdc.record.codec import avro, decode
 from cdc.record.envelope import JSON, Codec, Undecodable
@@ -35,6 +37,7 @@ from widebeam.setup import failover
 from widebeam.setup.column_types import ColumnTypes
 from widebeam.setup.prepared import Prepared
 from widebeam.setup.survey import Survey
+from widebeam.state import recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -138,16 +141,24 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
 
 def run_sink(connector: Connector, ready: Prepared, stop: threading.Event) -> None:
     """From Kafka into the wide tables."""
-    join = partial(_Reader, progress_of(stop), connector.kafka_client("sink"), connector.topic or "", connector.group)
+    log = connector.kafka_client("sink"), connector.topic or "", connector.group
+    join = partial(_Reader, connector, progress_of(stop), *log)
     Sink(replace(sink_settings(connector, ready), rewindable=True), join).run(stop)
 
 
 class _Reader(KafkaReader):
-    """What is applied is progress."""
+    """What is applied is progress; the topic is the one that was written down."""
 
-    def __init__(self, progressed: Callable[[], None], *log: Any) -> None:
+    def __init__(self, connector: Connector, progressed: Callable[[], None], *log: Any) -> None:
         super().__init__(*log)
-        self._progressed = progressed
+        self._connector, self._progressed = connector, progressed
+
+    def identify(self, state: TopicState) -> None:
+        """Raises Halt where the topic is another one than ours."""
+        with connect(self._connector.options.target.conninfo(), autocommit=True) as target:
+            found = recorded.load(target, self._connector.name)
+        if found is not None and found.topic is not None:
+            topic.check(found.topic, state, found.topic_id or "", found.partitions)
 
     def applied(self, offsets: dict[int, int]) -> None:
         """These next offsets are durable in the target."""

@@ -104,7 +104,8 @@ def _topic(target: Session, connector: Connector, found: Recorded) -> None:
     if kafka is None or connector.topic is None:
         return
     client = connector.kafka_client()
-    state = topic.inspect(client, connector.topic)
+    look = topic.inspect if found.topic_id is None else topic.sought
+    state = look(client, connector.topic)
     if found.topic_id is not None:
         there = topic.check(connector.topic, state, found.topic_id, found.partitions)
         if found.settings.get("made_topic", True) and there.max_message_bytes < kafka.record_megabytes * 2**20:
