@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -9,10 +10,18 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets to export them
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.pipeline import until
 from tests.readings import KINDS, SOURCE, TARGET
 from widebeam.check import kafka as kafka_check
 from widebeam.check.check import findings
@@ -262,15 +271,27 @@ def test_a_client_that_librdkafka_does_not_make_is_found_before_a_part_dies_of_i
     assert said in finding.what and "`client` of [kafka]" in finding.remedy
 
 
-def test_a_topic_that_would_lose_records_is_found(database, make, kafka, topic):
+def test_a_topic_that_would_lose_records_is_found_and_keeps_them_after_what_is_printed(database, make, kafka, topic):
     run(database, NARROW)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     config = {"cleanup.policy": "compact", "retention.ms": "60000", "retention.bytes": "1000"}
     admin.create_topics([NewTopic(topic, 3, 1, config=config)])[topic].result(timeout=30)
     section = f'[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\ntopic = "{topic}"'
-    text = whats(findings(make(more=section)))
-    for expected in ("is compacted", "for 1.0 minutes only", "beyond 1000 bytes", "has 3 partitions, not 8"):
-        assert expected in text
+    found = findings(make(more=section))
+    for expected in ("is compacted", "for 1.0 minutes only", "beyond 1000 bytes", "takes records of 1,048,588 bytes",
+                     "has 3 partitions, not 8"):  # fmt: skip
+        assert expected in whats(found)
+    printed = f"kafka-configs.sh --bootstrap-server {kafka.bootstrap} --alter --topic {topic} --add-config "
+    given = [each.remedy.removeprefix(printed).split(",")[0] for each in found if each.remedy.startswith(printed)]
+    assert len(given) == 4
+    entries = [
+        ConfigEntry(*each.split("=", 1), incremental_operation=AlterConfigOpType.SET)  # as kafka-configs.sh does
+        for each in given
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin.incremental_alter_configs([resource])[resource].result(timeout=30)
+    (partitions,) = (re.search(r"`(partitions = \d+)` in \[kafka\]", each.remedy) for each in found[-1:])
+    assert until(lambda: findings(make(more=f"{section}\n{partitions[1]}")) == [])
 
 
 def test_a_replication_factor_beyond_the_brokers_is_found(database, make, kafka, topic):

@@ -48,11 +48,12 @@ Make = Callable[..., Connector]
 
 @pytest.fixture
 def make(tmp_path: Path, database: str) -> Make:
-    """The connector, with parts of its file replaced, over tables that `script` has changed."""
+    """The connector, with parts of its file replaced, over tables that `script` has changed; None: as they are."""
 
-    def make(script: str = "", **replaced: str) -> Connector:
-        with psycopg.connect(database, autocommit=True) as session:
-            session.execute(f"{TABLES}{script}".encode())
+    def make(script: str | None = "", **replaced: str) -> Connector:
+        if script is not None:
+            with psycopg.connect(database, autocommit=True) as session:
+                session.execute(f"{TABLES}{script}".encode())
         text = FILE.format(dsn=database)
         for old, new in replaced.items():
             before = {line.split(" = ")[0]: line for line in text.splitlines() if " = " in line}[old]
@@ -76,7 +77,8 @@ def test_two_ids_of_one_name_are_two_keys_for_one_column(make):
     connector = make("UPDATE tags SET name = 'speed';")
     (finding,) = findings(connector)
     assert "1 names stand for more than one id" in finding.what and "speed" in finding.what
-    assert 'several = "last"' in finding.remedy
+    assert 'several = "last"' in finding.remedy and "a WHERE in `query`" in finding.remedy
+    assert findings(make(None, query='query = "SELECT id, name FROM public.tags WHERE id = 1"')) == []
 
 
 def test_two_ids_of_one_name_are_two_columns_where_the_id_is_a_part_of_the_key(make):
@@ -101,6 +103,9 @@ def test_two_tables_that_fill_one_cell_are_found_with_both_values_and_the_way_ou
         " (public.a: 500; public.b: 507)"
     )
     assert 'several = "first" or "last"' in finding.remedy and "`table_pattern`" in finding.remedy
+    assert findings(make(None, key='key = "name"\nseveral = "first"')) == []
+    apart = 'tables = ["public.a", "public.b"]\ntable_pattern = "^(.)$"'
+    assert findings(make(None, key='key = ["table", "name"]', tables=apart)) == []
 
 
 @pytest.mark.parametrize(
@@ -131,18 +136,31 @@ def test_two_raw_keys_that_are_joined_to_one_are_found_in_one_table(make):
 
 def test_an_id_with_two_names_is_found(make):
     (finding,) = findings(make("INSERT INTO tags VALUES (1, 'vitesse', 'fr');"))
-    assert "names 1 ids more than once: 1" in finding.what
+    assert "names 1 ids more than once: 1" in finding.what and "a WHERE in `query`" in finding.remedy
+    query = """query = "SELECT id, name FROM public.tags WHERE language = 'en'\""""
+    assert findings(make(None, query=query)) == []
 
 
 def test_a_dictionary_that_cannot_be_read_is_found(make):
     (finding,) = findings(make("ALTER TABLE tags RENAME TO labels;"))
     assert 'relation "public.tags" does not exist' in finding.what and "mend `query`" in finding.remedy
+    assert findings(make(None, query='query = "SELECT id, name FROM public.labels"')) == []
 
 
 def test_a_time_of_another_form_is_found_with_the_option_that_fits(make):
-    found = findings(make("ALTER TABLE a ALTER at TYPE timestamptz USING to_timestamp(at);"))
+    script = "".join(f"ALTER TABLE {table} ALTER at TYPE timestamptz USING to_timestamp(at);" for table in "ab")
+    found = findings(make(script))
     assert "public.a.at is a timestamp with time zone, and `time_form` is for" in said(found)
     assert "leave time_form out" in said(found)
+    assert findings(make(None, time_form="")) == []
+
+
+def test_a_time_of_a_domain_of_another_form_is_found_with_the_option_that_fits(make):
+    """Its type stays: what the domain demands is the application's affair."""
+    script = "".join(f"ALTER TABLE {table} ALTER at TYPE moment;" for table in "ab")
+    found = findings(make(f"CREATE DOMAIN moment AS real CHECK (value > 0); {script}"))
+    assert 'time_form = "epoch_float"' in said(found) and "ALTER TABLE" not in said(found)
+    assert findings(make(None, time_form='time_form = "epoch_float"')) == []
 
 
 @pytest.mark.parametrize("kind", ["interval", "jsonb", "numeric[]"])
@@ -150,6 +168,7 @@ def test_entities_that_can_be_equal_without_being_the_same_text_are_refused(make
     alter = "".join(f"ALTER TABLE {table} ALTER place TYPE {kind} USING NULL;" for table in "ab")
     (finding,) = findings(make(alter))
     assert f"is of type {kind}" in finding.what and "per_entity" in finding.remedy
+    assert findings(make(None, layout='layout = "per_entity"')) == []
 
 
 def test_numbers_that_are_equal_are_one_entity(make):
@@ -189,7 +208,7 @@ def test_a_table_without_a_number_in_its_name_is_found(make):
 
 def test_a_column_of_numbers_needs_no_reading_of_texts(make):
     found = findings(make(columns='columns = ["v"]\nnumbers = ["v"]'))
-    assert "`numbers` v of public.a is a double precision" in said(found)
+    assert "`numbers` v of public.a is a double precision" in said(found) and "take v out of" in said(found)
 
 
 def test_a_surrogate_key_is_enough_for_nothing_and_the_remedy_mends_it(database, make):
