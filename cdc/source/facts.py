@@ -139,6 +139,7 @@ def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) 
         if leaf_kind != "r":
             raise _changed(
                 f"{name}, which is no plain table, is a partition of {table.qualified}: its changes are not in the WAL",
+                f"Put its rows into a plain partition in its place; or, if nobody reads them by {table.qualified}, "
                 f"ALTER TABLE {table.quoted} DETACH PARTITION {name.quoted}; then `widebeam run {CONNECTOR}`.",
             )
         if persistence != "p":
@@ -150,7 +151,9 @@ def _check_leaves(table: NarrowTable, kind: str, leaves: list[tuple[Any, ...]]) 
             raise _changed(
                 f"{name} inherits from {table.qualified}: its rows are read with those of {table.qualified}, and its "
                 "changes are not published under that name",
-                f"ALTER TABLE {name.quoted} NO INHERIT {table.quoted}; then `widebeam run {CONNECTOR}`.",
+                f"Set `tables` in [source] as `widebeam check {CONNECTOR}` prints it, and {ANEW} Or, if nobody reads "
+                f"its rows by {table.qualified}, ALTER TABLE {name.quoted} NO INHERIT {table.quoted}; then "
+                f"`widebeam run {CONNECTOR}`.",
             )
 
 
