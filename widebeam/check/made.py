@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from cdc.halt import OVER_THE_GAP, Cause, Halt
-from cdc.source import publication, slot
+from cdc.source import publication, slot, slot_waits
 from cdc.source.session import SharedSession, connect_to_read
 from sink.state import sources
 from sink.wide.registry import Registry
@@ -63,6 +63,9 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
         return  # what the rest would say follows from it
     if found.cutoff is None:
         return
+    for said in slot_waits.standbys(source, connector.slot):
+        what, _, way_out = said.partition(". ")
+        yield Finding(what, "source", way_out)
     for look, where in ((_slot, "source"), (_publication, "source"), (_tables, "source"), (_wide, "target")):
         try:
             look(source, target, connector, found)

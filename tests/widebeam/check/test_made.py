@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cdc.halt import Cause, Halt
-from cdc.source import publication, slot
+from cdc.source import publication, slot, slot_waits
 from tests.pipeline import Pipeline, pipeline_over
 from widebeam.check.check import findings
 from widebeam.check.made import made_findings
@@ -62,6 +62,14 @@ def test_a_slot_that_is_gone_is_a_finding_and_no_new_one_is_promised(made: tuple
     assert (found.what, found.where, found.remedy.split(" begins")[0]) == (
         f"replication slot {connector.slot} is gone", "source", f"`widebeam resume {connector.name} --backfill-gap`"
     )  # fmt: skip
+
+
+def test_a_standby_for_which_the_stream_waits_is_a_finding(
+    made: tuple[Pipeline, Connector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As status says, whose way on is a check."""
+    monkeypatch.setattr(slot_waits, "standbys", lambda *_: ["the stream waits for sb1. Start it; or drop its slot"])
+    assert only(made[1]) == Finding("the stream waits for sb1", "source", "Start it; or drop its slot")
 
 
 def test_a_publication_that_is_gone_is_a_finding_since_changes_were_missed(made: tuple[Pipeline, Connector]) -> None:
