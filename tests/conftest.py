@@ -157,6 +157,21 @@ HERE = Path(__file__).parent
 APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/demo/test_demo.py"))
 """Files of long tests that share nothing but the servers: their tests may run in several processes."""
 
+LONG = [
+    *sorted(APART),
+    *(
+        HERE / name
+        for name in (
+            "test_halts.py", "faults/test_faults.py", "test_versions.py", "test_failpoints.py", "test_compose.py",
+            "test_fidelity.py", "test_channels.py", "test_frozen.py", "test_minding.py", "test_failpoint_cases.py",
+            "test_real_data.py", "widebeam/test_crowded.py", "widebeam/setup/test_failover.py",
+            "widebeam/replay/test_replay.py", "widebeam/test_tls.py", "widebeam/setup/test_roles.py",
+            "widebeam/cli/test_cli.py", "widebeam/check/test_remedies.py",
+        )
+    ),
+]  # fmt: skip
+"""Files whose tests take long, in the order in which they begin: no process is to be left alone with one at the end."""
+
 
 def pytest_configure() -> None:
     faketime.complete()
@@ -164,6 +179,8 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, a file's tests stay together, since they may share a stand."""
+    """Long tests first. Where tests run in several processes, a file's stay together, since they may share a stand."""
+    begins = {path: number for number, path in enumerate(LONG)}
+    items.sort(key=lambda item: begins.get(item.path, len(LONG)))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in APART else str(item.path)))

@@ -24,6 +24,7 @@ from psycopg import sql
 
 from cdc.source.session import connect
 from tests.beside import beside
+from tests.looking import VERBS, look
 from tests.pivot import pivoted
 from tests.waiting import PATIENCE, unasked_end, until, watched  # noqa: F401  who starts a pipeline waits, too
 from widebeam.demo.history import History, load
@@ -47,13 +48,14 @@ columns = {{ Decimal = "double_v", Integer = "long_v", String = "str_v", Boolean
 [target]
 dsn = "{dsn}"
 [sink]
-workers = 2
 batch_rows = 2000
 [backfill]
-workers = 2
 chunk_rows = 2000
 {kafka}
 """
+
+TWO_OF_EACH = {"WIDEBEAM_SINK__WORKERS": "2", "WIDEBEAM_BACKFILL__WORKERS": "2"}
+"""For the environment, where parts of one kind are to share the work; each is a process that takes long to start."""
 
 Cells = dict[tuple[str, str, str], str]
 
@@ -160,10 +162,7 @@ class Pipeline:
                  if narrow.get(cell) != wide.get(cell)}  # fmt: skip
         assert not wrong, f"{len(wrong)} of {len(narrow)} cells differ: {sorted(wrong.items())[:5]}\n{self.said()}"
         assert len(narrow) > ROWS // 2
-        done = subprocess.run(
-            [sys.executable, "-m", "widebeam", "verify", "--json", str(self.file)],
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
+        done = look("verify", "--json", str(self.file))
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1])["differences"] == 0
 
@@ -188,9 +187,12 @@ def pipeline_over(dsn: str, directory: Path, *, kafka: str | None, topic: str, m
 
 def command(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as remedies print it: with the connector's name, where its file is."""
+    environment |= {"WIDEBEAM_CONNECTORS": str(pipeline.file.parent)}
+    if arguments[0] in VERBS:
+        return look(*arguments, environment=environment)
     return subprocess.run(
         [sys.executable, "-m", "widebeam", *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE,
-        env={**os.environ, "WIDEBEAM_CONNECTORS": str(pipeline.file.parent), **environment},
+        env={**os.environ, **environment},
     )  # fmt: skip
 
 

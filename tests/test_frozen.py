@@ -34,7 +34,6 @@ def behind(gates: list[Proxy], pipeline: Pipeline) -> None:
         gate.upstream = port
         there = pipeline.dsn.replace(f"port={port}", f"port={gate.port}")
         pipeline.file.write_text(pipeline.file.read_text().replace(f'"{pipeline.dsn}"', f'"{there}"', 1))
-    pipeline.file.write_text(pipeline.file.read_text().replace("workers = 2", "workers = 1"))  # processes take long
     assert f"port={port}" not in pipeline.file.read_text()
 
 

@@ -14,20 +14,23 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
-from tests.pipeline import Pipeline, part, until
+from tests.pipeline import TWO_OF_EACH, Pipeline, part, until
 from tests.waiting import PATIENCE
 
 
-def test_it_converges_beside_a_live_writer(pipeline: Pipeline) -> None:
+@pytest.fixture
+def two_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TWO_OF_EACH.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("two_of_each")
+def test_it_converges_beside_a_live_writer_and_the_same_run_again_is_a_no_op(pipeline: Pipeline) -> None:
     with pipeline.writing() as writer:
         pipeline.converge()
         until(lambda: writer.tally.rows > 2_000)
     pipeline.converge()
     pipeline.prove()
-
-
-def test_twice_the_same_run_is_a_no_op(pipeline: Pipeline) -> None:
-    pipeline.converge()
     before, counters = pipeline.wide(), "SELECT jsonb_agg(to_jsonb(c) ORDER BY chunk)::text FROM widebeam.chunks c"
     chunks, slot = (
         pipeline.one(counters),
@@ -46,6 +49,7 @@ def test_twice_the_same_run_is_a_no_op(pipeline: Pipeline) -> None:
     [("kafka", "capture"), ("kafka", "sink"), ("kafka", "backfill"), ("direct", "stream")],
     indirect=["transport"],
 )
+@pytest.mark.usefixtures("two_of_each")
 def test_after_kill_9_of_a_part_the_next_run_converges(pipeline: Pipeline, verb: str) -> None:
     with pipeline.writing(), pipeline.start("run") as run:
         until(lambda: pipeline.merged() >= 2 and pipeline.applied() > 0)

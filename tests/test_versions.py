@@ -7,8 +7,6 @@ replaced. One run of the command for each version.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import psycopg
 import pytest
 
 from cdc.source.session import connect
+from tests.looking import look
 from tests.pipeline import Pipeline, until
 from tests.waiting import PATIENCE
 from widebeam.lab.postgres import binaries_of
@@ -106,8 +105,7 @@ def do(dsn: str, *statements: str) -> None:
 
 
 def said_by(pipeline: Pipeline, verb: str, code: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "widebeam", verb, "--json", str(pipeline.file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = look(verb, "--json", str(pipeline.file))
     assert done.returncode == code, done.stdout[-2000:] + done.stderr + pipeline.said()
     return json.loads(done.stdout.splitlines()[-1])
 

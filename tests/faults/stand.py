@@ -26,7 +26,7 @@ from cdc.lsn import Lsn
 from tests.faults.disk import Disk
 from tests.faults.proxy import Proxy
 from tests.faults.witness import Witness
-from tests.pipeline import FILE, Cells, Pipeline, until
+from tests.pipeline import FILE, TWO_OF_EACH, Cells, Pipeline, until
 from tests.waiting import PATIENCE
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
@@ -159,7 +159,7 @@ class Stand:
             return psutil.Popen(
                 [sys.executable, str(LAUNCH), *arguments, str(self.pipeline.file)],
                 stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "WIDEBEAM_TEST_CLOCK": str(self.directory / "clock"), **environment},
+                env={**os.environ, "WIDEBEAM_TEST_CLOCK": str(self.directory / "clock"), **TWO_OF_EACH, **environment},
             )  # fmt: skip
 
     def running(self) -> psutil.Popen:
@@ -209,7 +209,7 @@ class Stand:
             row = until(lambda: source.execute("SELECT client_port FROM pg_stat_replication").fetchone())
             return int(row[0])
 
-    def recovered(self, seconds: float = 60) -> None:
+    def recovered(self, seconds: float | None = None) -> None:
         """Wait until what is committed by now is in the wide tables. The mark is set again and again, for one that lies
         before a new slot comes no more, while what is committed does."""
         mark, due = until(self._mark, seconds), time.monotonic() + _MARK_EVERY

@@ -22,6 +22,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.looking import look
 from tests.pipeline import until
 from tests.waiting import PATIENCE
 
@@ -88,10 +89,7 @@ class Fixture:
 
     def ask(self, verb: str, *options: str) -> Any:
         """A verb's last line of JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "widebeam", verb, "--json", *options, str(self.file)],
-            capture_output=True, text=True, check=False, timeout=120, env=self._env(),
-        )  # fmt: skip
+        done = look(verb, "--json", *options, str(self.file), environment=self._env())
         assert done.returncode in (0, 1) and done.stdout, done.stderr + self.said()
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -102,7 +100,7 @@ class Fixture:
         """Let init write the connector file, as a newcomer would, and take that one from here on."""
         done = subprocess.run(
             [sys.executable, "-m", "widebeam", "init", self.dsn],
-            capture_output=True, text=True, check=False, timeout=120, env=self._env(),
+            capture_output=True, text=True, check=False, timeout=PATIENCE, env=self._env(),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         self.connector = self.directory / f"{self.name}.toml"

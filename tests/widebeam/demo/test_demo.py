@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import PATIENCE
 from widebeam.demo.gauge import rate
 from widebeam.demo.stage import Stage, strike_kept
 from widebeam.lab.account import new_directory
@@ -28,7 +29,7 @@ def demo(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=PATIENCE,
     )
 
 
@@ -63,7 +64,9 @@ def test_the_demo_proves_both_sides_equal_and_leaves_nothing(place: Path, transp
     assert not of(place)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive), signal.SIGKILL]
+)
 def test_a_demo_that_is_interrupted_leaves_no_process(place: Path, how: signal.Signals) -> None:
     arguments = [sys.executable, "-m", "widebeam", "demo", "--direct", *SMALL]
     env = {**os.environ, "TMPDIR": str(place)}
@@ -72,7 +75,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(place: Path, how: signal.S
             assert process.poll() is None
         process.send_signal(how)
     left = of(place)  # a part ends with its supervisor, which may take it a moment
-    _, alive = psutil.wait_procs(left, timeout=30)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE)
     assert not alive
     assert how == signal.SIGKILL or not list(place.iterdir())
 
