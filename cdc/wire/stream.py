@@ -9,6 +9,8 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +18,8 @@ import psycopg
 from psycopg import pq, sql
 
 from cdc.lsn import Lsn
-from cdc.source.session import answered, connect
+from cdc.source.session import answered, connect, connect_to_read
+from cdc.trouble import TROUBLES
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -37,6 +40,11 @@ _WINDOW: Final = 128 * 1024
 """Bytes that a near server may send ahead of our reading: at a round trip of a millisecond 128 MB a second."""
 _TCP_INFO_RTT: Final = Struct("@68xI")
 """Where Linux's struct tcp_info has the smoothed round trip time, in microseconds."""
+MUTE: Final = "walsender"
+"""Whose trouble it is when the server says nothing, and is at work."""
+_LOOK_SECONDS: Final = 5
+_IDLE: Final = ("Activity", "Client")
+"""What a walsender waits for that has nothing to do, or whose reader does not read."""
 _PG_EPOCH: Final = 946_684_800
 """2000-01-01 in seconds since 1970-01-01."""
 
@@ -56,11 +64,15 @@ class Stream:
     that was woken lets more rows gather before it reads.
     """
 
-    def __init__(self, connection: Connection, received: Lsn, patience: float) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, received: Lsn, patience: float, at_work: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`at_work` looks, over a session of its own, whether a server that says nothing is at work for us."""
+        self._connection, self._at_work = connection, at_work
         self._pgconn = connection.pgconn
         self._heard = True
         self._asked: float | None = None
+        self._looks = 0
         self._patience = patience
         self.received = received
         self.status_seconds = min(_STATUS_SECONDS, patience / 3)
@@ -84,7 +96,7 @@ class Stream:
             raise
         connection.pgconn.nonblocking = 1
         _narrow_window(connection.pgconn.socket)
-        return cls(connection, start, patience)
+        return cls(connection, start, patience, partial(at_work, dsn, connection.info.backend_pid))
 
     def read(self, most: int, timeout: float) -> list[bytes]:
         """Up to `most` pgoutput frames in order, waiting up to `timeout` seconds for the first one.
@@ -98,6 +110,9 @@ class Stream:
             size, message = get(1)
             if size > 0:
                 self._heard, self._asked = True, None
+                if self._looks:
+                    self._looks = 0
+                    TROUBLES.over(MUTE)
                 if message[0] == _XLOGDATA:
                     data = message
                     frames.append(message[_PAYLOAD:].tobytes())
@@ -139,9 +154,22 @@ class Stream:
         return bool(ready)
 
     def _check_silence(self) -> None:
-        """There is nothing to read: that is an idle source, unless it was asked and has not answered for long."""
-        if self._asked is not None and time.monotonic() - self._asked > self._patience:
-            raise StreamEnded(f"the server has not answered for {self._patience:.0f} s on the replication stream")
+        """There is nothing to read: that is an idle source, unless it was asked and has not answered for long.
+
+        One that is at work has its reasons, as the commit of a million subtransactions, of which it says nothing for
+        many minutes: it would begin with it again over a new session. So it is waited for, and that is told.
+        """
+        silent = 0.0 if self._asked is None else time.monotonic() - self._asked
+        if silent <= self._patience * (self._looks + 1):
+            return
+        if not self._at_work():
+            raise StreamEnded(f"the server has not answered for {silent:.0f} s on the replication stream")
+        self._looks += 1
+        TROUBLES.hold(
+            MUTE,
+            f"the walsender (PID {self._connection.info.backend_pid}) has said nothing for {silent:.0f} s, and is at"
+            f" work: decoding a large transaction behind {self.received} (look {self._looks})",
+        )
 
     def _ended(self) -> psycopg.Error:
         """Why the stream is over: the server's error, if it gave one."""
@@ -160,6 +188,16 @@ class Stream:
 
     def _received(self, wal_end: int) -> None:
         self.received = max(self.received, Lsn(wal_end))
+
+
+def at_work(dsn: str, pid: int) -> bool:
+    """Whether a process of the server does something else than to wait for others; False if nobody can tell."""
+    try:
+        with connect_to_read(dsn, connect_timeout=_LOOK_SECONDS, application_name="widebeam-look") as session:
+            found = session.execute("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    except psycopg.Error:
+        return False
+    return found is not None and found[0] not in _IDLE
 
 
 def _patience(connection: Connection) -> float:
