@@ -447,14 +447,14 @@ VALUES: Final = (
             "tests/sink/test_reader.py"
             "::test_a_broker_that_knows_nothing_of_the_topic_is_asked_again_before_anything_halts",
         ),
-        r"Halt: topic",
+        r"cdc\.halt\.Halt: topic",
     ),
     Protection(
         "a walsender at work is waited for",
         ("large transaction",),
         (Edit("cdc/wire/stream.py", "        if not self._at_work():", "        if True:"),),
         ("tests/cdc/wire/test_silence.py::test_a_walsender_at_work_is_waited_for_and_named_until_it_speaks",),
-        r"StreamEnded",
+        r"cdc\.wire\.stream\.StreamEnded",
     ),
     Protection(
         "what no index takes is refused",
