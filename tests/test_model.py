@@ -7,6 +7,7 @@ from random import SystemRandom
 
 import pytest
 
+from tests.model import spine
 from tests.model.rules import Rule
 from tests.model.world import ALL_RULES, Outcome, live
 
@@ -48,3 +49,15 @@ def test_without_the_skip_rule_readers_see_the_past_but_nothing_is_lost() -> Non
     outcomes = [live(seed, ALL_RULES - {Rule.SKIP}) for seed in range(500)]
     assert any(each.saw_the_past for each in outcomes)
     assert all(each.narrow == each.wide for each in outcomes)
+
+
+def test_in_any_history_readers_see_every_cell_of_a_wide_row_over_several_parts_and_no_row_without_one() -> None:
+    first = first_seed()
+    wrong = next((seed for seed in range(first, first + 5 * RUNS) if not spine.live(seed)), None)
+    assert wrong is None, f"WIDEBEAM_MODEL_SEED={wrong} WIDEBEAM_MODEL_RUNS=1 shows it again"
+
+
+@pytest.mark.parametrize("rule", list(spine.Rule))
+def test_without_this_rule_some_wide_row_over_several_parts_is_seen_wrong(rule: spine.Rule) -> None:
+    rules = frozenset(spine.Rule) - {rule}
+    assert any(not spine.live(seed, rules) for seed in range(BOUND)), f"nothing breaks without {rule.value}"
