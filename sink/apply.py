@@ -14,7 +14,8 @@ from sink.fold.batch import Batch
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.record_cache import RecordCache
-from sink.fold.rows import PartRows, spread_all
+from sink.fold.rows import PartRows
+from sink.fold.spread import spread_all
 from sink.lookup import Lookup
 from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping

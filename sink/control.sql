@@ -182,6 +182,10 @@ CREATE TABLE IF NOT EXISTS widebeam.tables (
     PRIMARY KEY (connector, entity, part),
     UNIQUE (schema_name, table_name)
 );
+-- Each of its rows has one in the first part of each view that shows it, so that the views need no UNION of keys. False
+-- for tables from before that, until they are brought along (snapshot/bases.py).
+ALTER TABLE widebeam.tables ADD COLUMN IF NOT EXISTS in_base boolean NOT NULL DEFAULT false;
+ALTER TABLE widebeam.tables ALTER COLUMN in_base SET DEFAULT true;
 ALTER TABLE widebeam.tables ADD COLUMN IF NOT EXISTS group_name text NOT NULL DEFAULT '';
 ALTER TABLE widebeam.tables ADD COLUMN IF NOT EXISTS group_view text;
 

@@ -112,8 +112,10 @@ class Backfill:
             if chunk is None:
                 counts = ledger.counts(connected.target, self._connector)
                 stays = joiner is not None or self._settings.stays
-                if counts.open == 0 and (not stays or counts.given_up):
-                    return counts
+                if counts.open == 0:
+                    worker.bring_along(stop)
+                    if not stays or counts.given_up:
+                        return counts
                 stop.wait(_LOOK_AGAIN)
             elif not worker.do(chunk, stop):
                 return None

@@ -24,7 +24,7 @@ from sink.mapping.wide import Need, Refused
 from sink.state import sources
 from sink.state.standstill import Moved
 from sink.wide.registry import Registry
-from snapshot import attached
+from snapshot import attached, bases
 from snapshot.chunks import ledger
 from snapshot.chunks.gate import await_replay
 from snapshot.chunks.plan import Chunk
@@ -68,6 +68,7 @@ class Worker:
         self._reader = self._new_reader()
         self._merger = ChunkMerger(sessions.target, self._registry)
         self._repair: Repair | None = None
+        self._brought = False
         crowded = self._mapping.rule.several != "refuse"
         self._barriers = attached.Barriers(sessions.primary, self._mapping.connector) if crowded else None
 
@@ -91,6 +92,12 @@ class Worker:
         refused = self._registry.ensure(self._sessions.target, needs)
         self._lookup.follow(self._sessions.target, self._registry)
         return refused
+
+    def bring_along(self, stop: Event) -> None:
+        """Once nothing is open: wide tables from before views were joined to their first parts."""
+        if not self._brought:
+            bases.bring_along(self._sessions.target, self._registry, stop)
+            self._brought = not stop.is_set()
 
     def close(self) -> None:
         """Let go of what is not the sessions'."""

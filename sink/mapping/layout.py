@@ -24,6 +24,9 @@ SYSTEM_COLUMNS: Final = frozenset(("ctid", "xmin", "cmin", "xmax", "cmax", "tabl
 LSN_COLUMN: Final = "_lsn"
 """The wide tables' own column: the position of the commit that last touched the row."""
 
+BARE: Final = "0/0"
+"""`_lsn` of a row without a cell: one that is there because another part has a row (`Entity.bases`)."""
+
 OVERFLOW_COLUMN: Final = "_overflow"
 """The wide tables' column for keys without a column of their own, where nobody has that name."""
 

@@ -48,7 +48,8 @@ def overlong(entity: Sequence[str | None], time: Sequence[str | None], key: str 
 class Part(NamedTuple):
     """One wide table: the part `number` (from 1) of an entity's columns.
 
-    `view` is the view that shows it with all others; that of its `group` alone is `group_view`.
+    `view` is the view that shows it with all others; that of its `group` alone is `group_view`. `in_base`: each of its
+    rows has one in the bases of these views (`Entity.bases`), as all have that are made by now.
     """
 
     entity: str
@@ -58,6 +59,7 @@ class Part(NamedTuple):
     view: str
     group: str = ""
     group_view: str | None = None
+    in_base: bool = True
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -131,6 +133,23 @@ class Entity:
         parts = [self.parts[number] for number in sorted(self.parts) if view in self.parts[number].views]
         numbers = {part.number for part in parts}
         return parts, [column for _, column in sorted(self.ordinals.items()) if column.part in numbers]
+
+    def bases(self) -> dict[int, frozenset[int]]:
+        """The parts (by number) that have a row wherever this one has: the first of each view that shows it.
+
+        So a view joins its other parts to its first one. A row there may have no cell of its own: a bare one.
+        """
+        found: dict[int, frozenset[int]] = {}
+        first: dict[str, int] = {}
+        for number in sorted(self.parts):
+            leading = {first.setdefault(view, number) for view in self.parts[number].views}
+            found[number] = frozenset(leading - {number})
+        return found
+
+    def leads_elsewhere(self, view: str) -> bool:
+        """Whether a view's first part also has rows for parts that the view does not show."""
+        first = min(number for number, part in self.parts.items() if view in part.views)
+        return any(first in bases and view not in self.parts[n].views for n, bases in self.bases().items())
 
     def of_part(self, number: int) -> list[Column]:
         """The columns of one part, in the order in which they were made: for reading, since it is kept."""

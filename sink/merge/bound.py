@@ -47,8 +47,10 @@ class Bound:
     """The statement that merges a row into one wide table. It names all columns, whatever a row sets, so that it stays
     the same, and the server keeps its plan."""
 
-    def __init__(self, connection: Connection, mapping: Mapping, part: Part, columns: Sequence[Column]) -> None:
-        self._connection, self._mapping, self.part = connection, mapping, part
+    def __init__(
+        self, connection: Connection, mapping: Mapping, part: Part, columns: Sequence[Column], *, leads: bool
+    ) -> None:
+        self._connection, self._mapping, self.part, self.leads = connection, mapping, part, leads
         self._width = len(mapping.key_columns) + 1
         self._places = {column.ordinal: self._width + n for n, column in enumerate(columns)}
         self._room = _AT_ONCE - _A_PARAMETER * (self._width + len(columns))
@@ -88,13 +90,14 @@ class Bound:
         changes = [tables.STREAM_POSITION, *(sql.SQL(tables.STREAM_WINS).format(each) for each in quoted)]
         statement = sql.SQL(
             "INSERT INTO {wide} AS wide ({names}) VALUES ({values})"
-            " ON CONFLICT ({key}) DO UPDATE SET {changes} /* {widened} */"
+            " ON CONFLICT ({key}) DO UPDATE SET {changes}{where} /* {widened} */"
         ).format(
             wide=tables.relation(self.part),
             names=tables.names(names),
             values=sql.SQL(", ").join([sql.SQL(f"${n}") for n in range(1, len(names) + 1)]),
             key=tables.names(self._mapping.key_columns),
             changes=sql.SQL(", ").join(changes),
+            where=tables.unless_bare(self.columns) if self.leads else sql.SQL(""),
             # What the server has prepared knows its parameters' types: with other ones it is another statement.
             widened=sql.Literal(sum(column.widened for column in self.columns)),
         )
@@ -110,14 +113,14 @@ class Few:
     def lock(self) -> LockedFew:
         """From here on columns stay as they are. Raises Retyped where they have not since they were read."""
         self._registry.hold(self._plans.connection)
-        return LockedFew(self._plans, self._rows)
+        return LockedFew(self._plans, self._registry.mapping, self._rows)
 
 
 class LockedFew(Locked):
     """Bound rows that can be merged."""
 
-    def __init__(self, plans: Plans, rows: list[tuple[Bound, list[Row]]]) -> None:
-        super().__init__(plans.connection)
+    def __init__(self, plans: Plans, mapping: Mapping, rows: list[tuple[Bound, list[Row]]]) -> None:
+        super().__init__(plans.connection, mapping)
         self._plans = plans
         self._rows = sorted(rows, key=lambda each: each[0].part.table)
 
@@ -155,10 +158,12 @@ class Bounds:
     def _of(self, rows: PartRows) -> Bound:
         table = rows.part.table
         bound = self._tables.get(table)
-        if bound is None or bound.columns != rows.columns:
+        if bound is None or bound.columns != rows.columns or bound.leads != rows.leads:
             if bound is not None:
                 self._plans.forget(bound)
-            bound = self._tables[table] = Bound(self._plans.connection, self._mapping, rows.part, rows.columns)
+            bound = self._tables[table] = Bound(
+                self._plans.connection, self._mapping, rows.part, rows.columns, leads=rows.leads
+            )
         return bound
 
 

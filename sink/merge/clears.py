@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
-from sink.mapping.layout import LSN_COLUMN
-from sink.mapping.mapping import Mapping
+from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.wide import Column, Part
-from sink.merge.stage import Connection, Shape
+from sink.merge.present import Present
+from sink.merge.stage import Shape
 from sink.merge.staging_slot import StagingSlot
 from sink.wide import cell, tables
 
@@ -23,44 +23,63 @@ class Clears:
     """What a batch clears in one wide table, by rows in a staging slot: of these columns, in the order of the bits."""
 
     def __init__(self, part: Part, slot: StagingSlot, columns: Sequence[Column]) -> None:
-        self._part, self.slot, self.columns = part, slot, list(columns)
-        self._connection, self._mapping = slot.stage.connection, slot.stage.mapping
+        self.slot, self.columns = slot, list(columns)
+        self._connection = slot.stage.connection
         self._bits = slot.stage.column(0, "gone")
-
-    def merge(self) -> None:
-        """Delete the rows that end without a cell; clear the cells of the others."""
-        parts: dict[str, sql.Composable] = {
-            "wide": tables.relation(self._part),
-            "gone": self.slot.stage.table,
-            "here": self.slot.here("gone"),
-            "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in self._mapping.key_columns),
+        self._names: dict[str, sql.Composable] = {
+            "wide": tables.relation(part),
+            "gone": slot.stage.table,
+            "here": slot.here("gone"),
+            "key": sql.SQL(", ").join(sql.Identifier("wide", column) for column in slot.stage.mapping.key_columns),
             "lsn": sql.Identifier(LSN_COLUMN),
+            "bits": self._bits,
         }
-        # The lock keeps new columns out, so that a row is not taken for empty that has a cell in one.
-        lock = (
+
+    def lock(self) -> None:
+        """Lock the rows: that keeps new cells out, so that none is taken for empty that has one in a new column."""
+        self._run(
             "SELECT count(*) FROM ("
             "SELECT FROM {wide} AS wide JOIN {gone} AS gone ON {here} ORDER BY {key} FOR UPDATE OF wide) AS locked"
         )
-        self._connection.execute(sql.SQL(lock).format(**parts))
+
+    def take(self, now: Present) -> None:
+        """Delete the rows that end without a cell; clear the cells of the others.
+
+        Where other parts are led by this one, its rows go by `settle`, once theirs are gone.
+        """
         indexes = {column.name: index for index, column in enumerate(self.columns)}
-        columns = columns_now(self._connection, self._mapping, self._part)
-        empty = sql.SQL(" AND ").join(self._is_gone(column, indexes.get(column)) for column in columns)
-        self._connection.execute(
-            sql.SQL("DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}").format(
-                empty=empty, **parts
+        if not now.led:
+            empty = sql.SQL(" AND ").join(self._is_gone(column, indexes.get(column)) for column in now.columns)
+            self._run("DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}", empty=empty)
+        if indexes:
+            changes = sql.SQL(", ").join(
+                sql.SQL("{0} = CASE WHEN {1} THEN NULL ELSE wide.{0} END").format(
+                    sql.Identifier(column), self._marked(index)
+                )
+                for column, index in indexes.items()
             )
-        )
-        changes = sql.SQL(", ").join(
-            sql.SQL("{0} = CASE WHEN {1} THEN NULL ELSE wide.{0} END").format(
-                sql.Identifier(column), self._marked(index)
+            self._run(
+                "UPDATE {wide} AS wide SET {lsn} = gone.{lsn}, {changes} FROM {gone} AS gone"
+                " WHERE {here} AND position(B'1' IN {bits}) > 0",
+                changes=changes,
             )
-            for column, index in indexes.items()
+
+    def settle(self, now: Present) -> None:
+        """Of a part that leads others: rows that have no cell left go, or are bare where another part has one."""
+        self._run(
+            "DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty} AND NOT ({needed})",
+            empty=now.empty(),
+            needed=now.needed(),
         )
-        self._connection.execute(
-            sql.SQL("UPDATE {wide} AS wide SET {lsn} = gone.{lsn}, {changes} FROM {gone} AS gone WHERE {here}").format(
-                changes=changes, **parts
-            )
+        self._run(
+            "UPDATE {wide} AS wide SET {lsn} = {bare} FROM {gone} AS gone"
+            " WHERE {here} AND {empty} AND wide.{lsn} <> {bare}",
+            empty=now.empty(),
+            bare=sql.Literal(BARE),
         )
+
+    def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
+        self._connection.execute(sql.SQL(statement).format(**self._names, **more))
 
     def _marked(self, index: int) -> sql.Composed:
         return sql.SQL("get_bit({}, {}) = 1").format(self._bits, sql.Literal(index))
@@ -69,12 +88,3 @@ class Clears:
         """A cell that is NULL, or will be."""
         empty = cell.empty(sql.Identifier("wide", column))
         return empty if index is None else sql.SQL("({} OR {})").format(empty, self._marked(index))
-
-
-def columns_now(connection: Connection, mapping: Mapping, part: Part) -> list[str]:
-    """The part's columns as they are now: another process may have added some since ours were read."""
-    found = connection.execute(
-        "SELECT column_name FROM widebeam.columns WHERE (connector, entity, part) = (%s, %s, %s)",
-        [mapping.connector, part.entity, part.number],
-    )
-    return [name for (name,) in found]

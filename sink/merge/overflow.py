@@ -6,13 +6,13 @@ for a member: the stream wins, a chunk only fills, and a row without any cell is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, LiteralString
 
 from psycopg import sql
 
-from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.wide import Column, Part
+from sink.merge.present import Present
 from sink.merge.stage import Shape
 from sink.merge.staging_slot import StagingSlot
 from sink.wide import cell, tables
@@ -60,25 +60,42 @@ class Overflow:
         self._run(
             "INSERT INTO {wide} AS wide ({key}, {lsn}, {over})"
             " SELECT {key}, {lsn}, {set} FROM {stage} WHERE {mine} AND {is_set} ORDER BY {key}"
-            " ON CONFLICT ({key}) DO UPDATE SET {over} = EXCLUDED.{over} || coalesce(wide.{over}, '{{}}')"
+            " ON CONFLICT ({key}) DO UPDATE"
+            " SET {over} = EXCLUDED.{over} || coalesce(wide.{over}, '{{}}'), {position}",
+            position=tables.FILL_POSITION,
         )
 
-    def clear(self, columns: Iterable[str]) -> None:
-        """Take members out; rows that end without a cell go. `columns` are all of the wide table's cells."""
+    def lock(self) -> None:
+        """Lock the rows that members are taken out of."""
         self._run(
             "SELECT count(*) FROM (SELECT FROM {wide} AS wide JOIN {stage} AS stage ON {here}"
             " WHERE {is_gone} ORDER BY {order} FOR UPDATE OF wide) AS locked"
         )
+
+    def take(self, now: Present) -> None:
+        """Take members out; rows that end without a cell go. (By `settle`, where the part leads others.)"""
         self._run(
             "UPDATE {wide} AS wide SET {lsn} = stage.{lsn}, {over} = nullif(wide.{over}"
             " - ARRAY(SELECT jsonb_array_elements_text(stage.{gone})), '{{}}')"
             " FROM {stage} AS stage WHERE {here} AND {is_gone}"
         )
-        empty = sql.SQL(" AND ").join(cell.empty(sql.Identifier("wide", each)) for each in columns)
+        if not now.led:
+            self.settle(now)
+
+    def settle(self, now: Present) -> None:
+        """Rows that have no cell left, and for which nobody else has one, go."""
         self._run(
-            "DELETE FROM {wide} AS wide USING {stage} AS stage WHERE {here} AND {is_gone} AND {empty}",
-            empty=empty,
+            "DELETE FROM {wide} AS wide USING {stage} AS stage"
+            " WHERE {here} AND {is_gone} AND {empty} AND NOT ({needed})",
+            empty=now.empty(),
+            needed=now.needed(),
         )
+        if now.led:
+            self._run(
+                "UPDATE {wide} AS wide SET {lsn} = {bare} FROM {stage} AS stage WHERE {here} AND {is_gone} AND {empty}",
+                empty=now.empty(),
+                bare=sql.Literal(BARE),
+            )
 
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
         self.slot.stage.connection.execute(sql.SQL(statement).format(**self._names, **more))

@@ -10,6 +10,7 @@ from collections.abc import Mapping as Dict
 from typing import Final
 
 from sink.fold.rows import PartRows
+from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Part
 from sink.merge.plans import Plans
 from sink.merge.stage import Connection
@@ -41,15 +42,15 @@ class Prepared:
         Raises Retyped where they have not since they were read.
         """
         self._registry.hold(self._plans.connection)
-        return Held(self._plans, self._tables)
+        return Held(self._plans, self._registry.mapping, self._tables)
 
 
 class Held:
     """A transaction that writes piece by piece, under locks from its start. Its caller keeps the sinks where they are,
     or has a time limit."""
 
-    def __init__(self, plans: Plans, tables: Dict[str, TableSlots]) -> None:
-        self._plans, self._tables = plans, tables
+    def __init__(self, plans: Plans, mapping: Mapping, tables: Dict[str, TableSlots]) -> None:
+        self._plans, self._mapping, self._tables = plans, mapping, tables
         self._merged: set[StagingSlot] = set()
 
     def upsert(self, batch: Iterable[PartRows]) -> None:
@@ -63,7 +64,7 @@ class Held:
     def _staged(self, batches: Iterable[Iterable[PartRows]]) -> LockedStage:
         staged = _stage(self._plans.connection, self._tables, batches, self._merged)
         self._merged.update(slot for each in staged for slot in each.every)
-        return LockedStage(self._plans, staged)
+        return LockedStage(self._plans, self._mapping, staged)
 
 
 def _stage(

@@ -15,10 +15,12 @@ from psycopg import sql
 
 from cdc.lsn import Lsn
 from sink.mapping.layout import LSN_COLUMN
-from sink.merge.clears import Clears, columns_now
+from sink.mapping.mapping import Mapping
+from sink.merge.clears import Clears
 from sink.merge.locked import Locked
 from sink.merge.overflow import Overflow
 from sink.merge.plans import Plans
+from sink.merge.present import Present, present
 from sink.merge.stage import EVERYWHERE, Range, Stage
 from sink.merge.staging_slot import StagingSlot
 from sink.merge.table_slots import Load, TableSlots
@@ -73,7 +75,7 @@ class Staged:
     def lock(self) -> LockedStage:
         """From here on columns stay as they are. Raises Retyped where they have not since they were read."""
         self._registry.hold(self._plans.connection)
-        return LockedStage(self._plans, self._staged)
+        return LockedStage(self._plans, self._registry.mapping, self._staged)
 
 
 class LockedStage(Locked):
@@ -83,8 +85,8 @@ class LockedStage(Locked):
     since the server's time limit for who idles in a transaction holds between two answers only.
     """
 
-    def __init__(self, plans: Plans, staged: list[StagedTable]) -> None:
-        super().__init__(plans.connection)
+    def __init__(self, plans: Plans, mapping: Mapping, staged: list[StagedTable]) -> None:
+        super().__init__(plans.connection, mapping)
         self._plans, self._staged = plans, staged
 
     def locate(self, positions: Dict[Lsn, Lsn]) -> None:
@@ -102,15 +104,26 @@ class LockedStage(Locked):
     def upsert(self) -> None:
         """As for all; rows that end empty are deleted."""
         ranges = self._ranges()
+        leading: list[tuple[Clears | Overflow, Present]] = []
         for each in self._staged:
             self._merge(each, attrgetter("upsert"), ranges)
             if each.over is not None:
                 each.over.set()
-            if each.clears is not None:
-                each.clears.merge()
-            if each.over is not None:
-                part = each.slots.part
-                each.over.clear(columns_now(self._connection, each.over.slot.stage.mapping, part))
+            leading += self._clear(each)
+        for take, now in sorted(leading, key=lambda pair: -pair[1].part.number):
+            take.settle(now)
+
+    def _clear(self, staged: StagedTable) -> list[tuple[Clears | Overflow, Present]]:
+        """Take cells away, and rows. Answers who does so at last: in a part that leads others, once theirs are gone."""
+        takers = [each for each in (staged.clears, staged.over) if each is not None]
+        for each in takers:
+            each.lock()
+        if not takers:
+            return []
+        now = present(self._connection, self._mapping, staged.slots.part)
+        for each in takers:
+            each.take(now)
+        return [(each, now) for each in takers if now.led]
 
     def fill(self) -> None:
         """A chunk's rows (rule M): only cells that are NULL are filled, and a row keeps its `_lsn`.

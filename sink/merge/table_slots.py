@@ -40,6 +40,7 @@ class TableSlots:
 
     part: Part
     columns: list[Column]
+    leads: bool
     values: list[Values]
     over: Overflow | None = None
     clears: StagingSlot | None = None
@@ -95,7 +96,7 @@ class Slots:
         if rows.over is not None and slots.over is None:
             self._overs = self._overs or Stage(self._connection, self._mapping, overflow.SHAPE)
             slots = replace(slots, over=Overflow(rows.part, rows.over, self._slot(self._overs)))
-        if rows.clears and slots.clears is None:
+        if (rows.clears or rows.clear_lines) and slots.clears is None:
             self._clears = self._clears or Stage(self._connection, self._mapping, clears.SHAPE)
             slots = replace(slots, clears=self._slot(self._clears))
         return slots
@@ -103,17 +104,17 @@ class Slots:
     def _for_values(self, rows: PartRows) -> TableSlots:
         """Those that are known, if nothing has changed."""
         known = self._tables.get(rows.part.table)
-        if known is not None and known.columns == rows.columns:
+        if known is not None and known.columns == rows.columns and known.leads == rows.leads:
             stages = [self._stages.of(values.shape) for values in known.values]
             if all(values.slot.stage is stage for values, stage in zip(known.values, stages, strict=True)):
                 return known
         for values in () if known is None else known.values:
             self._plans.forget(values)
-        made = [self._new(rows.part, columns) for columns in pieces(self._mapping, rows.columns)]
-        return TableSlots(rows.part, rows.columns, made)
+        made = [self._new(rows, columns) for columns in pieces(self._mapping, rows.columns)]
+        return TableSlots(rows.part, rows.columns, rows.leads, made)
 
-    def _new(self, part: Part, columns: Sequence[Column]) -> Values:
-        return Values(part, columns, self._slot(self._stages.of(shape_of(columns))))
+    def _new(self, rows: PartRows, columns: Sequence[Column]) -> Values:
+        return Values(rows.part, columns, self._slot(self._stages.of(shape_of(columns))), leads=rows.leads)
 
     def _slot(self, stage: Stage) -> StagingSlot:
         return StagingSlot(stage, next(self._numbers))

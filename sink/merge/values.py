@@ -41,8 +41,8 @@ class Values:
     (Half of its columns, where its rows fill a page: see `pieces`.)
     """
 
-    def __init__(self, part: Part, columns: Sequence[Column], slot: StagingSlot) -> None:
-        self.part, self.columns, self.slot = part, list(columns), slot
+    def __init__(self, part: Part, columns: Sequence[Column], slot: StagingSlot, *, leads: bool = False) -> None:
+        self.part, self.columns, self.slot, self.leads = part, list(columns), slot, leads
         self.shape = shape_of(columns)
         ordered = sorted(columns, key=by_type)
         places = slot.stage.places(column.type for column in ordered)
@@ -74,7 +74,7 @@ class Values:
     @cached_property
     def fill(self) -> bytes:
         """A chunk fills: only where there is nothing. $1 and $2 as above."""
-        return self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")
+        return self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", *([tables.FILL_POSITION] if self.leads else []))
 
     def _merge(self, form: LiteralString, *more: sql.Composable) -> bytes:
         stage = self.slot.stage
@@ -85,7 +85,7 @@ class Values:
         statement = sql.SQL(
             "INSERT INTO {wide} AS wide ({head}, {columns}) SELECT {head}, {staged} FROM {stage}"
             " WHERE ctid >= $1::tid AND ctid <= $2::tid AND {mine}"
-            " ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {changes}"
+            " ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {changes}{where}"
         ).format(
             wide=tables.relation(self.part),
             head=stage.head,
@@ -95,5 +95,6 @@ class Values:
             mine=self.slot.mine(),
             key=tables.names(stage.mapping.key_columns),
             changes=sql.SQL(", ").join([*more, changes]),
+            where=tables.unless_bare(self.columns) if self.leads else sql.SQL(""),
         )
         return statement.as_bytes(stage.connection)

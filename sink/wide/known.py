@@ -91,7 +91,8 @@ _identity = lru_cache(4096)(identity)
 _NOTHING: Final = Entity("", "")
 
 _TABLES: Final = (
-    "SELECT entity, part, schema_name, table_name, view_name, group_name, group_view FROM widebeam.tables"
+    "SELECT entity, part, schema_name, table_name, view_name, group_name, group_view, in_base"
+    " FROM widebeam.tables"
     " WHERE connector = %s AND (%s::text[] IS NULL OR entity = ANY(%s)) ORDER BY entity, part"
 )
 _COLUMNS: Final = (

@@ -39,8 +39,10 @@ class Planned:
 
     @property
     def views(self) -> list[str]:
-        """The views that get columns."""
-        return list(dict.fromkeys(view for part in self.touched for view in part.views))
+        """The views that get columns, and those whose first part gets rows for a new one."""
+        bases = self.entity.bases()
+        leading = [self.entity.parts[number] for part in self.new_parts for number in sorted(bases[part.number])]
+        return list(dict.fromkeys(view for part in (*self.touched, *leading) for view in part.views))
 
     def columns_of(self, part: Part) -> list[Column]:
         """The new columns of one part."""

@@ -8,9 +8,10 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from cdc.bindable import Verbatim
-from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part
+from sink.wide.cell import filled
 from sink.wide.views import with_options
 
 FILLFACTOR = 50
@@ -20,6 +21,19 @@ STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
 """What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""
 STREAM_POSITION: Final = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
 """And what `_lsn` becomes: the change's."""
+FILL_POSITION: Final = sql.SQL("{0} = CASE WHEN wide.{0} = {1} THEN EXCLUDED.{0} ELSE wide.{0} END").format(
+    sql.Identifier(LSN_COLUMN), sql.Literal(BARE)
+)
+"""Where a chunk's row meets one that is there, it stays, unless that row was bare."""
+
+
+def unless_bare(columns: Iterable[Column]) -> sql.Composed:
+    """Behind DO UPDATE: a row without a cell, which is there for those of other parts, only locks the one it meets.
+
+    (A lock there has to be: who clears the last cell beside it would take the row away.)
+    """
+    some = (filled(sql.Identifier("excluded", column.name)) for column in columns)
+    return sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join(some))
 
 
 def relation(part: Part) -> sql.Identifier:
@@ -66,8 +80,8 @@ def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
 def create_view(mapping: Mapping, entity: Entity, view: str, options: Sequence[str] = ()) -> sql.Composed:
     """Make a view that joins parts, or bring it up to date: columns are only ever added at its end, `options` kept.
 
-    Not a FULL JOIN, though it means the same: the planner cannot push a range of time below one, and would read
-    both tables whole for an hour of them.
+    All are joined to the first part, which has a row wherever another one has: so the planner pushes a range of time
+    down to it, goes through it in order for the last row, and leaves out parts of which nothing is asked.
     """
     parts, shown = entity.shown(view)
     key = names(mapping.key_columns)
@@ -75,11 +89,12 @@ def create_view(mapping: Mapping, entity: Entity, view: str, options: Sequence[s
     columns = [sql.Identifier(_alias(entity.parts[column.part]), column.name) for column in shown]
     lsn_column = sql.SQL("GREATEST({}) AS {}").format(lsn, sql.Identifier(LSN_COLUMN))
     kept = sql.SQL(" WITH ({})").format(with_options(options)) if options else sql.SQL("")
-    return sql.SQL("CREATE OR REPLACE VIEW {}{} AS SELECT {} FROM {}").format(
+    return sql.SQL("CREATE OR REPLACE VIEW {}{} AS SELECT {} FROM {}{}").format(
         sql.Identifier(parts[0].schema, view),
         kept,
         sql.SQL(", ").join([key, lsn_column, *columns]),
         _joined(parts, key),
+        sql.SQL("") if not entity.leads_elsewhere(view) else _with_cells(parts, mapping),
     )
 
 
@@ -97,9 +112,20 @@ def _joined(parts: Sequence[Part], key: sql.Composed) -> sql.Composable:
     tables = [sql.SQL("{} AS {}").format(relation(part), sql.Identifier(_alias(part))) for part in parts]
     if len(parts) == 1:
         return tables[0]
-    keys = sql.SQL(" UNION ").join(sql.SQL("SELECT {} FROM {}").format(key, relation(part)) for part in parts)
     joins = [sql.SQL(" LEFT JOIN {} USING ({})").format(table, key) for table in tables]
+    if all(part.in_base for part in parts[1:]):
+        return sql.SQL("").join([tables[0], *joins[1:]])
+    keys = sql.SQL(" UNION ").join(sql.SQL("SELECT {} FROM {}").format(key, relation(part)) for part in parts)
     return sql.SQL("({}) AS keys{}").format(keys, sql.SQL("").join(joins))
+
+
+def _with_cells(parts: Sequence[Part], mapping: Mapping) -> sql.Composed:
+    """Leaves out rows that the first part has for parts which the view does not show."""
+    first, *others = parts
+    time = mapping.key_columns[-1]
+    own = sql.SQL("{} <> {}").format(sql.Identifier(_alias(first), LSN_COLUMN), sql.Literal(BARE))
+    there = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(_alias(each), time)) for each in others]
+    return sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join([own, *there]))
 
 
 def _alias(part: Part) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dict
-from itertools import chain, islice
+from itertools import islice
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from cdc.failpoint import Failpoint, hit
-from sink.fold.rows import PartRows, spread, whole
+from sink.fold.rows import PartRows
+from sink.fold.spread import spread, whole
 from sink.mapping.mapping import Mapping
 from sink.merge.merge import Merger
 from sink.merge.prepared import Held, Prepared
@@ -178,9 +179,8 @@ class ChunkMerger:
         rows = cells = 0
         for piece in reading.pieces:
             rows, cells = rows + piece.rows, cells + piece.cells
-            # One after the other, since each clears columns of its own. No sink holds anything meanwhile.
-            for part_rows in chain.from_iterable(self._spread(piece)):
-                held.upsert([part_rows])
+            for some in self._spread(piece):  # a row's parts go together: its last cell may be in any of them
+                held.upsert(some)
             quarantine.write(self._target, self.connector, piece.quarantine_entries)
             del piece  # before the next one is made: both would not fit
         return rows, cells

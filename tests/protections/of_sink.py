@@ -217,7 +217,7 @@ SINK: Final = (
     Protection(
         "tables by name",
         ("deadlock",),
-        (Edit("sink/fold/rows.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
+        (Edit("sink/fold/spread.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
         (MERGE + "part_tables_come_in_the_order_of_their_names_whatever_order_entities_came_in",),
     ),
     Protection(

@@ -21,7 +21,7 @@ from cdc.record.record import Changes, Op, Stamp
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry
-from sink.fold.rows import spread_all, whole
+from sink.fold.spread import spread_all, whole
 from sink.mapping.interpret import Reading, Unplaced
 from sink.mapping.mapping import Mapping
 from sink.mapping.several import SourceRow
@@ -135,8 +135,7 @@ class RangeRepair:
             raise Moved
         if not ledger.lock(self._target, self._mapping.connector, chunk.number):
             return 0, 0  # it is not open any more: a truncate made it void, or another gap
-        for part_rows in spread_all(self._registry.entities, fold.tables):
-            held.upsert([part_rows])
+        held.upsert(spread_all(self._registry.entities, fold.tables))
         quarantine.write(self._target, self._mapping.connector, quarantine_entries)
         hit(Failpoint.REPAIR_MERGED)
         return look.found.rows, len(look.differing)

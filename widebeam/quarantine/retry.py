@@ -26,7 +26,8 @@ import psycopg
 from cdc.failpoint import Failpoint, hit
 from cdc.patience import SECONDS, bounded
 from sink.fold.pivot import Fold
-from sink.fold.rows import PartRows, spread_all
+from sink.fold.rows import PartRows
+from sink.fold.spread import spread_all
 from sink.lookup import Lookup
 from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping

@@ -15,7 +15,7 @@ from widebeam.config.config import ConfigError
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised with each change of sink/control.sql after which an older program must not work with the schema.
 
 A change that an older program does not notice (a table, a column with a default) needs no new version: the script runs

@@ -14,7 +14,7 @@ from cdc.lsn import Lsn
 from cdc.record.record import Changes, Stamp
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
-from sink.fold.rows import spread
+from sink.fold.spread import spread
 from sink.mapping.rule import Rule
 from sink.merge.tombstones import cleared
 from sink.wide.planned import plan

@@ -9,7 +9,8 @@ import pytest
 from cdc.lsn import Lsn
 from cdc.source.session import connect
 from sink.fold.copytext import escaped
-from sink.fold.rows import WideRow, spread, spread_all
+from sink.fold.rows import WideRow
+from sink.fold.spread import spread, spread_all
 from sink.mapping.wide import Need
 from sink.merge.bound import FEW
 from sink.merge.merge import Merger

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from cdc.lsn import Lsn
-from sink.fold.rows import WideRow, spread_all
+from sink.fold.rows import WideRow
+from sink.fold.spread import spread_all
 from sink.mapping.rule import Rule
 from sink.mapping.wide import Need
 from sink.merge import plans, stage, table_slots
