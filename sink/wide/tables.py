@@ -124,7 +124,7 @@ def _with_cells(parts: Sequence[Part], mapping: Mapping) -> sql.Composed:
     first, *others = parts
     time = mapping.key_columns[-1]
     own = sql.SQL("{} <> {}").format(sql.Identifier(_alias(first), LSN_COLUMN), sql.Literal(BARE))
-    there = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(_alias(each), time)) for each in others]
+    there = [filled(sql.Identifier(_alias(each), time)) for each in others]
     return sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join([own, *there]))
 
 

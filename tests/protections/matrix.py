@@ -51,6 +51,9 @@ RECOVERS: Final = (
     Line("rows meet", "several source rows of a cell, in any order of sinks, chunks and replays"),
     Line("joining table", "a new narrow table with rows in it joins while all else goes on"),
     Line("dictionary", "renamed, not to be read, later than its readings, or a name that changes hands"),
+    Line(
+        "row of several parts", "its parts are set, filled, cleared and truncated one by one, and readers see it whole"
+    ),
     Line("truncate", "TRUNCATE of the narrow table, by policy"),
     Line("replay", "going back in the log does not change the end"),
     Line("part fails", "a part that dies starts again; one that fails the same way again and again halts"),

@@ -9,6 +9,7 @@ from tests.protections.protection import Edit, Protection
 PROGRESS: Final = "tests/sink/fold/test_progress.py::test_"
 RUN: Final = "tests/sink/test_run.py::test_"
 MERGE: Final = "tests/sink/merge/test_merge.py::test_"
+BASES: Final = "tests/sink/merge/test_bases.py::test_"
 TOMBSTONES: Final = "tests/sink/merge/test_tombstones.py::test_"
 REGISTRY: Final = "tests/sink/wide/test_registry.py::test_"
 RETRY: Final = REGISTRY + "a_reader_in_the_way_is_waited_for_in_short_attempts"
@@ -219,6 +220,30 @@ SINK: Final = (
         ("deadlock",),
         (Edit("sink/fold/spread.py", "return sorted(parts, key=lambda rows: rows.part.table)", "return parts"),),
         (MERGE + "part_tables_come_in_the_order_of_their_names_whatever_order_entities_came_in",),
+    ),
+    Protection(
+        "a row in a view's first part for each cell",
+        ("row of several parts",),
+        (Edit("sink/fold/spread.py", "if len(made) > 1:", "if len(made) > 1_000:"),),
+        (BASES + "views_show_each_row_that_has_a_cell_and_none_that_has_none",),
+    ),
+    Protection(
+        "a first part's row for others' cells",
+        ("row of several parts",),
+        (Edit("sink/merge/clears.py", "AND {empty} AND NOT ({needed})", "AND {empty} /* {needed} */"),),
+        (BASES + "views_show_each_row_that_has_a_cell_and_none_that_has_none",),
+    ),
+    Protection(
+        "rows without a cell are no rows of a group",
+        ("row of several parts",),
+        (Edit("sink/wide/tables.py", "if not entity.leads_elsewhere(view)", "if True"),),
+        (BASES + "views_show_each_row_that_has_a_cell_and_none_that_has_none",),
+    ),
+    Protection(
+        "a truncate spares later cells of other parts",
+        ("row of several parts",),
+        (Edit("sink/merge/locked.py", "AND NOT ({needed})", "/* {needed} */"),),
+        (BASES + "a_truncate_leaves_a_row_without_a_cell_where_another_part_has_a_later_one",),
     ),
     Protection(
         "partitions by number",

@@ -81,6 +81,7 @@ def test_a_full_row_of_each_part_can_be_inserted(target, mapping, source, value,
 def test_the_view_joins_rows_that_only_one_part_has(target, mapping):
     Registry(mapping).ensure(target, needs(*(f"k{n}" for n in range(1037))))
     target.execute("INSERT INTO wide.\"ship-1__1\" (created_time, _lsn, k0) VALUES ('2024-01-01', '0/1', 1)")
+    target.execute("INSERT INTO wide.\"ship-1__1\" (created_time, _lsn) VALUES ('2024-01-02', '0/0')")
     target.execute("INSERT INTO wide.\"ship-1__2\" (created_time, _lsn, k1036) VALUES ('2024-01-02', '0/2', 2)")
     target.execute("INSERT INTO wide.\"ship-1__1\" (created_time, _lsn, k0) VALUES ('2024-01-03', '0/3', 3)")
     target.execute("INSERT INTO wide.\"ship-1__2\" (created_time, _lsn, k1036) VALUES ('2024-01-03', '0/4', 4)")
