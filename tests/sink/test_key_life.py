@@ -278,7 +278,7 @@ def test_what_somebody_else_made_upon_a_column_is_not_broken_but_the_reading_wai
     wide.apply(narrow("a", "String", "x"), narrow("b", "Integer", "2"))
     assert wide.read("a", "b") == (None, "2")
     detail = wide.connection.execute("SELECT reason, detail FROM widebeam.quarantine").fetchall()
-    assert [reason for reason, _ in detail] == ["type_conflict"]
+    assert [reason for reason, _ in detail] == ["not_widened"]
     assert "mine" in detail[0][1]
     wide.connection.execute("DROP VIEW public.mine")
     wide.apply(narrow("a", "String", "y"))
@@ -291,7 +291,7 @@ def test_a_wider_column_that_would_not_fit_the_page_is_not_made(line):
     Registry(wide.mapping).ensure(wide.connection, needs)
     wide.apply(narrow("k1", "String", "x"))
     ((reason, detail),) = wide.connection.execute("SELECT reason, detail FROM widebeam.quarantine").fetchall()
-    assert (reason, "page" in detail) == ("type_conflict", True)
+    assert (reason, "page" in detail) == ("not_widened", True)
 
 
 def test_a_reader_in_the_way_is_waited_for_in_short_attempts(line, database):
