@@ -143,7 +143,9 @@ SINK: Final = (
         ("truncate",),
         (
             Edit(
-                "sink/merge/locked.py", "DELETE FROM {} WHERE {} < %s::pg_lsn", "DELETE FROM {} WHERE {} <= %s::pg_lsn"
+                "sink/merge/locked.py",
+                "DELETE FROM {wide} AS wide WHERE {lsn} < {position}",
+                "DELETE FROM {wide} AS wide WHERE {lsn} <= {position}",
             ),
         ),
         (MERGE + "a_truncate_takes_the_rows_below_its_position",),

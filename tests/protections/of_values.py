@@ -202,8 +202,8 @@ VALUES: Final = (
         (
             Edit(
                 "sink/merge/clears.py",
-                "DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}",
-                "SELECT FROM {wide} AS wide, {gone} AS gone WHERE {here} AND {empty}",
+                '"DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty}", empty',
+                '"SELECT FROM {wide} AS wide, {gone} AS gone WHERE {here} AND {empty}", empty',
             ),
         ),
         (MERGE + "a_cleared_cell_is_null_and_a_row_without_cells_goes",),
