@@ -57,8 +57,8 @@ BACKFILL: Final = (
         (
             Edit(
                 "sink/merge/values.py",
-                'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})")',
-                'self._merge("{0} = COALESCE(wide.{0}, EXCLUDED.{0})", sql.SQL("_lsn = EXCLUDED._lsn"))',
+                "*([tables.FILL_POSITION] if self.leads else [])",
+                "tables.STREAM_POSITION",
             ),
         ),
         (

@@ -162,8 +162,8 @@ SINK: Final = (
         (
             Edit(
                 "sink/merge/clears.py",
-                "columns = columns_now(self._connection, self._mapping, self._part)",
-                "columns = list(indexes)",
+                "for column in now.columns)",
+                "for column in indexes)",
             ),
         ),
         (MERGE + "a_row_with_a_cell_in_a_column_that_this_sink_has_not_heard_of_is_not_empty",),

@@ -102,7 +102,8 @@ def test_the_oldest_schema_with_a_connector_in_it_becomes_the_newest_and_its_run
     for table in ("sources", "columns", "chunks"):
         kept, moved = (
             session.execute(
-                f"SELECT to_jsonb(t) - '{{joined_at,facts,escapes,canonical}}'::text[] FROM {schema}.{table} t ORDER BY 1"
+                f"SELECT to_jsonb(t) - '{{joined_at,facts,escapes,canonical}}'::text[] FROM {schema}.{table} t"
+                " ORDER BY 1"
             ).fetchall()
             for schema in ("fresh", "widebeam")
         )
