@@ -86,7 +86,7 @@ class Barriers:
             raise Early(f"sinks are still to come past {mark}, where {table} was published already")
 
 
-def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
+def plan_attached(source: Connection, rule: Rule, leaf: str, chunk_rows: int, chunk_hours: float | None) -> list[Chunk]:
     """Chunks of the partition `leaf` of the rule's table, from number 1 on.
 
     Where rows of several partitions can meet in a cell, or where the partition may only be read through its table,

@@ -30,7 +30,7 @@ class BackfillSettings:
     gate_seconds: float = 300.0
     publication: str = ""
     chunk_rows: int = 200_000
-    chunk_hours: float = 24.0
+    chunk_hours: float | None = None
     stays: bool = False
     repairs: Repairs | None = None
     done: Callable[[], None] = lambda: None

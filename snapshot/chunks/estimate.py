@@ -1,8 +1,8 @@
-"""What the source's planner and statistics say about the narrow table, asked without reading it."""
+"""What the source's planner, statistics and index say about the narrow table, asked without reading it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -17,27 +17,31 @@ from snapshot.chunks.between import between
 from snapshot.chunks.chunk_key import NUMERIC_ENDS, Scale, scale
 from snapshot.chunks.plan import Chunk, Stretch, plan
 from snapshot.chunks.scale import INFINITIES
+from snapshot.chunks.walk import FANOUT, Most, Walk, led
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_FANOUT: Final = 8  # how many parts a range is divided into to look closer
 _AT_ONCE: Final = 500  # questions sent before the first answer is read
-_FINEST: Final = 20_000  # ranges in all; beyond about 55 years of days the finest range becomes longer
+_MOST: Final = 20_000  # ranges in all
+_ENDLESS: Final = 2**200
+"""Longer than any axis."""
 
 
-def plan_chunks(source: Connection, rule: Rule, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
-    """Plan the backfill of a narrow table as it is now, from number 1 on.
+def plan_chunks(source: Connection, rule: Rule, chunk_rows: int, chunk_hours: float | None) -> list[Chunk]:
+    """Plan the backfill of a narrow table as it is now, from number 1 on: chunks of about so many rows.
 
-    Reads only the ends of the axis's index, and asks the planner for the rest. A table without an axis that can be cut
-    gets one chunk, which is open at both ends.
+    With `chunk_hours` they are no longer than that either. Asks the planner, and the axis's index where there is one:
+    rows are only counted where the planner cannot know of them. A table without an axis that can be cut gets one chunk,
+    which is open at both ends.
     """
     axis, name, total = scale(rule), rule.table.qualified, _total(source, rule.table)
     if axis is None:
         return [Chunk(1, None, None, total, name)]
-    span = max(axis.step, axis.span(chunk_hours))
     found = ends(source, rule, axis)
-    stretches = [] if found is None else estimates(source, rule, axis, found, span)
-    chunks = plan(_shrunk(stretches, total), axis, chunk_rows, span)
+    span = _ENDLESS if chunk_hours is None else max(axis.step, axis.span(chunk_hours) // axis.step * axis.step)
+    stretches = [] if found is None else _looked_at(source, rule, axis, found, Most(chunk_rows, span), total)
+    filled = sum(each.upper - each.lower for each in stretches if not each.empty)
+    chunks = plan(stretches, axis, chunk_rows, max(span, filled // _MOST))
     return [chunk._replace(source=name) for chunk in chunks]
 
 
@@ -47,12 +51,25 @@ def numbered(plans: Iterable[list[Chunk]], first: int = 1) -> list[Chunk]:
     return [chunk._replace(number=number) for number, chunk in enumerate(every, first)]
 
 
-def _shrunk(stretches: list[Stretch], total: int) -> list[Stretch]:
+def _looked_at(
+    source: Connection, rule: Rule, scale: Scale, found: tuple[int, int], most: Most, total: int
+) -> list[Stretch]:
+    """What the planner says, set right by the index."""
+    walk = Walk(source, rule, scale, found[0]) if led(source, rule) else None
+    (whole,) = _rows(source, rule, scale, [found])
+    if whole.rows < total // 2:  # it has no statistics, or none of these rows
+        unknown = Stretch(*found, total)
+        return [unknown] if walk is None else walk.settled([unknown._replace(rows=0)], most)
+    told = _weighed(estimates(source, rule, scale, found, most), total)
+    return told if walk is None else walk.settled(told, most)
+
+
+def _weighed(stretches: list[Stretch], total: int) -> list[Stretch]:
     """Without statistics the planner expects 1/200 of the table in any range at all: never more than all together."""
     expected = sum(each.rows for each in stretches)
     if expected <= total:
         return stretches
-    return [Stretch(each.lower, each.upper, max(1, each.rows * total // expected)) for each in stretches]
+    return [each if each.empty else each._replace(rows=max(1, each.rows * total // expected)) for each in stretches]
 
 
 def _total(source: Connection, table: NarrowTable) -> int:
@@ -60,26 +77,20 @@ def _total(source: Connection, table: NarrowTable) -> int:
     return _expected(source.execute(whole.format(sql.Identifier(table.schema, table.name))))
 
 
-def estimates(source: Connection, rule: Rule, scale: Scale, ends: tuple[int, int], span: int) -> list[Stretch]:
-    """Estimated rows of ranges that lie end to end between `ends` (positions on the axis).
+def estimates(source: Connection, rule: Rule, scale: Scale, ends: tuple[int, int], most: Most) -> list[Stretch]:
+    """Rows that the planner expects in ranges that lie end to end between `ends` (positions on the axis).
 
-    Ranges are at most `span` long where there seem to be rows; a range that seems to be empty is not looked at closer.
+    A range that is too heavy or, with rows in it, too long is looked at closer, as long as there are not too many.
     """
-    finest = max(span, (ends[1] - ends[0]) // _FINEST)
     open_ranges, done = [ends], list[Stretch]()
     while open_ranges:
         looked_at = _rows(source, rule, scale, open_ranges)
-        done += [each for each in looked_at if each.empty or each.upper - each.lower <= finest]
-        closer = (each for each in looked_at if not each.empty and each.upper - each.lower > finest)
-        open_ranges = [part for each in closer for part in _parts(each.lower, each.upper, finest)]
+        heavy = [each for each in looked_at if most.less_than(each) and each.upper - each.lower > scale.step]
+        if len(done) + len(looked_at) + len(heavy) * FANOUT > _MOST:
+            return sorted([*done, *looked_at])
+        done += set(looked_at).difference(heavy)
+        open_ranges = [part for each in heavy for part in most.parts(each, scale.step)]
     return sorted(done)
-
-
-def _parts(lower: int, upper: int, finest: int) -> Iterator[tuple[int, int]]:
-    """Divide a range into at most 8 ranges of whole finest ones."""
-    size = -(-(upper - lower) // (finest * _FANOUT)) * finest
-    for start in range(lower, upper, size):
-        yield start, min(start + size, upper)
 
 
 def ends(source: Connection, rule: Rule, scale: Scale) -> tuple[int, int] | None:

@@ -58,7 +58,7 @@ def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) 
         source_dsn=options.source.conninfo(),
         target_dsn=options.target.conninfo(),
         chunk_rows=options.backfill.chunk_rows,
-        chunk_hours=options.backfill.chunk_hours,
+        chunk_hours=connector.chunk_hours,
         patience=patience if captured else 0.0,  # nothing is coming where nobody captures
         captured=captured,
         named=named,

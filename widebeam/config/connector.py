@@ -13,11 +13,15 @@ from cdc.source.table_name import TableName
 from sink.mapping.family import Source, joining, rules
 from sink.mapping.group import Group
 from sink.mapping.mapping import Mapping
+from sink.mapping.period import Unit
 from widebeam.config import language
 from widebeam.config.options.file import Options
 
 LOGICAL_PARTITIONS: Final = 8
 """Partitions of the direct transport. Written down in widebeam.connectors when a connector is made."""
+
+_HOURS: Final[dict[Unit, float]] = {"day": 24, "week": 168, "month": 720, "year": 8760}
+_PARTITIONS_OF_A_CHUNK: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,14 @@ class Connector:
         """One wide table for each entity, or a single one: without entity or without time there can only be that."""
         source, target = self.options.source, self.options.target
         return target.layout if source.entity and source.time else "single"
+
+    @property
+    def chunk_hours(self) -> float | None:
+        """How long a chunk of the backfill may be, None: however long. Of partitions it meets a bounded number, since
+        each takes locks."""
+        given, unit = self.options.backfill.chunk_hours, self.options.target.partition_by
+        most = None if unit is None else _PARTITIONS_OF_A_CHUNK * _HOURS[unit]
+        return min((each for each in (given, most) if each is not None), default=None)
 
     @property
     def table(self) -> NarrowTable:

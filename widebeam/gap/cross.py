@@ -215,7 +215,7 @@ def _plan(source: Session, target: Session, connector: Connector) -> int:
     backfill = connector.options.backfill
     mapping = connector.mapping(sources.load(target, connector.name))
     rows = min(backfill.chunk_rows, PIECE_ROWS)
-    chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, backfill.chunk_hours)]
+    chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, connector.chunk_hours)]
     with target.transaction():
         ledger.add(target, connector.name, chunks)
         hit(Failpoint.GAP_PLANNED)

@@ -59,7 +59,7 @@ def _evidence(source: Session, connector: Connector, mapping: Mapping, *, full: 
         table = rule.table
         looked = look(source, table, facts.find(table.schema, table.name), single=mapping.layout == "single", full=full)
         evidence.add(Interpreter(rule, dictionary), looked.rows)
-        chunks = plan_chunks(source, rule, backfill.chunk_rows, backfill.chunk_hours)
+        chunks = plan_chunks(source, rule, backfill.chunk_rows, connector.chunk_hours)
         rows = sum(chunk.estimated for chunk in chunks) or _rows(facts, rule)
         sources.append(Source(table.qualified, looked.how, looked.whole, rows, len(chunks)))
     return evidence, sources

@@ -119,7 +119,7 @@ def run_backfill(connector: Connector, ready: Prepared, stop: threading.Event) -
         attempts=connector.options.backfill.attempts,
         publication=connector.publication,
         chunk_rows=connector.options.backfill.chunk_rows,
-        chunk_hours=connector.options.backfill.chunk_hours,
+        chunk_hours=connector.chunk_hours,
         stays=ready.partitioned,
         repairs=lambda source, target: RangeRepair(source, target, sources.joined(target, ready.mapping)),
         done=progress_of(stop),

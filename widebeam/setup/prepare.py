@@ -186,6 +186,6 @@ def _plan(source: Session, target: Session, connector: Connector, found: Recorde
         return
     backfill = connector.options.backfill
     rules = connector.mapping(sources.load(target, connector.name)).rules
-    chunks = numbered(plan_chunks(source, rule, backfill.chunk_rows, backfill.chunk_hours) for rule in rules)
+    chunks = numbered(plan_chunks(source, rule, backfill.chunk_rows, connector.chunk_hours) for rule in rules)
     if ledger.write_plan(target, connector.name, chunks):
         _LOG.info("planned %d chunks of about %d rows in all", len(chunks), sum(chunk.estimated for chunk in chunks))

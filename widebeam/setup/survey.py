@@ -196,7 +196,7 @@ class Survey:
         plans = {
             chunks[0].reads: chunks  # where the whole table is to be read, once is enough
             for chunks in (
-                plan_attached(source, rule, leaf.name, backfill.chunk_rows, backfill.chunk_hours)
+                plan_attached(source, rule, leaf.name, backfill.chunk_rows, self._connector.chunk_hours)
                 for leaf in full.values()
             )
         }

@@ -17,7 +17,7 @@ class VerifySettings:
     source_dsn: str = field(repr=False)
     target_dsn: str = field(repr=False)
     chunk_rows: int = 200_000
-    chunk_hours: float = 24.0
+    chunk_hours: float | None = None
     patience: float = 60.0
     named: int = 100
     captured: bool = True

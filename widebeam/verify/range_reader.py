@@ -111,7 +111,7 @@ def rows(source: Session, rule: Rule, chunk: Chunk) -> Iterator[SourceRow]:
                 yield SourceRow(table, values[:width], values[width:])
 
 
-def ranges(source: Session, mapping: Mapping, chunk_rows: int, chunk_hours: float) -> list[Chunk]:
+def ranges(source: Session, mapping: Mapping, chunk_rows: int, chunk_hours: float | None) -> list[Chunk]:
     """Ranges of the axis that all narrow tables share, of about so many rows in all of them together."""
     axis = scale(mapping.rule)
     planned = [chunk for rule in mapping.rules for chunk in plan_chunks(source, rule, chunk_rows, chunk_hours)]

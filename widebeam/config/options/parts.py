@@ -113,14 +113,14 @@ class Backfill(Section):
 
     workers: int = Field(default=1, ge=1, le=64)
     chunk_rows: int = Field(default=200_000, ge=1, le=_MOST)
-    chunk_hours: float = Field(default=24, gt=0, le=24)
+    chunk_hours: float | None = Field(default=None, gt=0, le=1_000_000)
     attempts: int = Field(default=5, ge=1, le=_MOST)
     standby_dsn: Dsn | None = None
 
-    @field_validator("standby_dsn", mode="before")
+    @field_validator("standby_dsn", "chunk_hours", mode="before")
     @classmethod
     def _empty_is_none(cls, given: Any) -> Any:
-        return given or None
+        return None if given in (0, "0", "") else given
 
 
 class Run(Section):
