@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -14,6 +14,7 @@ from sink.mapping.group import Group
 from sink.mapping.kinds import one_text
 from sink.mapping.period import Unit
 from sink.mapping.rule import Rule
+from sink.mapping.width import fillfactor
 
 Values: TypeAlias = "tuple[str, ...]"
 
@@ -29,7 +30,8 @@ class Mapping:
     change without an event: until then they meet no others' rows. `layout` is one wide table for each entity, or
     a single one; `name` is the wide tables' name, where `{entity}` stands for the entity's values. `groups` of keys
     have tables of their own. `readers` are roles that may read the wide views.
-    With `partition_by` each table is partitioned by time.
+    With `partition_by` each table is partitioned by time. Pages are as full at first as `fillfactor` says (percent),
+    or as suits the width of the rows.
     """
 
     connector: str
@@ -48,6 +50,7 @@ class Mapping:
     groups: tuple[Group, ...] = ()
     readers: tuple[str, ...] = ()
     partition_by: Unit | None = None
+    fillfactor: int | None = None
 
     @property
     def rule(self) -> Rule:
@@ -95,6 +98,10 @@ class Mapping:
         """The wide tables' key columns and their types."""
         types = {**self.rules[0].entity_types, **self.rules[0].time_types}
         return {name: types[name] for name in self.key_columns}
+
+    def full(self, types: Iterable[str]) -> int:
+        """How full pages of a wide table with cells of these types are to be, in percent."""
+        return self.fillfactor or fillfactor([*self.key_types.values(), "pg_lsn", *types])
 
     @property
     def one_text(self) -> Callable[[Values, Values], tuple[Values, Values]] | None:

@@ -24,11 +24,13 @@ def make(connection: Connection, mapping: Mapping, planned: list[Planned]) -> No
     """
     if not planned:
         return
-    by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
+    by_part = [
+        (part, each.columns_of(part), part in each.new_parts, each.entity) for each in planned for part in each.touched
+    ]
     ordered = sorted(by_part, key=lambda entry: entry[0].table)
     statements: list[sql.Composed] = [
-        tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns)
-        for part, columns, new in ordered
+        tables.create_part(mapping, part, columns) if new else tables.add_columns(mapping, entity, part, columns)
+        for part, columns, new, entity in ordered
     ]
     kept = views.options(connection, mapping.schema, [view for each in planned for view in each.views])
     for each in planned:

@@ -35,6 +35,7 @@ from sink.mapping.period import (
     with_years,
 )
 from sink.mapping.wide import Entity, Part
+from sink.mapping.width import fillfactor
 from sink.wide import tables
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -154,7 +155,7 @@ class Partitions:
         names = {"new": sql.Identifier(part.schema, name), "part": tables.relation(part)}
         connection.execute(
             sql.SQL("CREATE TABLE {new} (LIKE {part} INCLUDING ALL) WITH (fillfactor = {full})").format(
-                full=sql.Literal(tables.FILLFACTOR), **names
+                full=sql.Literal(self._full(connection, part)), **names
             )
         )
         lower, upper = (_bound(bound_text(moment, self._type)) for moment in span)
@@ -163,6 +164,11 @@ class Partitions:
                 lower=lower, upper=upper, **names
             )
         )
+
+    def _full(self, connection: Connection, part: Part) -> int:
+        """How full its pages are to be, by the columns that the table has now."""
+        types = [text for (text,) in connection.execute(_TYPES, [part.schema, part.table])]
+        return self._mapping.fillfactor or fillfactor(types)
 
 
 def _wider(period: Period, there: int) -> Period:
@@ -194,6 +200,10 @@ def _time_index(mapping: Mapping) -> int:
     return 0 if mapping.layout == "per_entity" else len(mapping.entity)
 
 
+_TYPES: Final = """
+SELECT format_type(atttypid, atttypmod) FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relname = %s AND attnum > 0 AND NOT attisdropped
+"""
 _BOUNDS: Final = """
 SELECT pg_get_expr(child.relpartbound, child.oid)
 FROM pg_class AS parent JOIN pg_inherits ON inhparent = parent.oid JOIN pg_class AS child ON child.oid = inhrelid

@@ -14,9 +14,6 @@ from sink.mapping.wide import Column, Entity, Part
 from sink.wide.cell import filled
 from sink.wide.views import with_options
 
-FILLFACTOR = 50
-"""Rows are filled cell by cell: half a page free keeps an update on its page (1.6 MB of heap instead of 40 to 102)."""
-
 STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
 """What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""
 STREAM_POSITION: Final = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
@@ -65,15 +62,24 @@ def create_part(mapping: Mapping, part: Part, columns: Sequence[Column]) -> sql.
         sql.SQL("PRIMARY KEY ({})").format(names(mapping.key_columns)),
     ]
     if mapping.partition_by is None:
-        how = sql.SQL("WITH (fillfactor = {})").format(sql.Literal(FILLFACTOR))
+        full = mapping.full(column.type for column in columns)
+        how = sql.SQL("WITH (fillfactor = {})").format(sql.Literal(full))
     else:  # the partitions have the rows, and the fillfactor
         how = sql.SQL("PARTITION BY RANGE ({})").format(sql.Identifier(next(iter(mapping.rule.time_types))))
     return sql.SQL("CREATE TABLE {} ({}) {}").format(relation(part), sql.SQL(", ").join(fields), how)
 
 
-def add_columns(part: Part, columns: Sequence[Column]) -> sql.Composed:
-    """Add columns to a part table, all in one statement: the table is locked once."""
+def add_columns(mapping: Mapping, entity: Entity, part: Part, columns: Sequence[Column]) -> sql.Composed:
+    """Add columns to a part table, all in one statement: the table is locked once. `entity` has them already.
+
+    Where its rows get so wide thereby, new pages are filled otherwise than before.
+    """
     additions = [sql.SQL("ADD COLUMN {}").format(definition(column.name, column.type)) for column in columns]
+    every, new = entity.of_part(part.number), {column.ordinal for column in columns}
+    before = mapping.full(column.type for column in every if column.ordinal not in new)
+    now = mapping.full(column.type for column in every)
+    if before != now and mapping.partition_by is None:
+        additions.append(sql.SQL("SET (fillfactor = {})").format(sql.Literal(now)))
     return sql.SQL("ALTER TABLE {} {}").format(relation(part), sql.SQL(", ").join(additions))
 
 

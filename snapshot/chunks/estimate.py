@@ -55,7 +55,7 @@ def _looked_at(
     source: Connection, rule: Rule, scale: Scale, found: tuple[int, int], most: Most, total: int
 ) -> list[Stretch]:
     """What the planner says, set right by the index."""
-    walk = Walk(source, rule, scale, found[0]) if led(source, rule) else None
+    walk = Walk(source, rule, scale, found[0], total) if led(source, rule) else None
     (whole,) = _rows(source, rule, scale, [found])
     if whole.rows < total // 2:  # it has no statistics, or none of these rows
         unknown = Stretch(*found, total)

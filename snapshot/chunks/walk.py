@@ -22,6 +22,8 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _AT_ONCE: Final = 500  # questions sent before the first answer is read
 _MOST_LOOKS: Final = 20_000  # ranges whose ends are looked up: two descents of the index for each
+_SURE: Final = 25
+"""Of a range with more than such a part of all rows, the planner is right but for the buckets at its ends, 1 % each."""
 _MOST_COUNTED: Final = 20_000_000  # rows, some ten seconds
 
 _LEADING: Final = """
@@ -63,16 +65,17 @@ def led(source: Connection, rule: Rule) -> bool:
 class Walk:
     """Looks at ranges of one table by its index; each edge lies on a whole step from `origin`."""
 
-    def __init__(self, source: Connection, rule: Rule, scale: Scale, origin: int) -> None:
+    def __init__(self, source: Connection, rule: Rule, scale: Scale, origin: int, total: int) -> None:
         self._source, self._rule, self._scale, self._origin = source, rule, scale, origin
         self._table = sql.Identifier(rule.table.schema, rule.table.name)
         self._time = sql.Identifier(rule.axis or "")
+        self._sure = total // _SURE
         self._looks, self._counted = 0, 0
 
     def settled(self, stretches: Sequence[Stretch], most: Most) -> list[Stretch]:
         """The stretches without what is empty at their ends; rows are counted where the planner cannot have known.
 
-        It cannot where rows are in what it takes for empty, or lie in less than half of the range.
+        It cannot where rows are in what it takes for empty, or lie in less than half of the range; but of many rows.
         """
         done, open_ = list[Stretch](), list(stretches)
         while open_:
@@ -93,7 +96,8 @@ class Walk:
                 continue
             if hull[0] > each.lower:
                 yield Stretch(each.lower, hull[0], 0), True
-            yield Stretch(*hull, each.rows), hull[1] - hull[0] > (each.upper - each.lower) // 2 and not each.empty
+            wide = hull[1] - hull[0] > (each.upper - each.lower) // 2 or each.rows > self._sure
+            yield Stretch(*hull, each.rows), wide and not each.empty
             if hull[1] < each.upper:
                 yield Stretch(hull[1], each.upper, 0), True
 

@@ -9,25 +9,14 @@ import psycopg
 
 from cdc.source.session import connect
 from widebeam.check.service import service
-from widebeam.check.table import find, leaves
 from widebeam.config.catalog import members
 from widebeam.config.connector import Connector
-from widebeam.finding import Finding, statement
+from widebeam.finding import Finding
+from widebeam.plan import time_index
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-MANY: Final = 1_000_000
-"""Rows from which on reading a whole table for each chunk is felt."""
-
 _SECONDS: Final = 10
-_ROWS: Final = (
-    "SELECT CASE WHEN reltuples < 0 THEN pg_relation_size(oid) / 100 ELSE reltuples END FROM pg_class WHERE oid = %s"
-)
-"""The planner's; where the table was never analyzed, as many as would have 100 bytes each."""
-_LEADING: Final = """
-SELECT EXISTS (SELECT FROM pg_index JOIN pg_attribute a ON (a.attrelid, a.attnum) = (indrelid, indkey[0])
-                WHERE indrelid = %s AND a.attname = %s AND indisvalid AND indpred IS NULL)
-"""
 
 
 def advice(connector: Connector) -> list[Finding]:
@@ -48,20 +37,14 @@ def advice(connector: Connector) -> list[Finding]:
 def no_time_index(session: Session, connector: Connector) -> Iterator[Finding]:
     """Chunks are ranges of the time: without an index that leads with its column, each reads the whole table."""
     for table in members(session, connector):
-        there = find(session, connector.at(table))
-        if there is None or not table.time:
-            continue
         times = table.time if connector.options.source.alternatives else table.time[:1]
-        for oid, schema, name, *_ in leaves(session, there):
-            rows = session.execute(_ROWS, [oid]).fetchone() or (0,)
-            for time in times if rows[0] >= MANY else ():
-                if session.execute(_LEADING, [oid, time]).fetchone() == (True,):
-                    continue
+        for each in time_index.lacking(session, table, times):
+            if each.rows >= time_index.MANY:
                 yield Finding(
-                    f"no index of {schema}.{name} begins with {time}: each chunk of the backfill, and each range"
-                    f" of verify, reads all of its {rows[0]:,.0f} rows",
+                    f"no index of {each.table.text} begins with {each.time}: each chunk of the backfill, and each range"
+                    f" of verify, reads all of its {each.rows:,.0f} rows",
                     "",
-                    statement(session, "CREATE INDEX CONCURRENTLY ON {} ({});", (schema, name), time),
+                    each.statement(session),
                 )
 
 

@@ -150,6 +150,7 @@ class Connector:
                 for each in target.groups
             ),
             partition_by=target.partition_by,
+            fillfactor=target.fillfactor,
         )
 
     @property

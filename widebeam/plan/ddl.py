@@ -19,9 +19,11 @@ def statements(session: Session, mapping: Mapping, planned: Sequence[Planned], *
     """In the order in which they are run: the schema, tables by name, then the views."""
     if planned and not schema_there:
         yield _text(session, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(mapping.schema)))
-    by_part = [(part, each.columns_of(part), part in each.new_parts) for each in planned for part in each.touched]
-    for part, columns, new in sorted(by_part, key=lambda entry: entry[0].table):
-        made = tables.create_part(mapping, part, columns) if new else tables.add_columns(part, columns)
+    by_part = [
+        (part, each.columns_of(part), part in each.new_parts, each.entity) for each in planned for part in each.touched
+    ]
+    for part, columns, new, entity in sorted(by_part, key=lambda entry: entry[0].table):
+        made = tables.create_part(mapping, part, columns) if new else tables.add_columns(mapping, entity, part, columns)
         yield _text(session, made)
     for each in planned:
         for view in each.views:

@@ -38,7 +38,9 @@ class Evidence:
     unplaced: dict[str, tuple[int, str]] = field(default_factory=dict)
     entities: set[tuple[str, ...]] = field(default_factory=set)
     moments: set[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=set)
-    bytes: int = 0
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By type: how many readings, and of how many characters all together."""
+    rows: int = 0
     readings: int = 0
     missing: int = 0
     """Rows that do not count by `where`, and readings that are NULL."""
@@ -47,6 +49,7 @@ class Evidence:
         """Take rows in, each with the values of NarrowTable.columns."""
         width = len(interpreter.rule.table.wide)
         for row in rows:
+            self.rows += 1
             found = interpreter.read(row[:width], row[width:])
             if isinstance(found, Unplaced):
                 count, example = self.unplaced.get(found.reason, (0, found.detail))
@@ -59,7 +62,8 @@ class Evidence:
                 self.entities.add(reading.entity)
                 self.moments.add((reading.entity, reading.time))
                 self.readings += 1
-                self.bytes += len(reading.value.encode())
+                count, size = self.sizes.get(reading.type, (0, 0))
+                self.sizes[reading.type] = count + 1, size + len(reading.value.encode())
                 pair = Pair(() if self.single else reading.entity, reading.key)
                 kinds = self.pairs.setdefault(pair, Counter())
                 kinds[Kind(reading.source, reading.type, reading.textual, reading.misfit)] += 1
@@ -68,6 +72,16 @@ class Evidence:
     def cells_a_row(self) -> float:
         """How many readings share a moment of an entity, among those that were looked at."""
         return self.readings / max(len(self.moments), 1)
+
+    @property
+    def readings_a_row(self) -> float:
+        """How many readings a narrow row has."""
+        return self.readings / max(self.rows, 1)
+
+    def characters(self, type_text: str) -> float | None:
+        """How long a reading of a type is as a text; None if there was none."""
+        count, size = self.sizes.get(type_text, (0, 0))
+        return size / count if count else None
 
     def needs(self, *, widen: bool = False) -> list[Need]:
         """A column for every pair, in order: of its commonest kind; with `widen`, of a type that holds all kinds."""

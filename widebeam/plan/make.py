@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 
@@ -15,10 +15,12 @@ from sink.mapping.rule import Rule
 from sink.mapping.wide import Entity
 from sink.wide.registry import Registry
 from snapshot.chunks.estimate import plan_chunks
+from snapshot.chunks.plan import Chunk
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.init import look as database
 from widebeam.init.facts import Catalog
+from widebeam.plan import time_index
 from widebeam.plan.ddl import statements
 from widebeam.plan.evidence import Evidence
 from widebeam.plan.keys import look
@@ -26,6 +28,10 @@ from widebeam.plan.plan import Drawn, Source, draw
 from widebeam.state import recorded
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_FELT: Final = 16
+"""Times that a table is looked at, from which on that takes as long as all else."""
+_SHOWN: Final = 3
 
 
 def make(connector: Connector, *, full: bool = False) -> tuple[Drawn, list[str]]:
@@ -61,8 +67,26 @@ def _evidence(source: Session, connector: Connector, mapping: Mapping, *, full: 
         evidence.add(Interpreter(rule, dictionary), looked.rows)
         chunks = plan_chunks(source, rule, backfill.chunk_rows, connector.chunk_hours)
         rows = sum(chunk.estimated for chunk in chunks) or _rows(facts, rule)
-        sources.append(Source(table.qualified, looked.how, looked.whole, rows, len(chunks)))
+        sources.append(
+            Source(table.qualified, looked.how, looked.whole, rows, len(chunks), *_without_index(source, rule, chunks))
+        )
     return evidence, sources
+
+
+def _without_index(source: Session, rule: Rule, chunks: list[Chunk]) -> tuple[float, str | None]:
+    """What chunks look at in vain, since no index begins with the time; and what would help, if it is felt."""
+    times = rule.table.time if rule.time.either else rule.table.time[:1]
+    without = time_index.lacking(source, rule.table, times)
+    rows = sum(each.rows for each in without)
+    if not rows:
+        return 0.0, None
+    vain = time_index.scanned(source, rule, chunks, rows)
+    if rows < time_index.MANY and vain < _FELT * rows:
+        return vain, None
+    made = " ".join(each.statement(source) for each in without[:_SHOWN])
+    more = f" (and {len(without) - _SHOWN} partitions more)" if len(without) > _SHOWN else ""
+    size = sum(each.bytes for each in without) / 1e6
+    return vain, f"{made}{more} That takes about {max(size, 1):,.0f} MB, and some of each insert's time"
 
 
 def _rows(facts: Catalog, rule: Rule) -> int:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sink.mapping.layout import NAME_BYTES, TABLE_BYTES, folded, reserved, table_name
 from sink.mapping.mapping import Mapping as Connector
@@ -14,15 +14,9 @@ from sink.mapping.wide import ALL, OVERFLOW, Column, Entity, Need, identity
 from sink.mapping.width import ROW_BYTES, width
 from sink.wide import column_limits
 from sink.wide.planned import Planned, plan
+from widebeam.plan.cost import Work, cost
 from widebeam.plan.difference import Difference, difference
 from widebeam.plan.evidence import Evidence, Pair
-
-ROWS_A_SECOND: Final = 200_000
-"""Narrow rows that one backfill worker reads, pivots and merges, as measured on a machine of two cores."""
-
-_FIXED_BYTES: Final = 28 + 8 + 8  # a row's header and line pointer, its time, its _lsn
-_INDEX_BYTES: Final = 40
-_LOOSE: Final = 2  # fillfactor 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +34,7 @@ class Table:
     columns: int
     new_columns: int
     row_bytes: int
+    fillfactor: int
     made: bool
     instead_of: str | None = None
     """The name that the view would have, if something else in the schema had not got it already."""
@@ -85,6 +80,10 @@ class Source:
     whole: bool
     rows: int
     chunks: int
+    scanned: float = 0.0
+    """Rows that all chunks together look at in vain, since no index leads to theirs."""
+    index: str | None = None
+    """The statement that makes an index for that, and what it costs; None where there is one, or it would not pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def draw(
     entities = {**there, **{each.entity.identity: each.entity for each in planned}}
     new = {(each.entity.identity, column.key) for each in planned for column in each.columns}
     tables = [table for entity in entities.values() for table in _tables(mapping, entity, there, new)]
-    wide_rows, disk = _size(evidence, sources, entities)
+    takes = cost(mapping, evidence, entities, [Work(each.rows, each.chunks, each.scanned) for each in sources], workers)
     made = Plan(
         connector=mapping.connector,
         partition_by=mapping.partition_by,
@@ -187,9 +186,9 @@ def draw(
         conflicts=_conflicts(evidence, mapping),
         refused=refused,
         unplaced=evidence.unplaced,
-        wide_rows=wide_rows,
-        disk_bytes=disk,
-        seconds=round(sum(source.rows for source in sources) / ROWS_A_SECOND / max(workers, 1), 1),
+        wide_rows=takes.wide_rows,
+        disk_bytes=takes.disk_bytes,
+        seconds=takes.seconds,
         difference=replace(difference(mapping, there, needs, missing), options=list(options)),
     )
     return Drawn(made, planned, needs)
@@ -213,7 +212,7 @@ def _tables(
         wide = width([*mapping.key_types.values(), "pg_lsn", *(column.type for column in columns)])
         fresh = sum((entity.identity, column.key) in new for column in columns)
         made = before is not None and number in before.parts
-        counts = len(columns), fresh, wide.row_bytes, made
+        counts = len(columns), fresh, wide.row_bytes, mapping.full(column.type for column in columns), made
         instead = _wanted(mapping, entity) if number == 1 else None
         yield Table(entity.identity, part.view, part.group, part.group_view, part.table, *counts, instead)
 
@@ -258,16 +257,3 @@ def _conflicts(evidence: Evidence, mapping: Connector) -> list[Conflict]:
 
 def _named(mapping: Connector, pair: Pair) -> str:
     return ALL if mapping.layout == "single" else identity(pair.entity)
-
-
-def _size(evidence: Evidence, sources: Sequence[Source], entities: Mapping[str, Entity]) -> tuple[int, int]:
-    """Wide rows and bytes on disk, if all readings are like those that were looked at."""
-    rows = sum(source.rows for source in sources)
-    if not entities or not evidence.readings:
-        return 0, 0
-    wide = max(1, round(rows / evidence.cells_a_row))
-    cell = evidence.bytes / evidence.readings + 1
-    bitmap = sum((len(entity.columns) + 7) // 8 for entity in entities.values()) // len(entities)
-    parts = max((len(entity.parts) for entity in entities.values()), default=1)
-    heap = wide * parts * (_FIXED_BYTES + bitmap) + rows * cell
-    return wide, int(heap * _LOOSE + wide * parts * _INDEX_BYTES)

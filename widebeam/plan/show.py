@@ -35,6 +35,7 @@ def _tables(plan: Plan) -> Iterator[str]:
     for table in plan.tables[:_SHOWN]:
         state = f"{table.new_columns} new" if table.made else "new"
         bytes_ = f"a row of {table.row_bytes:,} bytes at most, of {ROW_BYTES:,}"
+        bytes_ += f", pages {table.fillfactor} % full at first"
         group = f", group {table.group} in the view {table.group_view}" if table.group else ""
         yield f"  {table.name}: {counted(table.columns, 'column')} ({state}), {bytes_}{group}"
     yield from _more(len(plan.tables))
@@ -68,6 +69,8 @@ def _misfits(plan: Plan) -> Iterator[str]:
 
 def _costs(plan: Plan) -> Iterator[str]:
     yield f"backfill: {counted(plan.chunks, 'chunk')}, about {plan.seconds:,.0f} s"
+    for source in [each for each in plan.sources if each.index is not None][:_SHOWN]:
+        yield f"  {source.table}: each chunk reads all of it, since no index begins with its time: {source.index}"
     yield f"disk: about {_size(plan.disk_bytes)} for about {counted(plan.wide_rows, 'wide row')}"
 
 

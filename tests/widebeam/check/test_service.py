@@ -11,11 +11,11 @@ import pytest
 from psycopg import sql
 
 from tests.widebeam.check.test_check import NARROW, Make, make, run
-from widebeam.check import advice as advising
 from widebeam.check.advice import advice
 from widebeam.check.check import findings
 from widebeam.check.service import SERVICES, replication, setting
 from widebeam.config.connector import Connector
+from widebeam.plan import time_index
 
 __all__ = ["make"]  # a fixture
 
@@ -94,7 +94,7 @@ def advised(connector: Connector) -> str:
 def test_a_large_table_without_an_index_by_time_is_advised_one_and_none_once_it_is_there(
     session: Session, database: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(advising, "MANY", 10)
+    monkeypatch.setattr(time_index, "MANY", 10)
     run(database, NARROW)
     session.execute(
         "INSERT INTO tenant.readings (ship, channel, at, kind, f) SELECT 's', 'c' || n, '2026-01-01', 'D', n"

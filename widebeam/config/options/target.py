@@ -53,11 +53,12 @@ class Target(Server):
     groups: list[Group] = []
     readers: list[str] = []
     partition_by: Unit | None = None
+    fillfactor: int | None = Field(default=None, ge=10, le=100)
 
-    @field_validator("partition_by", mode="before")
+    @field_validator("partition_by", "fillfactor", mode="before")
     @classmethod
     def _empty_is_none(cls, given: Any) -> Any:
-        return given or None
+        return None if given in (0, "0", "") else given
 
     @model_validator(mode="after")
     def _distinct(self) -> Target:
