@@ -90,7 +90,8 @@ def test_other_types_of_time_are_planned_too(
 def counted(source: psycopg.Connection[tuple[Any, ...]], chunks: list[Chunk]) -> list[int]:
     """How many rows of tenant.readings lie in each chunk, but for the infinite ones."""
     query = "SELECT count(*) FROM tenant.readings WHERE isfinite(created_time)"
-    query += " AND created_time >= coalesce(%s, '-infinity'::timestamp) AND created_time < coalesce(%s, 'infinity'::timestamp)"
+    query += " AND created_time >= coalesce(%s, '-infinity'::timestamp)"
+    query += " AND created_time < coalesce(%s, 'infinity'::timestamp)"
     rows = [source.execute(query, [each.lower, each.upper]).fetchone() for each in chunks]
     return [row[0] for row in rows if row is not None]
 
