@@ -27,8 +27,8 @@ _TABLE_OF_CHUNK: Final = 0.0005
 """... and for each wide table that it meets; ..."""
 _SCANNED_ROW: Final = 0.1e-6
 """... and to look at a row in vain, where no index leads to those of a chunk."""
-_START: Final = 2.0
-"""Until the first chunk is read, and from the last until it is known."""
+_START: Final = 5.0
+"""Of a run in any case: until the first chunk is read, and from the last until it is known."""
 
 
 class Work(NamedTuple):
