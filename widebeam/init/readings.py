@@ -67,12 +67,27 @@ def readings(table: Table, sample: Sample, cell: Sequence[str]) -> Readings | No
     if sample.rows and not any(sample.present(name) for name in named):
         others = [column.name for column in free if column.name not in named and _could_hold(table, sample, column)]
         named = [] if others else named
-    columns = named or [column.name for column in free if _could_hold(table, sample, column)]
+    columns = [*named, *_instead(table, sample, free, named)]
+    columns = columns or [column.name for column in free if _could_hold(table, sample, column)]
     if not columns:
         return None
     if len(columns) == 1:
         return Readings(tuple(columns), "the only column that can hold a reading", left_out=beside, named=bool(named))
     return _several(sample, columns, free, beside, named=bool(named))
+
+
+def _instead(table: Table, sample: Sample, free: Sequence[Column], named: Sequence[str]) -> list[str]:
+    """Columns of any name that are set only where none that is called like a value is: else those rows had none."""
+    if not named:
+        return []
+    there = [any(row) for row in zip(*([v is not None for v in sample.values(name)] for name in named), strict=True)]
+    found = []
+    for column in free:
+        filled = [value is not None for value in sample.values(column.name)]
+        apart = not any(one and other for one, other in zip(there, filled, strict=True))
+        if column.name not in named and any(filled) and apart and _could_hold(table, sample, column):
+            found.append(column.name)
+    return found
 
 
 def _could_hold(table: Table, sample: Sample, column: Column) -> bool:

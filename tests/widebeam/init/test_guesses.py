@@ -361,3 +361,12 @@ def test_which_of_two_columns_is_measured_is_asked_where_their_names_do_not_tell
     run(database, counted("at", "1451624400 + n").replace("device", "foo").replace("sensor", "bar"))
     said = looked(database, "public.x")
     assert {*source(said)["entity"], source(said)["key"]} == {"foo", "bar"} and asked(said, "key")
+
+
+def test_a_column_of_any_name_that_is_set_where_no_value_is_holds_readings_too(database):
+    run(
+        database,
+        counted("at", "1451624400 + n") + "; ALTER TABLE x ADD foo text, ADD bar text;"
+        "UPDATE x SET foo = 'on', value = NULL WHERE sensor = 's1'; UPDATE x SET bar = 'beside' WHERE value > 9",
+    )
+    assert source(looked(database))["value"] == {"columns": ["value", "foo"]}
