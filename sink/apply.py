@@ -16,15 +16,14 @@ from sink.fold.pivot import Fold
 from sink.fold.record_cache import RecordCache
 from sink.fold.rows import PartRows
 from sink.fold.spread import spread_all
+from sink.lock_order import LockOrder
 from sink.lookup import Lookup
 from sink.mapping.interpret import Interpreters
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Refused
-from sink.merge import tombstones
 from sink.merge.merge import Merger
 from sink.merge.prepared import Prepared
 from sink.reread import SourceCells
-from sink.state import account, notices, quarantine, sources, superseded
 from sink.state.sharing import Sharing
 from sink.state.sources import joined
 from sink.wide.partitions import days_of
@@ -114,37 +113,8 @@ class Applier:
             staged = ready.stage([folded.parts]) if isinstance(ready, Prepared) else ready
             if folded.parts:
                 hit(Failpoint.SINK_STAGED)
-            locked = staged.lock()
-            account.advance(self._connection, self._mapping.connector, list(batch.admissions.values()))
-            hit(Failpoint.SINK_ADVANCED)
-            self._before_rows(batch, folded.fold)
-            locked.upsert()
-            if batch.truncate is not None:
-                locked.truncate(self._registry.parts, batch.truncate)
-                hit(Failpoint.SINK_TRUNCATED)
-            hit(Failpoint.SINK_MERGED, self._connection)
+            LockOrder(self._connection, self._mapping, self._registry).write(staged, batch, folded.fold)
         hit(Failpoint.SINK_COMMITTED)
-
-    def _before_rows(self, batch: Batch, fold: Fold) -> None:
-        """What has to be done before the first wide row is touched, in the order of the locks."""
-        if batch.truncate is not None:
-            tombstones.void(self._connection, self._mapping.connector)
-            hit(Failpoint.SINK_VOIDED)
-            self._registry.refresh(self._connection)  # a chunk that was merged just before may have made a table
-        else:
-            moments = None if self._mapping.plain else fold.moments
-            cells = tombstones.cleared(self._mapping, self._registry.entities, fold.tables, moments)
-            if tombstones.bury(self._connection, self._mapping, cells):
-                hit(Failpoint.SINK_TOMBSTONED)
-        quarantine_entries = batch.quarantine_entries + fold.quarantine_entries
-        quarantine.write(self._connection, self._mapping.connector, quarantine_entries)
-        if quarantine_entries:
-            hit(Failpoint.SINK_QUARANTINED)
-        superseded.close(self._connection, self._mapping, batch.entries, quarantine_entries)
-        if batch.truncate is not None:
-            superseded.truncated(self._connection, self._mapping.connector, batch.truncate)
-            sources.note_truncated(self._connection, self._mapping.connector, batch.truncated, batch.truncate)
-            notices.truncated(self._connection, self._mapping.connector, batch.truncated)
 
     def _folded(self, batch: Batch) -> _Folded:
         refused: Refused = {}

@@ -12,12 +12,12 @@ from cdc.event import UNCHANGED, Value
 from cdc.lsn import Lsn
 from cdc.record.columnar import Columnar
 from cdc.record.record import Changes, Op
-from sink.fold.cells import Cells, Refusal, clear
 from sink.fold.column_route import Route, Routes
 from sink.fold.copytext import escaped
 from sink.fold.quarantine_entry import QuarantineEntry, quarantine_entry
 from sink.fold.record_cache import RecordCache
 from sink.fold.rows import Moments, WideKey, WideRow
+from sink.fold.set_or_clear import Cells, Refusal, clear
 from sink.mapping.interpret import Interpreters, Reading, Unplaced, two_values
 from sink.mapping.kinds import holds
 from sink.mapping.layout import misplaced

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from sink.fold.cells import IN_OVERFLOW
+from sink.fold.set_or_clear import IN_OVERFLOW
 from sink.mapping.kinds import holds
 from sink.mapping.layout import misplaced
 from sink.mapping.wide import OVERFLOW, Entity, Need, Refused

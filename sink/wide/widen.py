@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
-from sink.fold.cells import NOT_WIDENED, Refusal
+from sink.fold.set_or_clear import NOT_WIDENED, Refusal
 from sink.mapping.kinds import TEXT, holds, joined
 from sink.mapping.layout import fitted, folded, misplaced, reserved
 from sink.mapping.mapping import Mapping

@@ -22,7 +22,8 @@ def sites() -> Counter[str]:
     for layer in ("cdc", "sink", "snapshot", "widebeam"):
         for path in (ROOT / layer).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                for argument in node.args if isinstance(node, ast.Call) else []:
+                given = [*node.args, *(each.value for each in node.keywords)] if isinstance(node, ast.Call) else []
+                for argument in given:
                     if isinstance(argument, ast.Attribute) and ast.unparse(argument.value) == "Failpoint":
                         found[argument.attr] += 1
     return found

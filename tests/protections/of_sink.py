@@ -22,10 +22,11 @@ SINK: Final = (
         "staged before locks",
         ("zombie sink", "column waits"),
         (
-            Edit("sink/apply.py", "account.advance(self._connection, self._mapping.connector,", "list("),
+            Edit("sink/lock_order.py", "account.advance(self._connection, self._mapping.connector,", "list("),
             Edit(
                 "sink/apply.py",
                 "            staged = ready",
+                "            from sink.state import account\n"
                 "            moves = list(batch.admissions.values())\n"
                 "            account.advance(self._connection, self._mapping.connector, moves)\n"
                 "            staged = ready",
@@ -117,7 +118,7 @@ SINK: Final = (
     Protection(
         "tombstones",
         ("chunk meets stream",),
-        (Edit("sink/apply.py", "if tombstones.bury(self._connection, self._mapping, cells):", "if False:"),),
+        (Edit("sink/lock_order.py", "if tombstones.bury(self._connection, self._mapping, cells):", "if False:"),),
         (RUN + "a_delete_in_an_unmerged_chunk_leaves_a_tombstone",),
     ),
     Protection(
@@ -135,7 +136,7 @@ SINK: Final = (
     Protection(
         "truncate voids chunks",
         ("truncate", "chunk meets stream"),
-        (Edit("sink/apply.py", "tombstones.void(self._connection, self._mapping.connector)", "pass"),),
+        (Edit("sink/lock_order.py", "tombstones.void(self._connection, self._mapping.connector)", "pass"),),
         (RUN + "a_truncate_is_applied_or_ignored_as_the_mapping_says[apply-left1]",),
     ),
     Protection(
@@ -173,9 +174,9 @@ SINK: Final = (
         ("session ends", "commit unanswered", "disk full"),
         (
             Edit(
-                "sink/apply.py",
+                "sink/lock_order.py",
                 "account.advance(self._connection,",
-                "with psycopg.connect(self._connection.info.dsn) as other:\n                account.advance(other,",
+                "with psycopg.connect(self._connection.info.dsn) as other:\n            account.advance(other,",
             ),
         ),
         (RUN + "a_batch_that_fails_before_its_commit_leaves_neither_rows_nor_progress",),

@@ -166,7 +166,7 @@ VALUES: Final = (
     Protection(
         "unchanged is no NULL",
         ("unchanged TOAST",),
-        (Edit("sink/fold/cells.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
+        (Edit("sink/fold/set_or_clear.py", "elif value is not UNCHANGED:\n            row", "else:\n            row"),),
         (PIVOT + "null_clears_and_unchanged_keeps",),
         r"assert |AssertionError|TypeError",
     ),
@@ -294,7 +294,7 @@ VALUES: Final = (
     Protection(
         "another type is no cell",
         ("unplaceable",),
-        (Edit("sink/fold/cells.py", "elif not fits:", "elif False:"),),
+        (Edit("sink/fold/set_or_clear.py", "elif not fits:", "elif False:"),),
         (PIVOT + "a_reading_of_another_type_is_quarantined_whole_and_its_cell_cleared",),
         r"ValueError: not enough values",
     ),

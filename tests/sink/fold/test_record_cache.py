@@ -10,10 +10,10 @@ from cdc.lsn import Lsn
 from cdc.record.columnar import Columnar
 from cdc.record.record import Changes, Stamp
 from cdc.source.narrow import NarrowTable
-from sink.fold.cells import Cells
 from sink.fold.column_route import Routes
 from sink.fold.pivot import Fold
 from sink.fold.record_cache import RecordCache
+from sink.fold.set_or_clear import Cells
 from sink.mapping.mapping import Mapping
 from sink.mapping.rule import Rule
 from sink.mapping.wide import Column, Entity
