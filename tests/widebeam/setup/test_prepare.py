@@ -238,7 +238,7 @@ def test_an_unsafe_change_of_the_mapping_is_refused(make, ask, before, after, na
     ask("ALTER TABLE tenant.readings ADD at2 timestamp")
     with pytest.raises(ConfigError, match=named) as caught:
         prepare(make(change=(before, after)))
-    assert "widebeam drop" in str(caught.value)
+    assert ("resume" if named == "`time`" else "widebeam drop") in str(caught.value)  # rows can be read again under it
 
 
 def test_safe_changes_are_taken_over(make):
