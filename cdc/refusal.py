@@ -41,7 +41,11 @@ def refusal(error: KafkaError) -> BrokerRefused | None:
 
 
 class Admin:
-    """An admin client that remembers why the brokers refuse us."""
+    """An admin client that remembers why the brokers refuse us, until it is closed.
+
+    It has to be: one that the garbage collector finds may be found in a thread of librdkafka's own, where an answer
+    makes objects of Python, and to end a client there aborts the process.
+    """
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         heard: list[BrokerRefused] = []
@@ -53,6 +57,10 @@ class Admin:
         settings: dict[str, Any] = {**client, "error_cb": hear}
         self.client = AdminClient(settings, logger=_QUIET)
         self._heard = heard
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self.client.__exit__(None, None, None)
 
     def why(self, error: Exception) -> Exception:
         """The reason for which a request has failed: the error itself, unless the brokers refuse us."""
@@ -69,3 +77,5 @@ def asking(client: Mapping[str, Any]) -> Iterator[AdminClient]:
         yield admin.client
     except (KafkaException, TimeoutError) as error:
         raise admin.why(error) from error
+    finally:
+        admin.close()

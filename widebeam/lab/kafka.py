@@ -166,8 +166,8 @@ def _java(*options: str) -> list[str]:
 
 
 def _answers(port: int) -> bool:
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
-    try:
-        return bool(admin.list_topics(timeout=1).brokers)
-    except KafkaException:
-        return False
+    with AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}) as admin:
+        try:
+            return bool(admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False

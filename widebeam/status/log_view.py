@@ -73,7 +73,9 @@ class LogView:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
-        self._admin = None
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
 
     def _peek(self, consumer: Consumer, many: int, found: dict[int, float]) -> None:
         deadline = time.monotonic() + _PEEK
