@@ -97,7 +97,7 @@ class Bound:
             values=sql.SQL(", ").join([sql.SQL(f"${n}") for n in range(1, len(names) + 1)]),
             key=tables.names(self._mapping.key_columns),
             changes=sql.SQL(", ").join(changes),
-            where=tables.unless_bare(self.columns) if self.leads else sql.SQL(""),
+            where=tables.UNLESS_BARE if self.leads else sql.SQL(""),
             # What the server has prepared knows its parameters' types: with other ones it is another statement.
             widened=sql.Literal(sum(column.widened for column in self.columns)),
         )

@@ -95,6 +95,6 @@ class Values:
             mine=self.slot.mine(),
             key=tables.names(stage.mapping.key_columns),
             changes=sql.SQL(", ").join([*more, changes]),
-            where=tables.unless_bare(self.columns) if self.leads else sql.SQL(""),
+            where=tables.UNLESS_BARE if self.leads else sql.SQL(""),
         )
         return statement.as_bytes(stage.connection)

@@ -18,19 +18,14 @@ STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
 """What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""
 STREAM_POSITION: Final = sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(LSN_COLUMN))
 """And what `_lsn` becomes: the change's."""
+UNLESS_BARE: Final = sql.SQL(" WHERE EXCLUDED.{} <> {}").format(sql.Identifier(LSN_COLUMN), sql.Literal(BARE))
+"""Behind DO UPDATE: a row without a cell, which is there for those of other parts, only locks the one it meets.
+
+(A lock there has to be: who clears the last cell beside it would take the row away.)"""
 FILL_POSITION: Final = sql.SQL("{0} = CASE WHEN wide.{0} = {1} THEN EXCLUDED.{0} ELSE wide.{0} END").format(
     sql.Identifier(LSN_COLUMN), sql.Literal(BARE)
 )
 """Where a chunk's row meets one that is there, it stays, unless that row was bare."""
-
-
-def unless_bare(columns: Iterable[Column]) -> sql.Composed:
-    """Behind DO UPDATE: a row without a cell, which is there for those of other parts, only locks the one it meets.
-
-    (A lock there has to be: who clears the last cell beside it would take the row away.)
-    """
-    some = (filled(sql.Identifier("excluded", column.name)) for column in columns)
-    return sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join(some))
 
 
 def relation(part: Part) -> sql.Identifier:
