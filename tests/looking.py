@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from typer.testing import CliRunner
 
+from cdc.source.session import connect
 from widebeam.cli import app
 from widebeam.cli.outcome import explained
 
@@ -39,3 +40,15 @@ def _log_as_before() -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def writes(database: str, what: Callable[[], object], attempts: int = 5) -> bool:
+    """Whether `what` takes a transaction id each time; autovacuum and others of the server's take one now and then."""
+    spent = "SELECT pg_current_xact_id()::text::bigint"
+    with connect(database, autocommit=True) as session:
+        for _ in range(attempts):
+            (before,) = session.execute(spent).fetchone() or (0,)
+            what()
+            if session.execute(spent).fetchone() == (before + 1,):
+                return False
+    return True

@@ -131,6 +131,8 @@ def _look(dsn: str, slot: str, seconds: float, ends: threading.Event) -> None:
                     if found:
                         what = _told(slot, found)
                         TROUBLES.hold(MAKER, what)
+                        if ends.is_set():  # the slot was made while this one looked
+                            TROUBLES.over(MAKER)
                         if (who := [one.partition(" (")[0] for one in found]) != said:
                             _LOG.warning("%s", what)
                             said = who

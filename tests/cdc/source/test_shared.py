@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from cdc.source import session
 from cdc.source.session import SharedSession, connect, connect_to_read
@@ -49,8 +50,11 @@ def test_a_pool_that_gives_our_session_to_others_is_refused_before_anything_is_s
     monkeypatch.setattr(session, "_UNLIMITED", "SELECT 1 / 0")
     with pool(database, drops_options=False) as pooled, psycopg.connect(session.pinned_conninfo(pooled)) as shared:
         shared.autocommit = True
-        given = iter((shared, nullcontext(shared)))
-        monkeypatch.setattr(session.psycopg, "connect", lambda *_, **__: next(given))
+        given, others = iter((shared, nullcontext(shared))), psycopg.connect
+        there = f"port={conninfo_to_dict(pooled)['port']} "  # threads of other tests may connect to elsewhere meanwhile
+        monkeypatch.setattr(
+            session.psycopg, "connect", lambda to, **more: next(given) if there in f"{to} " else others(to, **more)
+        )
         with pytest.raises(SharedSession, match="pool_mode"):
             connect(pooled)
 
