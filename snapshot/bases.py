@@ -29,10 +29,10 @@ _ROWS: Final = 20_000
 """Rows in a transaction: a sink waits for one of them at most so long."""
 
 
-def bring_along(target: Connection, registry: Registry, stop: Event) -> None:
-    """Bring all of them along, and change their views over, as long as `stop` is not set. `target` is in autocommit.
+def bring_along(target: Connection, registry: Registry, stop: Event) -> bool:
+    """Bring all of them along, and change their views over; False where `stop` is set, or a reader is in the way.
 
-    Raises what a session that is lost does, and ddl_lock.CLASH where readers are in the way for two minutes.
+    Then it is to be called again. `target` is in autocommit.
     """
     registry.refresh(target)
     for entity in registry.entities.values():
@@ -40,10 +40,11 @@ def bring_along(target: Connection, registry: Registry, stop: Event) -> None:
         behind = [part for number, part in sorted(entity.parts.items()) if not part.in_base and bases[number]]
         for part in behind:
             for number in sorted(bases[part.number]):
-                if not all(not stop.is_set() for _ in _portions(target, registry, part, entity.parts[number])):
-                    return
-        if behind:
-            _change_over(target, registry, entity)
+                if any(stop.is_set() for _ in _portions(target, registry, part, entity.parts[number])):
+                    return False
+        if behind and not _change_over(target, registry, entity):
+            return False
+    return True
 
 
 def _portions(target: Connection, registry: Registry, part: Part, base: Part) -> Iterator[int]:
@@ -89,10 +90,10 @@ def _portion(mapping: Mapping, base: Part, some: sql.Composed) -> sql.Composed:
     )
 
 
-def _change_over(target: Connection, registry: Registry, entity: Entity) -> None:
-    """Its views join the parts to the first one; what their owners gave them stays."""
-    for attempt in ddl_lock.attempts():
-        with attempt, target.transaction():
+def _change_over(target: Connection, registry: Registry, entity: Entity) -> bool:
+    """Its views join the parts to the first one; what their owners gave them stays. Whether nobody was in the way."""
+    try:
+        with target.transaction():
             ddl_lock.take(target)
             target.execute(_IN_BASE, [registry.mapping.connector, entity.identity])
             registry.refresh(target)
@@ -101,7 +102,12 @@ def _change_over(target: Connection, registry: Registry, entity: Entity) -> None
             kept = views.options(target, schema, shown)
             for view in shown:
                 target.execute(tables.create_view(registry.mapping, entity, view, kept.get(view, ())))
+    except ddl_lock.CLASH as error:
+        _LOG.info("the views of %s are in use, and change over later: %s", entity.view, error)
+        registry.refresh(target)
+        return False
     _LOG.info("the views of %s read the keys of their first part alone", entity.view)
+    return True
 
 
 _IN_BASE: Final = "UPDATE widebeam.tables SET in_base = true WHERE (connector, entity) = (%s, %s) AND NOT in_base"

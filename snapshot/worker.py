@@ -45,6 +45,9 @@ _CONFLICTS: Final = 2
 _LONGER: Final = 4
 """So many times as long is the rest after each of them: what is replayed may be over by then."""
 
+_REST: Final = 30.0
+"""Seconds between two attempts to change views over that readers have in use."""
+
 _STANDBY: Final = "backfill from the standby"
 _WAYS_OUT: Final = (
     f"after {_CONFLICTS} times it is read from the primary. On the standby, hot_standby_feedback = on or a longer "
@@ -68,7 +71,7 @@ class Worker:
         self._reader = self._new_reader()
         self._merger = ChunkMerger(sessions.target, self._registry)
         self._repair: Repair | None = None
-        self._brought = False
+        self._brought, self._next_look = False, 0.0
         crowded = self._mapping.rule.several != "refuse"
         self._barriers = attached.Barriers(sessions.primary, self._mapping.connector) if crowded else None
 
@@ -94,10 +97,10 @@ class Worker:
         return refused
 
     def bring_along(self, stop: Event) -> None:
-        """Once nothing is open: wide tables from before views were joined to their first parts."""
-        if not self._brought:
-            bases.bring_along(self._sessions.target, self._registry, stop)
-            self._brought = not stop.is_set()
+        """Once nothing is open: wide tables from before views were joined to their first parts, now and then."""
+        if not self._brought and monotonic() >= self._next_look:
+            self._brought = bases.bring_along(self._sessions.target, self._registry, stop)
+            self._next_look = monotonic() + _REST
 
     def close(self) -> None:
         """Let go of what is not the sessions'."""

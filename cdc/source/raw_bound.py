@@ -10,13 +10,12 @@ from decimal import Decimal
 from math import inf, nextafter
 from typing import Final, NamedTuple
 
-from cdc.source.time_encoding import TimeRule, printed
+from cdc.source.time_encoding import NANOSECONDS, TimeRule, printed
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
 _HALF: Final = Decimal("0.5")
 _WHOLE: Final = ("smallint", "integer", "bigint")
-_NANOSECONDS: Final = {"epoch_s": 10**9, "epoch_ms": 10**6, "epoch_us": 10**3, "epoch_ns": 1}
 
 # A month inside of the years 1 to 9999, in which Python can tell what clocks show.
 EARLIEST: Final = -62_133_000_000 * _SECOND
@@ -45,7 +44,7 @@ def raw_bound(rule: TimeRule, kind: str, moment: int) -> RawBound:
     if rule.form == "epoch_float":
         return _seconds(kind, moment)
     return RawBound(
-        str(-(-moment * 1000 // _NANOSECONDS[rule.form])), "bigint" if kind in _WHOLE else kind.partition("(")[0]
+        str(-(-moment * 1000 // NANOSECONDS[rule.form])), "bigint" if kind in _WHOLE else kind.partition("(")[0]
     )
 
 

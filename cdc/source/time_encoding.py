@@ -24,7 +24,8 @@ _SECOND: Final = 1_000_000
 _BILLION: Final = 1_000_000_000  # nanoseconds in a second
 _DAY: Final = 86_400 * _SECOND
 _BIGINT: Final = 2**63
-_UNIT: Final = {"epoch_s": _BILLION, "epoch_ms": 1_000_000, "epoch_us": 1_000, "epoch_ns": 1}  # nanoseconds
+NANOSECONDS: Final = {"epoch_s": _BILLION, "s_ns": _BILLION, "epoch_ms": 1_000_000, "epoch_us": 1_000, "epoch_ns": 1}
+"""How long the unit of a form of whole numbers is; of s_ns that of its first column."""
 _CYCLE: Final = 146_097  # days of 400 years, after which the calendar repeats itself
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _PRINTED: Final = re.compile(
@@ -220,7 +221,7 @@ def _moment(rule: TimeRule, raw: Raw) -> int | None:
             moment = _microseconds(rule, _written(rule, text), text)
             return moment if rule.zone is None else _in_zone(moment, rule.zone, text)
         case form:
-            return _microseconds(rule, _whole(text) * _UNIT[form], text)
+            return _microseconds(rule, _whole(text) * NANOSECONDS[form], text)
 
 
 def _written(rule: TimeRule, text: str) -> int:

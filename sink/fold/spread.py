@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Final
@@ -27,14 +27,15 @@ def spread(entity: Entity, rows: Mapping[WideKey, WideRow]) -> list[PartRows]:
             sets = row.cells if not row.clears else _without_clears(head, row.cells, cleared)
             if sets:
                 by_shape[tuple(sets)].append((head, list(sets.values())))  # type: ignore[arg-type]
-    made = _empty(entity)
+    bases = entity.bases()
+    made = _empty(entity, bases)
     for number, part_rows in made.items():
         _set(part_rows, [c for c in _columns(entity, by_shape) if c.part == number], by_shape)
         _clear(part_rows, [c for c in _columns(entity, (o for _, o in cleared)) if c.part == number], cleared)
     if entity.overflow is not None:
         _put_over(made[entity.overflow.part], entity.overflow, rows)
     if len(made) > 1:
-        _put_spine(entity, made, rows, by_shape, cleared)
+        _put_spine(entity, bases, made, rows, by_shape, cleared)
     return [each for each in made.values() if each.copies or each.clear_lines or each.over_lines]
 
 
@@ -47,16 +48,18 @@ def spread_all(entities: Mapping[str, Entity], tables: Mapping[str, Mapping[Wide
 def whole(entities: Mapping[str, Entity], names: Iterable[str], *, clears: bool) -> list[PartRows]:
     """Every part table of these entities, with all of its columns, to be staged and with `clears` to be cleared, too;
     no rows."""
-    found = [rows for name in names if name in entities for rows in _empty(entities[name]).values()]
+    found = [
+        rows for name in names if name in entities for rows in _empty(entities[name], entities[name].bases()).values()
+    ]
     for rows in found:
         rows.clears = rows.columns if clears else []
         rows.over = next((column for column in rows.columns if column.key == OVERFLOW), None)
     return found
 
 
-def _empty(entity: Entity) -> dict[int, PartRows]:
+def _empty(entity: Entity, bases: Mapping[int, AbstractSet[int]]) -> dict[int, PartRows]:
     """The entity's parts without rows, by their numbers."""
-    leading = frozenset[int]().union(*entity.bases().values())
+    leading = frozenset[int]().union(*bases.values())
     return {
         number: PartRows(part, columns=entity.of_part(number), leads=number in leading)
         for number, part in sorted(entity.parts.items())
@@ -74,6 +77,7 @@ def _put_over(part_rows: PartRows, over: Column, rows: Mapping[WideKey, WideRow]
 
 def _put_spine(
     entity: Entity,
+    bases: Mapping[int, AbstractSet[int]],
     made: Mapping[int, PartRows],
     rows: Mapping[WideKey, WideRow],
     by_shape: Mapping[Shape, list[tuple[str, list[str]]]],
@@ -83,28 +87,37 @@ def _put_spine(
 
     (A dictionary is a set in order: no row comes twice in one statement.)
     """
-    bases, numbers = entity.bases(), {ordinal: column.part for ordinal, column in entity.ordinals.items()}
+    numbers = {ordinal: column.part for ordinal, column in entity.ordinals.items()}
     sets, gone = ({number: dict[str, None]() for number in made} for _ in range(2))
+
+    def missing(ordinals: Iterable[int], *more: int) -> AbstractSet[int]:
+        """The parts that lead those of these columns, and have none of them."""
+        there = {numbers[ordinal] for ordinal in ordinals}
+        return frozenset[int]().union(*(bases[number] for number in {*there, *more})) - there
+
     for shape, lines in by_shape.items():
-        there = {numbers[ordinal] for ordinal in shape}
-        for base in frozenset[int]().union(*(bases[number] for number in there)) - there:
+        for base in missing(shape):
             sets[base] |= dict.fromkeys(head.rpartition("\t")[0] for head, _ in lines)
     for head, ordinals in cleared:
-        there = {numbers[ordinal] for ordinal in ordinals}
-        for base in frozenset[int]().union(*(bases[number] for number in there)) - there:
+        for base in missing(ordinals):
             gone[base][head] = None
-    for base in () if entity.overflow is None else bases[entity.overflow.part]:
+    if entity.overflow is not None:
+        over = entity.overflow.part
         for key, row in rows.items():
-            head = f"{_head(key)}\t{row.position}"
-            if row.over and not any(value is not None and numbers[each] == base for each, value in row.cells.items()):
+            for base in missing(_those(row, gone=False), over) if row.over else ():
                 sets[base][_head(key)] = None
-            if row.bare and not any(value is None and numbers[each] == base for each, value in row.cells.items()):
-                gone[base][head] = None
+            for base in missing(_those(row, gone=True), over) if row.bare else ():
+                gone[base][f"{_head(key)}\t{row.position}"] = None
     for number, part_rows in made.items():
         if sets[number]:
             part_rows.copies.append(Lines([], [f"{key}\t{BARE}\n" for key in sets[number]]))
         bits = "0" * len(part_rows.clears)
         part_rows.clear_lines += [f"{head}\t{bits}\n" for head in gone[number]]
+
+
+def _those(row: WideRow, *, gone: bool) -> Iterator[int]:
+    """The columns that a row sets, or those whose cells are gone."""
+    return (ordinal for ordinal, value in row.cells.items() if (value is None) is gone)
 
 
 def _json(value: object) -> str:

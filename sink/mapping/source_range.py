@@ -12,12 +12,11 @@ from typing import Final, NamedTuple
 from cdc.clock.time_text import TimeText
 from cdc.event import UNCHANGED
 from cdc.source.raw_bound import raw_bound
-from cdc.source.time_encoding import TimeRule, Untimely, printed
+from cdc.source.time_encoding import NANOSECONDS, TimeRule, Untimely, printed
 from sink.mapping.interpret import Interpreter
 from sink.mapping.rule import Rule
 from sink.mapping.several import SourceRow
 
-_UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _SECOND: Final = 1_000_000
 _BEGIN: Final = len("YYYY-MM-DDTHH:MM:SS")
 _NOWHERE: Final = ("1", "0")
@@ -166,7 +165,8 @@ def _around(rule: Rule, moment: int) -> tuple[str, str]:
             return _texts_around(rule.time, rule.time.written, lower, upper)
         case form:
             spare = 3 if form == "s_ns" else 1  # of an integer, nanoseconds may be more than two seconds
-            return str(lower // _UNIT[form] - spare), str(upper // _UNIT[form] + spare)
+            unit = NANOSECONDS[form] // 1000
+            return str(lower // unit - spare), str(upper // unit + spare)
 
 
 def _texts_around(time: TimeRule, written: TimeText, lower: int, upper: int) -> tuple[str, str]:

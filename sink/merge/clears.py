@@ -7,7 +7,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from sink.mapping.layout import BARE, LSN_COLUMN
+from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.wide import Column, Part
 from sink.merge.present import Present
 from sink.merge.stage import Shape
@@ -66,17 +66,7 @@ class Clears:
 
     def settle(self, now: Present) -> None:
         """Of a part that leads others: rows that have no cell left go, or are bare where another part has one."""
-        self._run(
-            "DELETE FROM {wide} AS wide USING {gone} AS gone WHERE {here} AND {empty} AND NOT ({needed})",
-            empty=now.empty(),
-            needed=now.needed(),
-        )
-        self._run(
-            "UPDATE {wide} AS wide SET {lsn} = {bare} FROM {gone} AS gone"
-            " WHERE {here} AND {empty} AND wide.{lsn} <> {bare}",
-            empty=now.empty(),
-            bare=sql.Literal(BARE),
-        )
+        now.settle(self.slot, "gone", sql.SQL("true"))
 
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
         self._connection.execute(sql.SQL(statement).format(**self._names, **more))

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from sink.mapping.layout import BARE, LSN_COLUMN
+from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.wide import Column, Part
 from sink.merge.present import Present
 from sink.merge.stage import Shape
@@ -83,19 +83,8 @@ class Overflow:
             self.settle(now)
 
     def settle(self, now: Present) -> None:
-        """Rows that have no cell left, and for which nobody else has one, go."""
-        self._run(
-            "DELETE FROM {wide} AS wide USING {stage} AS stage"
-            " WHERE {here} AND {is_gone} AND {empty} AND NOT ({needed})",
-            empty=now.empty(),
-            needed=now.needed(),
-        )
-        if now.led:
-            self._run(
-                "UPDATE {wide} AS wide SET {lsn} = {bare} FROM {stage} AS stage WHERE {here} AND {is_gone} AND {empty}",
-                empty=now.empty(),
-                bare=sql.Literal(BARE),
-            )
+        """Rows that have no cell left go, or are bare where another part has one."""
+        now.settle(self.slot, "stage", self._names["is_gone"])
 
     def _run(self, statement: LiteralString, **more: sql.Composable) -> None:
         self.slot.stage.connection.execute(sql.SQL(statement).format(**self._names, **more))

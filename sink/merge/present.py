@@ -12,24 +12,28 @@ from typing import Final
 
 from psycopg import sql
 
+from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Part
 from sink.merge.stage import Connection
-from sink.wide import cell
+from sink.merge.staging_slot import StagingSlot
+from sink.wide import cell, tables
 
 _NO_MORE: Final = sql.SQL("")
-_COLUMNS: Final = "SELECT column_name FROM widebeam.columns WHERE (connector, entity, part) = (%s, %s, %s)"
-_LED: Final = """
-SELECT other.schema_name, other.table_name
-FROM widebeam.tables AS own JOIN widebeam.tables AS other USING (connector, entity)
-WHERE (own.connector, own.entity, own.part) = (%s, %s, %s) AND other.part > own.part AND EXISTS (
-    SELECT FROM unnest(ARRAY[own.view_name, own.group_view]) AS shown (view)
-    WHERE view IN (other.view_name, other.group_view) AND NOT EXISTS (
-        SELECT FROM widebeam.tables AS first
-        WHERE (first.connector, first.entity) = (own.connector, own.entity) AND first.part < own.part
-        AND view IN (first.view_name, first.group_view)
-    )
-) ORDER BY other.part
+_PRESENT: Final = """
+SELECT ARRAY(
+    SELECT column_name FROM widebeam.columns WHERE (connector, entity, part) = (own.connector, own.entity, own.part)
+), ARRAY(
+    SELECT ARRAY[other.schema_name, other.table_name] FROM widebeam.tables AS other
+    WHERE (other.connector, other.entity) = (own.connector, own.entity) AND other.part > own.part AND EXISTS (
+        SELECT FROM unnest(ARRAY[own.view_name, own.group_view]) AS shown (view)
+        WHERE view IN (other.view_name, other.group_view) AND NOT EXISTS (
+            SELECT FROM widebeam.tables AS first
+            WHERE (first.connector, first.entity) = (own.connector, own.entity) AND first.part < own.part
+            AND view IN (first.view_name, first.group_view)
+        )
+    ) ORDER BY other.part
+) FROM widebeam.tables AS own WHERE (own.connector, own.entity, own.part) = (%s, %s, %s)
 """
 
 
@@ -56,10 +60,28 @@ class Present:
         tests = [form.format(each, same, more) for each in self.led]
         return sql.SQL(" OR ").join(tests) if tests else sql.Composed([sql.SQL("false")])
 
+    def settle(self, slot: StagingSlot, staged: str, which: sql.Composable) -> None:
+        """Of the rows of the wide table that those in a slot are for, the ones without a cell go, or, where a part that
+        is led has one, are bare. `which`: those of the slot, which is called `staged`, that matter."""
+        names: dict[str, sql.Composable] = {
+            "wide": tables.relation(self.part),
+            "staged": sql.SQL("{} AS {}").format(slot.stage.table, sql.Identifier(staged)),
+            "here": sql.SQL("{} AND {} AND {}").format(slot.here(staged), which, self.empty()),
+            "needed": self.needed(),
+            "lsn": sql.Identifier(LSN_COLUMN),
+            "bare": sql.Literal(BARE),
+        }
+        statements = ["DELETE FROM {wide} AS wide USING {staged} WHERE {here} AND NOT ({needed})"]
+        if self.led:
+            statements.append(
+                "UPDATE {wide} AS wide SET {lsn} = {bare} FROM {staged} WHERE {here} AND wide.{lsn} <> {bare}"
+            )
+        for statement in statements:
+            slot.stage.connection.execute(sql.SQL(statement).format(**names))
+
 
 def present(connection: Connection, mapping: Mapping, part: Part) -> Present:
     """What there is of a part."""
-    place = [mapping.connector, part.entity, part.number]
-    columns = [name for (name,) in connection.execute(_COLUMNS, place)]
-    led = [sql.Identifier(*name) for name in connection.execute(_LED, place)]
-    return Present(part, mapping.key_columns, columns, led)
+    row = connection.execute(_PRESENT, [mapping.connector, part.entity, part.number]).fetchone()
+    columns, led = ([], []) if row is None else row
+    return Present(part, mapping.key_columns, columns, [sql.Identifier(*name) for name in led])

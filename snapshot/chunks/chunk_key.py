@@ -14,11 +14,10 @@ from typing import Final, Protocol
 from cdc.clock import zones
 from cdc.clock.time_text import TimeText
 from cdc.source.raw_bound import EARLIEST, LATEST
-from cdc.source.time_encoding import TimeRule
+from cdc.source.time_encoding import NANOSECONDS, TimeRule
 from sink.mapping.rule import Rule
 from snapshot.chunks.scale import INFINITIES, MICROSECONDS_PER_HOUR, TimeScale
 
-_UNIT: Final = {"epoch_s": 1_000_000, "s_ns": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _LIMITS: Final = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63, "numeric": 2**80, "double precision": 2**80}
 _WHOLE: Final = ("smallint", "integer", "bigint")
 NUMERIC_ENDS: Final = ("-1e40", "1e40")
@@ -70,7 +69,7 @@ def _counted(rule: Rule, bare: str) -> Scale | None:
     ends = None if bare in _WHOLE else NUMERIC_ENDS
     if rule.time.form == "epoch_ns":
         return WholeScale(1, _LIMITS[bare], rule.time, within=ends, parts=1000)
-    return WholeScale(_UNIT[rule.time.form], _LIMITS[bare], rule.time, within=ends)
+    return WholeScale(NANOSECONDS[rule.time.form] // 1000, _LIMITS[bare], rule.time, within=ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ SINK: Final = (
     Protection(
         "a first part's row for others' cells",
         ("row of several parts",),
-        (Edit("sink/merge/clears.py", "AND {empty} AND NOT ({needed})", "AND {empty} /* {needed} */"),),
+        (Edit("sink/merge/present.py", "{here} AND NOT ({needed})", "{here} /* {needed} */"),),
         (BASES + "views_show_each_row_that_has_a_cell_and_none_that_has_none",),
     ),
     Protection(

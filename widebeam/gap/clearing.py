@@ -15,6 +15,7 @@ import psycopg
 
 from cdc.source.described import describe
 from sink.mapping.family import Source
+from sink.mapping.mapping import Mapping
 from sink.mapping.wide import ALL, identity
 from snapshot.chunks.plan import Chunk
 from widebeam.config.connector import Connector
@@ -71,6 +72,11 @@ def would_clear(connector: str, tables: Iterable[str], clearings: list[Clearing]
     )
 
 
+def compared(source: Session, connector: Connector, mapping: Mapping) -> list[Chunk]:
+    """The ranges of all narrow tables that are compared where a gap is gone over."""
+    return ranges(source, mapping, min(connector.options.backfill.chunk_rows, PIECE_ROWS), connector.chunk_hours)
+
+
 def foreseen(source: Session, target: Session, connector: Connector, tables: Iterable[Source]) -> WouldClear | None:
     """What would be cleared, by a look at all ranges of these tables that differ; None where nothing would be.
 
@@ -82,9 +88,8 @@ def foreseen(source: Session, target: Session, connector: Connector, tables: Ite
     repair = RangeRepair(source, target, mapping)
     if repair.outlives:
         return None
-    backfill = connector.options.backfill
     found: dict[str, Clearing] = {}
-    for chunk in _said(ranges(source, mapping, min(backfill.chunk_rows, PIECE_ROWS), backfill.chunk_hours)):
+    for chunk in _said(compared(source, connector, mapping)):
         for lack in repair.lacking(chunk):
             name = ALL if mapping.layout == "single" else identity(lack.entity)
             view = f"{connector.options.target.wide_schema}.{repair.view(name)}"

@@ -48,7 +48,6 @@ from widebeam.setup.drop import StillRunning
 from widebeam.state import halts, recorded
 from widebeam.state.lock import alone
 from widebeam.state.recorded import Recorded
-from widebeam.verify.range_reader import PIECE_ROWS, ranges
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -212,10 +211,8 @@ def _rebase(target: Session, connector: Connector, cutoff: Lsn) -> None:
 
 def _plan(source: Session, target: Session, connector: Connector) -> int:
     """Write the ranges down, and open the way."""
-    backfill = connector.options.backfill
     mapping = connector.mapping(sources.load(target, connector.name))
-    rows = min(backfill.chunk_rows, PIECE_ROWS)
-    chunks = [each._replace(source=EVERY_TABLE) for each in ranges(source, mapping, rows, connector.chunk_hours)]
+    chunks = [each._replace(source=EVERY_TABLE) for each in clearing.compared(source, connector, mapping)]
     with target.transaction():
         ledger.add(target, connector.name, chunks)
         hit(Failpoint.GAP_PLANNED)

@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from cdc.lsn import Lsn
+from cdc.source.session import connect
 from sink.fold.rows import WideRow
 from sink.fold.spread import spread
 from sink.mapping.group import Group
@@ -160,7 +161,7 @@ def test_a_truncate_leaves_a_row_without_a_cell_where_another_part_has_a_later_o
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_tables_from_before_are_brought_along_beside_the_stream(target, mapping, monkeypatch, seed):
+def test_tables_from_before_are_brought_along_beside_the_stream(target, database, mapping, monkeypatch, seed):
     monkeypatch.setattr("snapshot.bases._ROWS", 2)
     ship = Ship(target, mapping, KEYS)
     for n, time in enumerate(TIMES):
@@ -175,7 +176,12 @@ def test_tables_from_before_are_brought_along_beside_the_stream(target, mapping,
     ship.holds()
     ship.change({TIMES[0]: dict.fromkeys(KEYS), TIMES[1]: {"c1": "7.5"}}, 16)
     ship.holds()
-    bring_along(target, ship.registry, Event())
+    with connect(database) as reader:  # in a transaction, which is in nobody's way for long
+        reader.execute('SELECT FROM wide."ship-1"')
+        assert not bring_along(target, ship.registry, Event())
+        assert not any(part.in_base for part in ship.registry.parts)
+        ship.holds()
+    assert bring_along(target, ship.registry, Event())
     assert all(part.in_base for part in ship.registry.parts)
     definition = target.execute("SELECT pg_get_viewdef('wide.\"ship-1\"'::regclass)").fetchone()[0]
     assert "UNION" not in definition
