@@ -104,6 +104,19 @@ CREATE TABLE IF NOT EXISTS widebeam.notices (
     PRIMARY KEY (connector, source, kind, subject)
 );
 
+-- Ranges of time of which the narrow tables have no row any more (a partition was dropped), and that somebody has said
+-- may stay in the wide tables as they were then: `widebeam verify --acknowledge`.
+CREATE TABLE IF NOT EXISTS widebeam.acknowledged (
+    connector text NOT NULL REFERENCES widebeam.connectors ON DELETE CASCADE,
+    lower     text NOT NULL,              -- the first and the last moment, as the wide tables print them
+    upper     text NOT NULL,
+    cells     bigint NOT NULL,
+    total     numeric NOT NULL,           -- the sum of the cells' hashes (widebeam/verify)
+    by_role   text NOT NULL DEFAULT current_user,
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connector, lower)
+);
+
 -- Signs of life (widebeam/state/signs.py): each process writes one every ten seconds, and takes it away when it ends in
 -- order. For `status` and `list`.
 CREATE TABLE IF NOT EXISTS widebeam.signs (

@@ -23,8 +23,9 @@ _ADD: Final = (
 
 
 class Notice(NamedTuple):
-    """`gone`: what came from the subject stays in the wide tables. `doubt`: they may be wrong; forgotten once verify
-    has found no difference. `filling`: the rows of an attached partition are on their way."""
+    """`gone`: what came from the subject stays in the wide tables, until somebody acknowledges that. `doubt`: they may
+    be wrong; forgotten once verify has found no difference. `filling`: the rows of an attached partition are on their
+    way."""
 
     source: str
     kind: Kind
@@ -67,11 +68,16 @@ def forget(connection: Connection, connector: str, kinds: list[Kind]) -> None:
     connection.execute("DELETE FROM widebeam.notices WHERE connector = %s AND kind = ANY (%s)", [connector, kinds])
 
 
+def heard(connection: Connection, connector: str, kind: Kind, before: datetime) -> None:
+    """Somebody has answered those of a kind from before."""
+    connection.execute(
+        "DELETE FROM widebeam.notices WHERE connector = %s AND kind = %s AND at < %s", [connector, kind, before]
+    )
+
+
 def settle(connection: Connection, connector: str, before: datetime) -> None:
     """Everything was compared, from `before` on, and nothing differs: older doubts are over. A role that may only look
     leaves them."""
     if connection.execute(_MAY_SETTLE).fetchone() != (True,):
         return
-    connection.execute(
-        "DELETE FROM widebeam.notices WHERE connector = %s AND kind = 'doubt' AND at < %s", [connector, before]
-    )
+    heard(connection, connector, "doubt", before)

@@ -9,6 +9,7 @@ from tests.protections.protection import ASSERTED, Edit, Protection
 DROP: Final = "tests/widebeam/setup/test_drop.py::test_"
 SHARED: Final = "tests/cdc/source/test_shared.py::test_"
 UNFINISHED: Final = "tests/widebeam/verify/test_unfinished.py::test_"
+GONE: Final = "tests/widebeam/verify/test_gone.py::test_"
 TIMELESS: Final = "tests/widebeam/quarantine/test_timeless.py::test_"
 
 ANSWERS: Final = (
@@ -23,6 +24,24 @@ ANSWERS: Final = (
         ("wrong answer",),
         (Edit("widebeam/verify/proof.py", "return self.right and self.cells > 0", "return self.right"),),
         (UNFINISHED + "an_empty_table_proves_nothing",),
+    ),
+    Protection(
+        "verify: what is gone may stay as it was",
+        ("wrong answer",),
+        (Edit("widebeam/verify/gone.py", "same = (each.cells, each.total) == (run.cells, run.total)", "same = True"),),
+        (GONE + "what_a_dropped_partition_leaves_is_a_range_that_may_stay_as_it_is",),
+    ),
+    Protection(
+        "verify: gone is what has no row at all",
+        ("wrong answer",),
+        (Edit("widebeam/verify/gone.py", "there = frozenset(narrow)", "there = frozenset[Time]()"),),
+        (GONE + "what_a_dropped_partition_leaves_is_a_range_that_may_stay_as_it_is",),
+    ),
+    Protection(
+        "verify: what is gone was told",
+        ("wrong answer",),
+        (Edit("widebeam/verify/gone.py", "and (told or bool(self._acknowledged))", ""),),
+        (GONE + "what_is_gone_without_a_notice_is_a_difference",),
     ),
     Protection(
         "an empty stretch is one chunk",

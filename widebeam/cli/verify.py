@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
@@ -13,7 +13,10 @@ from widebeam.terminal import Console, say_json
 
 if TYPE_CHECKING:
     from widebeam.config.connector import Connector
-    from widebeam.verify.proof import VerifyReport
+    from widebeam.verify.proof import Gone, VerifyReport
+
+_GONE: Final = 20
+"""Ranges that are told; there is one for each dropped partition, or less."""
 
 
 def verify(
@@ -21,10 +24,14 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for what is on its way.")] = 60.0,
     named: Annotated[int, typer.Option(min=0, help="How many differing cells to name.")] = 100,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="What is gone from the source (dropped partitions) may stay.")
+    ] = False,
 ) -> None:
     """Compare narrow and wide by checksums per chunk, in the databases, and name the cells that differ.
 
-    Runs beside a live writer. Exit code 1 if any cell differs, or if nothing or only a part could be compared.
+    Runs beside a live writer. Exit code 1 if any cell differs, if nothing or only a part could be compared, or if
+    the wide tables keep what is gone from the source and nobody has acknowledged that.
 
     Example: widebeam verify ships
     """
@@ -32,7 +39,7 @@ def verify(
     from widebeam.log import set_up  # noqa: PLC0415
 
     set_up("verify", debug=wants_debug())
-    report = _compare(load(connector), patience, named, quiet=as_json)
+    report = _compare(load(connector), patience, named, acknowledge=acknowledge, quiet=as_json)
     if as_json:
         say_json(report.as_dict())
     else:
@@ -40,7 +47,7 @@ def verify(
     raise typer.Exit(0 if report.proven else 1)
 
 
-def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) -> VerifyReport:
+def _compare(connector: Connector, patience: float, named: int, *, acknowledge: bool, quiet: bool) -> VerifyReport:
     from rich.progress import Progress  # noqa: PLC0415
 
     from widebeam.setup.prepared import prepared  # noqa: PLC0415
@@ -62,6 +69,7 @@ def _compare(connector: Connector, patience: float, named: int, *, quiet: bool) 
         patience=patience if captured else 0.0,  # nothing is coming where nobody captures
         captured=captured,
         named=named,
+        acknowledge=acknowledge,
     )
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
@@ -102,6 +110,10 @@ def _show(report: VerifyReport) -> None:
         console.print(
             f"{counted(report.in_motion, 'cell')} changed each time they were looked at: try again", highlight=False
         )
+    for one in report.gone[:_GONE]:
+        console.print(_gone(report.connector, one), style="" if one.acknowledged else "yellow", highlight=False)
+    if len(report.gone) > _GONE:
+        console.print(f"and {len(report.gone) - _GONE:,} ranges more (`--json` has all)", highlight=False)
     for notice in report.notices:
         console.print(f"note: {notice}", style="yellow", highlight=False, markup=False)
     if not report.fenced:
@@ -112,11 +124,25 @@ def _show(report: VerifyReport) -> None:
         console.print(_cells(report))
 
 
+def _gone(connector: str, gone: Gone) -> str:
+    """A range of which the source has nothing any more, and what became of it."""
+    kept = f"{gone.lower} to {gone.upper}: {counted(gone.cells, 'cell')} in the wide tables, and no narrow row"
+    if gone.acknowledged:
+        return f"{kept}: may stay" + (f", said {gone.by} at {gone.at}" if gone.by else " from now on")
+    before = "" if gone.had is None else f"; {gone.by} has said at {gone.at} that {gone.had:,} other ones may stay"
+    return (
+        f"gone: {kept}{before}. If they may stay, say so by `widebeam verify {connector} --acknowledge`; "
+        f"`widebeam resume {connector} --backfill-gap --clear` removes them"
+    )
+
+
 def _verdict(report: VerifyReport) -> str:
     """How it ended; never a success without saying of how much."""
     if report.cells == 0 and report.differences == 0:
         return "nothing was compared" if report.left_out else "there is no reading to compare"
-    return counted(report.differences, "difference") + (" in what was compared" if report.left_out else "")
+    gone = [each for each in report.gone if not each.acknowledged]
+    said = counted(report.differences, "difference") + (" in what was compared" if report.left_out else "")
+    return said + (f", and {counted(len(gone), 'range')} of which the source has no row any more" if gone else "")
 
 
 def _cells(report: VerifyReport) -> Table:

@@ -48,6 +48,11 @@ class Narrow:
         query = self._side.by_wide_key(self._side.narrow(self._side.within(chunk.lower, chunk.upper)))
         return dict(_wide_keys(self._session, query, self._mapping))
 
+    def times(self, chunk: Chunk) -> set[tuple[str | None, ...]]:
+        """The times of all rows in a range, also of those without a reading."""
+        query = self._side.times(self._side.narrow(self._side.within(chunk.lower, chunk.upper)))
+        return set(self._session.execute(query))
+
     def cells(self, keys: Iterable[WideKey]) -> Cells:
         """The cells of wide keys."""
         query = self._side.cells(self._side.narrow(self._side.among(keys, self._mapping.table.wide)))

@@ -96,6 +96,12 @@ class Side:
             _COMMA.join(map(text_of, keys)), self._hash(), cells, filled(_VALUE), _COMMA.join(keys)
         )
 
+    def times(self, cells: sql.Composable) -> sql.Composed:
+        """The times (texts) of all rows, also of those without a value."""
+        return sql.SQL("SELECT DISTINCT {} FROM ({}) AS cells").format(
+            _COMMA.join(text_of(sql.Identifier(name)) for name in self.time), cells
+        )
+
     def cells(self, cells: sql.Composable) -> sql.Composed:
         """The cells that are not NULL. Answers rows of: entity, time, key, value (texts)."""
         keys = [*map(sql.Identifier, self.entity), *map(sql.Identifier, self.time)]

@@ -11,7 +11,7 @@ from sink.mapping.mapping import Mapping
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
     """What to compare. `patience` is how long to wait for a barrier (seconds), `named` how many cells to name;
-    `captured` tells whether capture is at work."""
+    `captured` tells whether capture is at work. With `acknowledge`, ranges that are gone from the source may stay."""
 
     mapping: Mapping
     source_dsn: str = field(repr=False)
@@ -21,6 +21,7 @@ class VerifySettings:
     patience: float = 60.0
     named: int = 100
     captured: bool = True
+    acknowledge: bool = False
 
 
 class Place(NamedTuple):
@@ -46,6 +47,25 @@ class Difference:
     wide: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A range of the wide tables' time, both ends in it, in which no narrow table has a row any more.
+
+    `total` is the sum of its cells' hashes. Where somebody has said that it may stay (`by`, `at`), it had `had` cells
+    then; it is `acknowledged` if they are still the same.
+    """
+
+    lower: str
+    upper: str
+    moments: int
+    cells: int
+    total: int
+    acknowledged: bool = False
+    by: str | None = None
+    at: str | None = None
+    had: int | None = None
+
+
 @dataclass(slots=True)
 class VerifyReport:
     """The outcome of a comparison of all that the narrow table holds with the wide tables.
@@ -56,7 +76,7 @@ class VerifyReport:
     `in_motion` were changing each time that they were looked at. `left_out` ranges were not compared, since `unfilled`
     of the backfill's `chunks` are still to be merged. `fenced` is False when a barrier did not come
     through the pipeline in time, so that a difference may be a change that is still on its way. `notices` say what
-    became of the source without an event: rows that stay in the wide tables, say, and differ.
+    became of the source without an event. Cells of what is `gone` from the source so are no `differences`.
     """
 
     connector: str
@@ -75,11 +95,13 @@ class VerifyReport:
     seconds: float = 0.0
     differing: list[Difference] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    gone: list[Gone] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
-        """Wide equals pivoted narrow, cell by cell, in all that there is."""
-        return self.differences == 0 and self.in_motion == 0 and self.left_out == 0
+        """Wide equals pivoted narrow, cell by cell, in all that there is; what is gone was acknowledged."""
+        same = self.differences == 0 and self.in_motion == 0 and self.left_out == 0
+        return same and all(each.acknowledged for each in self.gone)
 
     @property
     def proven(self) -> bool:

@@ -38,7 +38,8 @@ class Found:
     """A range of the narrow tables: how many rows it has, its cells that are not NULL, and rows that have no place.
 
     `rows_of` has the rows that hold in the cells, where they are to be kept. `crowded` are cells that rows with
-    different values fill, where none should meet, and what each of them says.
+    different values fill, where none should meet, and what each of them says. `times` are those of all rows that have
+    a place, also without a value.
     """
 
     rows: int = 0
@@ -46,6 +47,7 @@ class Found:
     unplaced: list[tuple[SourceRow, Unplaced]] = field(default_factory=list)
     rows_of: dict[Cell, SourceRow] = field(default_factory=dict)
     crowded: dict[Cell, str] = field(default_factory=dict)
+    times: set[tuple[str, ...]] = field(default_factory=set)
 
 
 class RangeReader:
@@ -75,6 +77,7 @@ class RangeReader:
                 if not self._take(row, found, meeting):
                     found.unplaced.append((row, Unplaced("unknown_id", "the dictionary does not know it")))
         found.cells = {cell: reading for cell, (_, reading) in meeting.held.items() if reading.value is not None}
+        found.times = {cell.time for cell in meeting.held}
         found.crowded = {cell: shown(rows) for cell, rows in meeting.crowded().items()}
         if keep_rows:
             found.rows_of = {cell: row for cell, (row, _) in meeting.held.items()}

@@ -8,31 +8,30 @@ around a barrier, and the wide one is another one after it; twice, since a value
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Dict
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from cdc.source.session import connect
 from sink.state import notices
-from sink.wide.registry import Registry
 from snapshot.chunks.estimate import plan_chunks
 from snapshot.chunks.plan import Chunk
 from widebeam.verify.cells import Cells, Narrow, Sums, Wide
 from widebeam.verify.checksum import WideKey
-from widebeam.verify.fence import Fence
+from widebeam.verify.comparison import ROUNDS, Comparison
+from widebeam.verify.gone import Time, plus
+from widebeam.verify.gone_runs import Run
 from widebeam.verify.nulled import nulled
-from widebeam.verify.proof import Difference, Place, VerifyReport, VerifySettings
+from widebeam.verify.proof import Difference, Gone, Place, VerifyReport, VerifySettings
 from widebeam.verify.quarantined import quarantined
-from widebeam.verify.unfinished import unfinished
 from widebeam.verify.verify_rows import RowComparison
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-_RANGES_AT_ONCE: Final = 32
 _CELLS_AT_ONCE: Final = 50_000
-_ROUNDS: Final = 8
 
 
 def verify(settings: VerifySettings, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
@@ -55,43 +54,25 @@ def verify(settings: VerifySettings, progress: Callable[[int, int], None] | None
         return report
 
 
-class _Comparison:
-    """One run of verify."""
+class _Comparison(Comparison):
+    """By sums that the databases make."""
+
+    at_once = 32
 
     def __init__(self, settings: VerifySettings, source: Session, target: Session) -> None:
-        self._settings, self._source, self._target = settings, source, target
-        self._registry = Registry(settings.mapping)
+        super().__init__(settings, source, target)
         self._narrow = Narrow(source, settings.mapping)
         self._wide = Wide(target, self._registry)
-        # What a purge removes from the narrow table stays: only what the source still has is compared.
-        self._outlives = "ignore" in (settings.mapping.on_delete, settings.mapping.on_truncate)
-        self._report = VerifyReport(settings.mapping.connector, captured=settings.captured)
         self._suspects, self._size = list[WideKey](), 0
-        self._fence = Fence(source, target, settings.mapping.connector, settings.patience)
 
-    def run(self, progress: Callable[[int, int], None]) -> VerifyReport:
-        began, report = monotonic(), self._report
-        self._registry.refresh(self._target)
-        self._registry.check(self._target)
-        self._fence.pass_all()
-        self._registry.refresh(self._target)
-        open_ = unfinished(self._target, self._settings.mapping)
-        ranges, left_out = open_.left_out(self._settings.mapping, self._plan())
-        report.left_out, report.unfilled, report.chunks = len(left_out), open_.chunks, open_.of
-        for start in range(0, len(ranges), _RANGES_AT_ONCE):
-            batch = ranges[start : start + _RANGES_AT_ONCE]
-            for each in self._differing(batch):
-                self._look_closer(each)
-            self._settle_some(0)
-            report.ranges += len(batch)
-            progress(report.ranges, len(ranges))
-        report.fenced = self._fence.holds
-        report.seconds = round(monotonic() - began, 3)
-        return report
-
-    def _plan(self) -> list[Chunk]:
+    def _ranges(self) -> list[Chunk]:
         settings = self._settings
         return plan_chunks(self._source, settings.mapping.rule, settings.chunk_rows, settings.chunk_hours)
+
+    def _compare(self, portion: Sequence[Chunk]) -> None:
+        for each in self._differing(portion):
+            self._look_closer(each)
+        self._settle_some(0)
 
     def _differing(self, batch: Sequence[Chunk]) -> Iterator[Chunk]:
         """The ranges in which the sums differ; both databases count at the same time."""
@@ -105,16 +86,42 @@ class _Comparison:
             self._report.cells += cells
             if (cells, total) != wide.get(index, (0, 0, 0))[1:]:
                 yield each
+            elif rows:
+                self._gone.pass_rows()
 
-    def _look_closer(self, chunk: Chunk) -> None:
+    def _look_closer(self, chunk: Chunk, *, all_differ: bool = False) -> None:
         """Find the wide keys of a range that differ, to settle their cells, not too many of them at a time."""
         narrow = self._narrow.by_wide_key(chunk)
         wide = self._wide.by_wide_key(chunk, narrow if self._outlives else None)
+        gone = frozenset[Time]() if all_differ else self._take_gone(chunk, wide)
         for key in narrow.keys() | wide.keys():
-            if narrow.get(key) != wide.get(key):
+            if key.time not in gone and narrow.get(key) != wide.get(key):
                 self._suspects.append(key)
                 self._size += max(narrow.get(key, _NOTHING).cells, wide.get(key, _NOTHING).cells)
                 self._settle_some(_CELLS_AT_ONCE)
+
+    def _take_gone(self, chunk: Chunk, wide: Dict[WideKey, Sums]) -> AbstractSet[Time]:
+        """The times of a range at which there is no narrow row at all, also none without a reading."""
+        if not self._gone.known:
+            return frozenset()
+        by_time: dict[Time, Sums] = {}
+        for key, sums in wide.items():
+            by_time[key.time] = plus(by_time.get(key.time, _NOTHING), sums)
+        return self._gone.take(by_time, self._narrow.times(chunk))
+
+    def _settle_gone(self) -> list[Gone]:
+        self._pass_all()
+        gone = self._gone.settled(self._gone_now)
+        self._settle_some(0)
+        return gone
+
+    def _gone_now(self, run: Run, chunk: Chunk) -> Run | None:
+        """What a run comes to behind a barrier; where there are rows (without a reading, or new ones), it is none."""
+        if self._narrow.by_range([chunk]):
+            self._look_closer(chunk, all_differ=True)
+            return None
+        _, cells, total = self._wide.by_range([chunk]).get(0, (0, 0, 0))
+        return run._replace(cells=cells, total=total)
 
     def _settle_some(self, most: int) -> None:
         """Settle the wide keys of ranges so far, if they have more than so many cells: each waits for barriers."""
@@ -126,10 +133,9 @@ class _Comparison:
         """Which cells of these wide keys really differ."""
         suspects: set[Place] | None = None  # at first: every cell of these keys
         seen_before: dict[Place, tuple[str | None, str | None]] = {}
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             before = self._narrow.cells(keys)
-            self._fence.pass_all()
-            self._registry.refresh(self._target)
+            self._pass_all()
             wide = self._wide.cells(keys)
             after = self._narrow.cells(keys)
             places = self._places(before, wide, after) if suspects is None else suspects

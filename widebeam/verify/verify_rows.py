@@ -7,25 +7,22 @@ narrow value stood still around a barrier, and the wide one is another one after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from time import monotonic
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
 from sink.mapping.several import Cell
-from sink.wide.registry import Registry
 from snapshot.chunks.plan import Chunk
-from widebeam.verify.fence import Fence
-from widebeam.verify.proof import Difference, VerifyReport, VerifySettings
+from widebeam.verify.cells import Sums
+from widebeam.verify.comparison import ROUNDS, Comparison
+from widebeam.verify.gone import Time, hashed, plus
+from widebeam.verify.proof import Difference, Gone, VerifySettings
 from widebeam.verify.quarantined import Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter, ranges
 from widebeam.verify.staged import Differing, Staged
-from widebeam.verify.unfinished import unfinished
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-
-_ROUNDS: Final = 8
 
 
 class _Look(NamedTuple):
@@ -45,48 +42,34 @@ class _Look(NamedTuple):
         return self.differing.get(cell, (None, None))[0] if reading is None else str(reading.value)
 
 
-class RowComparison:
-    """One run of verify."""
+class RowComparison(Comparison):
+    """Row by row."""
 
     def __init__(self, settings: VerifySettings, source: Session, target: Session) -> None:
-        self._settings, self._mapping = settings, settings.mapping
-        self._source, self._target = source, target
-        self._registry = Registry(settings.mapping)
+        super().__init__(settings, source, target)
         self._reader = RangeReader(source, target, settings.mapping)
         self._shelved = Shelved(target, settings.mapping, self._reader.interpreters)
-        self._outlives = "ignore" in (settings.mapping.on_delete, settings.mapping.on_truncate)
-        self._report = VerifyReport(settings.mapping.connector, captured=settings.captured)
         self._staged = Staged(target, self._registry)
-        self._fence = Fence(source, target, self._mapping.connector, settings.patience)
+        self._lonely: dict[Time, Sums] = {}
 
-    def run(self, progress: Callable[[int, int], None]) -> VerifyReport:
-        """Compare all ranges."""
-        began, report = monotonic(), self._report
-        self._registry.refresh(self._target)
-        self._registry.check(self._target)
-        self._fence.pass_all()
-        self._registry.refresh(self._target)
-        open_ = unfinished(self._target, self._mapping)
-        chunks = ranges(self._source, self._mapping, self._settings.chunk_rows, self._settings.chunk_hours)
-        chunks, left_out = open_.left_out(self._mapping, chunks)
-        report.left_out, report.unfilled, report.chunks = len(left_out), open_.chunks, open_.of
-        for chunk in chunks:
+    def _ranges(self) -> list[Chunk]:
+        return ranges(self._source, self._mapping, self._settings.chunk_rows, self._settings.chunk_hours)
+
+    def _compare(self, portion: Sequence[Chunk]) -> None:
+        """Compare each range, in pieces if it is heavier than was planned."""
+        for chunk in portion:
             for piece in lighter(self._source, self._mapping, chunk, PIECE_ROWS):
-                self._compare(piece)
-            report.ranges += 1
-            progress(report.ranges, len(chunks))
-        report.fenced = self._fence.holds
-        report.seconds = round(monotonic() - began, 3)
-        return report
+                look, report = self._look(piece), self._report
+                report.rows += look.found.rows
+                report.cells += len(look.found.cells)
+                report.quarantined += look.shelved
+                if look.differing:
+                    self._settle(piece, look)
+                self._gone.take(self._lonely, look.found.times)
+                self._lonely = {}
 
-    def _compare(self, piece: Chunk) -> None:
-        """Compare a range, or a piece of one that is heavier than was planned."""
-        look, report = self._look(piece), self._report
-        report.rows += look.found.rows
-        report.cells += len(look.found.cells)
-        report.quarantined += look.shelved
-        if look.differing:
-            self._settle(piece, look)
+    def _settle_gone(self) -> list[Gone]:
+        return self._gone.settled()
 
     def _look(self, chunk: Chunk) -> _Look:
         """The wide tables first: what is newer there than the narrow value is then no difference that lasts."""
@@ -112,10 +95,9 @@ class RowComparison:
         """Which cells of a range really differ."""
         suspects = set(look.differing)
         seen_before: Differing = {}
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             before = look
-            self._fence.pass_all()
-            self._registry.refresh(self._target)
+            self._pass_all()
             look = self._look(chunk)
             moving = {cell for cell in suspects if before.value(cell) != look.value(cell)}
             unequal = {cell: look.differing[cell] for cell in suspects - moving if cell in look.differing}
@@ -137,7 +119,15 @@ class RowComparison:
         meant = {cell for cell in explained - known if self._is_nulled(cell, found, proven[cell][1])}
         self._report.quarantined += len(known)
         self._report.nulled += len(meant)
-        for cell in sorted(proven.keys() - known - meant, key=str):
+        gone = {
+            cell
+            for cell in explained
+            if self._gone.known and proven[cell][1] is not None and cell.time not in found.times
+        }
+        for cell in gone:
+            one = hashed(*cell.entity, *cell.time, cell.key, proven[cell][1])
+            self._lonely[cell.time] = plus(self._lonely.get(cell.time, Sums(0, 0)), one)
+        for cell in sorted(proven.keys() - known - meant - gone, key=str):
             self._report.differences += 1
             if len(self._report.differing) < self._settings.named:
                 self._report.differing.append(Difference(*cell, *proven[cell]))
