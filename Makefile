@@ -16,12 +16,12 @@ setup: .venv/ready ## Make .venv with everything in it, for the tests too
 
 # Only what a lock file names, each file checked against its hash.
 .venv/ready: requirements.lock pyproject.toml
-	@$(PYTHON) make/install.py requirements.lock
+	@"$(PYTHON)" make/install.py requirements.lock
 	@touch .venv/demo $@
 
 # The demo needs less than the tests, and its first result should not wait for the rest.
 .venv/demo: requirements-demo.lock pyproject.toml
-	@$(PYTHON) make/install.py requirements-demo.lock $(if $(findstring --direct,$(ARGS)),,--jars)
+	@"$(PYTHON)" make/install.py requirements-demo.lock $(if $(findstring --direct,$(ARGS)),,--jars)
 	@touch $@
 
 demo: .venv/demo ## See it work from end to end; ARGS="--direct", "--json" or "--keep"
@@ -83,7 +83,7 @@ down: .secrets/postgres_password ## Stop those services; data and password stay
 # Whoever is in the container has to be able to read it, and has another user's number: the directory keeps others out.
 .secrets/postgres_password:
 	@mkdir -p -m 700 .secrets
-	@$(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))' > $@.new
+	@"$(PYTHON)" -c 'import secrets; print(secrets.token_urlsafe(24))' > $@.new
 	@chmod 644 $@.new && mv $@.new $@
 
 lock: ## Choose all versions anew (needs uv)

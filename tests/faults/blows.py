@@ -16,6 +16,7 @@ import psutil
 from psycopg import sql
 
 from cdc.failpoint import Failpoint
+from tests.faults.loss import may_lose
 from tests.faults.stand import Stand
 from tests.pipeline import NARROW
 
@@ -143,6 +144,8 @@ def late(stand: Stand, place: str, seconds: float) -> bool:
 
 def lose(stand: Stand, place: str, seconds: float) -> bool:
     """A part of the packets is lost for a while."""
+    if not may_lose():
+        return False
     with stand.gates[place].weathered(loss=0.1):
         time.sleep(seconds)
     return True
@@ -150,6 +153,8 @@ def lose(stand: Stand, place: str, seconds: float) -> bool:
 
 def vanish(stand: Stand, place: str, _: float) -> bool:
     """The server is gone as far as those who are connected now can see; new connections are answered."""
+    if not may_lose():
+        return False
     stand.gates[place].vanish()
     return True
 

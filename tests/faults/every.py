@@ -53,7 +53,7 @@ FAULTS: Final = (
     Fault("connections with the servers are reset", of_network.cut("source", "target", "kafka"), exhaustive=True),
     Fault("bytes come one by one", of_network.one_byte_at_a_time("source", "target", "kafka"), exhaustive=True),
     Fault("the lines are slow", of_network.slow("source", "target", "kafka"), exhaustive=True),
-    Fault("packets are lost", of_network.lossy("source", "target", "kafka"), exhaustive=True),
+    Fault("packets are lost", of_network.lossy("source", "target", "kafka"), needs="lost packets", exhaustive=True),
     Fault("the target cannot be reached", of_network.down("target", "connection"), "connection"),
     Fault("nothing comes from the source any more", of_network.one_way("down"), "has not answered for"),
     Fault("the source does not hear us", of_network.one_way("up"), "capture ended with 75", exhaustive=True),

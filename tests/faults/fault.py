@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, TypeAlias
 
+from tests.faults.loss import ONLY_ROOT, may_lose
 from tests.faults.stand import Stand
 
 Injector: TypeAlias = "Callable[[Stand], AbstractContextManager[None]]"
@@ -22,6 +23,12 @@ class Fault(NamedTuple):
     inject: Injector
     says: str = ""
     promised: Literal["recovers", "halts"] = "recovers"
-    needs: Literal["small disk"] | None = None
+    needs: Literal["small disk", "lost packets"] | None = None
     exhaustive: bool = False
     """A quicker fault of the list shows its kind."""
+
+    def lacks(self, stand: Stand) -> str | None:
+        """Why it cannot be injected here; None where it can."""
+        if self.needs == "small disk" and not all(disk.small for disk in stand.disks.values()):
+            return "mounting a tmpfs is not permitted here"
+        return ONLY_ROOT if self.needs == "lost packets" and not may_lose() else None

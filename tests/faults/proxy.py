@@ -64,8 +64,12 @@ class _Link:
     def lose(self, share: float, *ends: Way) -> None:
         """Lose packets that come in from these ends: "up" from the client, "down" from the server."""
         for way in ends:
-            with contextlib.suppress(OSError):  # it is closed just now
+            try:
                 lose(self._ends[way][0], share)
+            except PermissionError:
+                raise
+            except OSError:  # it is closed just now
+                pass
 
     def _pump(self, way: Way) -> None:
         taken, given = self._ends[way]

@@ -69,7 +69,7 @@ class Storm:
             for fault in faults(f"{self.seed} faults", which):
                 if self._over:
                     break
-                if fault.needs is None or all(disk.small for disk in self.stand.disks.values()):
+                if fault.lacks(self.stand) is None:
                     self._inject(fault)
         finally:
             self.until = 0.0

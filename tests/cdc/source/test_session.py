@@ -11,11 +11,15 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdc.source.session import ALIVE, HEARD, Silent, answered, connect, connect_to_read, pinned_conninfo
+from tests.faults.loss import ONLY_ROOT, may_lose
 from tests.faults.proxy import Proxy
 from tests.pipeline import until
 from widebeam.lab.postgres import PostgresServer
 
 SOON = "keepalives_idle=1 keepalives_interval=1 keepalives_count=1 tcp_user_timeout=2000 connect_timeout=2"
+
+
+packets_can_be_lost = pytest.mark.skipif(not may_lose(), reason=ONLY_ROOT)
 
 
 @pytest.fixture
@@ -84,6 +88,7 @@ def test_the_kernel_watches_over_sessions_and_over_the_stream(postgres: Postgres
             end.detach()
 
 
+@packets_can_be_lost
 def test_who_waits_for_an_answer_of_a_server_that_has_vanished_is_told(proxy: Proxy, postgres: PostgresServer) -> None:
     with connect(through(proxy, SOON), autocommit=True) as session:
         pid = session.info.backend_pid
@@ -97,6 +102,7 @@ def test_who_waits_for_an_answer_of_a_server_that_has_vanished_is_told(proxy: Pr
             other.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
+@packets_can_be_lost
 def test_what_is_sent_to_a_server_that_has_vanished_is_not_waited_for_long(proxy: Proxy) -> None:
     with connect(through(proxy, SOON.replace("keepalives_idle=1", "keepalives_idle=600")), autocommit=True) as session:
         proxy.vanish()
@@ -105,6 +111,7 @@ def test_what_is_sent_to_a_server_that_has_vanished_is_not_waited_for_long(proxy
         until(lambda: lost(session), 30)
 
 
+@packets_can_be_lost
 @pytest.mark.parametrize("more", [{}, {"replication": "database"}], ids=["session", "stream"])
 def test_a_server_gives_a_session_of_ours_up_that_has_vanished(
     proxy: Proxy, postgres: PostgresServer, more: dict[str, str], monkeypatch: pytest.MonkeyPatch

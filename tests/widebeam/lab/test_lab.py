@@ -147,7 +147,7 @@ def test_files_under_a_closed_directory_are_copied_to_where_servers_can_read(
     tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account, "SHARED_PLACES", (directory,))
-    monkeypatch.setattr(account, "server_account", lambda: Account(65534, 65534))
+    monkeypatch.setattr(account, "server_account", lambda: Account(os.geteuid() + 1, os.getegid() + 1))
     directory.chmod(0o755)
     closed = tmp_path / "closed"
     for tree in ("program", "program.libs"):
@@ -200,7 +200,7 @@ def test_of_many_at_once_one_fetches_and_copies_and_the_others_wait(
     (tmp_path / "some.lock").write_text(f"{digest} org.example:one:1\n{digest} org.example:two:1\n")
     monkeypatch.setattr(jars, "_download", download)
     monkeypatch.setattr(account, "SHARED_PLACES", (directory,))
-    monkeypatch.setattr(account, "server_account", lambda: Account(65534, 65534))
+    monkeypatch.setattr(account, "server_account", lambda: Account(os.geteuid() + 1, os.getegid() + 1))
     monkeypatch.setenv("WIDEBEAM_LAB", str(tmp_path / "closed"))
     (tmp_path / "closed").mkdir(0o700)
     directory.chmod(0o755)
