@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from tests.waiting import watched
-
-PATIENCE = 120.0
-"""Seconds for the work to end, once it is told to."""
+from tests.waiting import PATIENCE, watched
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,8 @@ from typing import Any
 
 import psutil
 
-PATIENCE = 400.0
-"""Seconds for which a condition is awaited where nothing else is said."""
+PATIENCE = float(os.environ.get("WIDEBEAM_TEST_PATIENCE", "400"))
+"""Seconds for which a condition is awaited where nothing else is said; less where it is known not to come about."""
 
 _PAUSE = 0.05
 

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 
-ASSERTED: Final = r"AssertionError|assert |Failed: DID NOT RAISE"
-"""How a failure begins that an assertion of the test has found: not by a mistake in the code, nor by a time-out."""
+ASSERTED: Final = r"AssertionError|tests\.waiting\.|assert |Failed: DID NOT RAISE"
+"""How a failure begins that an assertion of the test has found, or that what it awaits does not come: not by a mistake
+in the code, nor by pytest's time-out."""
 
 
 class Edit(NamedTuple):

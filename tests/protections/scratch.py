@@ -66,6 +66,7 @@ class Scratch:
         options = [f"--timeout={SECONDS}", f"--junitxml={self._report}"]
         # What a test starts has to find the copy, too, and not what is installed.
         environment = {**os.environ, "PYTHONPATH": str(self._root), "WIDEBEAM_LAB": _lab()}
+        environment |= {"WIDEBEAM_TEST_PATIENCE": str(SECONDS / 3)}  # without a protection, much is awaited in vain
         with (self._root / "output.txt").open("wb") as output:
             process = subprocess.Popen(
                 [*command, *options, *names], cwd=self._root, env=environment, stdin=subprocess.DEVNULL,
