@@ -19,6 +19,8 @@ Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Differing: TypeAlias = "Dict[Place, tuple[str | None, str | None]]"
 """The narrow and the wide text of cells that differ."""
 Readings: TypeAlias = "Dict[Cell, Reading]"
+RowName: TypeAlias = "tuple[object, ...]"
+"""What tells a narrow row from others: its table, and its values of the wide key and of the key."""
 
 # A reading's raw form is a JSON object with its wide key, the carried columns and the row; a whole record that could
 # not be decoded is base64, which has no braces.
@@ -66,7 +68,7 @@ class Shelved:
 
     def rows(self, wanted: Iterable[SourceRow]) -> set[SourceRow]:
         """Those of the rows that lie there as they are (a value that an entry does not say can be any)."""
-        by_name: dict[tuple[object, ...], set[SourceRow]] = {}
+        by_name: dict[RowName, set[SourceRow]] = {}
         for row in wanted:
             by_name.setdefault(self._name(row), set()).add(row)
         found = set[SourceRow]()
@@ -75,15 +77,16 @@ class Shelved:
             found |= {row for row in alike if _says(entry.row, row.row)}
         return found
 
-    def cells(self, wanted: Readings) -> set[Cell]:
-        """Those of the cells, with the readings that they should hold, of which a row with that reading lies there."""
-        found = set[Cell]()
+    def cells(self, wanted: Readings) -> dict[Cell, RowName]:
+        """Those of the cells, with the readings that they should hold, of which a row with that reading lies there; and
+        which row that is: several cells may be empty for one."""
+        found: dict[Cell, RowName] = {}
         for row in self._entries() if wanted else ():
             for each in self._readings(row):
                 cell = Cell(each.entity, each.time, each.key)
                 should = wanted.get(cell)
                 if should is not None and each.value in (should.value, UNCHANGED):
-                    found.add(cell)
+                    found.setdefault(cell, self._name(row))
         return found
 
     def _readings(self, row: SourceRow) -> list[Reading]:
@@ -93,7 +96,7 @@ class Shelved:
             return []
         return found if isinstance(found, list) else []
 
-    def _name(self, row: SourceRow) -> tuple[object, ...]:
+    def _name(self, row: SourceRow) -> RowName:
         return row.table, row.head, row.row[: len(self._mapping.table.key)]
 
     def _entries(self) -> Iterator[SourceRow]:

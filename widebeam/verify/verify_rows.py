@@ -18,7 +18,7 @@ from widebeam.verify.cells import Sums
 from widebeam.verify.comparison import ROUNDS, Comparison
 from widebeam.verify.gone import Time, hashed, plus
 from widebeam.verify.proof import Difference, Gone, VerifySettings
-from widebeam.verify.quarantined import Shelved
+from widebeam.verify.quarantined import RowName, Shelved
 from widebeam.verify.range_reader import PIECE_ROWS, Found, RangeReader, lighter, ranges
 from widebeam.verify.staged import Differing, Staged
 
@@ -51,6 +51,8 @@ class RowComparison(Comparison):
         self._shelved = Shelved(target, settings.mapping, self._reader.interpreters)
         self._staged = Staged(target, self._registry)
         self._lonely: dict[Time, Sums] = {}
+        self._in_quarantine = set[RowName]()
+        """Rows of the range that is settled whose cells are empty for an entry."""
 
     def _ranges(self) -> list[Chunk]:
         return ranges(self._source, self._mapping, self._settings.chunk_rows, self._settings.chunk_hours)
@@ -95,6 +97,7 @@ class RowComparison(Comparison):
         """Which cells of a range really differ."""
         suspects = set(look.differing)
         seen_before: Differing = {}
+        self._in_quarantine = set()
         for _ in range(ROUNDS):
             before = look
             self._pass_all()
@@ -115,9 +118,12 @@ class RowComparison(Comparison):
             return
         explained = proven.keys() - found.crowded.keys()  # of those that several rows fill, none can be right
         empty = {cell: found.cells[cell] for cell in explained if proven[cell][1] is None and cell in found.cells}
-        known = self._shelved.cells(empty)
+        shelved = self._shelved.cells(empty)
+        known = shelved.keys()
         meant = {cell for cell in explained - known if self._is_nulled(cell, found, proven[cell][1])}
-        self._report.quarantined += len(known)
+        rows = set(shelved.values())
+        self._report.quarantined += len(rows - self._in_quarantine)
+        self._in_quarantine |= rows
         self._report.nulled += len(meant)
         gone = {
             cell

@@ -84,3 +84,23 @@ def test_rows_in_quarantine_are_counted_and_not_their_places(plant: Callable[[st
     masks.execute("DELETE FROM widebeam.quarantine WHERE reason = 'null_wide_key' AND raw LIKE '%\"2\"%'")
     report = masks.verify(0)
     assert (report.differences, report.quarantined) == (4, 7)
+
+
+def test_a_row_in_quarantine_counts_once_however_many_of_its_cells_are_empty(database: str, tmp_path: Path) -> None:
+    file = FILE.replace('["v", "s"]', '["a", "b"]\nmeasures = true').format(dsn=database, where="")
+    plant = Plant(database, tmp_path / "rows.toml", file)
+    plant.execute(
+        "CREATE TABLE n (id int PRIMARY KEY, e text, t timestamptz, k text, a text, b text);"
+        "ALTER TABLE n REPLICA IDENTITY FULL;"
+        "INSERT INTO n VALUES (1, 's1', '2026-01-01', 'x', '1', '2'), (2, 's1', '2026-01-02', 'x', '3', '4')"
+    )
+    plant.prepare()
+    plant.backfill()
+    plant.execute('UPDATE wide.s1__1 SET "x.a" = NULL, "x.b" = NULL WHERE t = \'2026-01-02\'')
+    plant.execute(
+        "INSERT INTO widebeam.quarantine (connector, origin, reason, detail, raw) VALUES ('rows', 'chunk:1:2', 'test',"
+        ' \'\', \'{"table": "public.n", "wide": {"e": "s1", "t": "2026-01-02 00:00:00+00"},'
+        ' "columns": ["k", "a", "b"], "row": ["+", "x", "3", "4"]}\')'
+    )
+    report = plant.verify(0)
+    assert (report.differences, report.quarantined) == (0, 1)
