@@ -12,6 +12,7 @@ import pytest
 from cdc.halt import Cause, Halt
 from cdc.source import publication, slot, slot_waits
 from tests.pipeline import Pipeline, pipeline_over
+from widebeam.check.advice import advice
 from widebeam.check.check import findings
 from widebeam.check.made import made_findings
 from widebeam.config.config import load
@@ -37,6 +38,17 @@ def only(connector: Connector) -> Finding:
 
 def test_a_made_connector_as_it_was_made_has_nothing_in_its_way(made: tuple[Pipeline, Connector]) -> None:
     assert made_findings(made[1]) == []
+
+
+def test_names_of_its_own_tables_are_free_for_it_and_taken_for_another_connector(
+    made: tuple[Pipeline, Connector], tmp_path: Path
+) -> None:
+    pipeline, connector = made
+    assert "another name" not in str(advice(connector))
+    other = tmp_path / "beside.toml"
+    other.write_text(pipeline.file.read_text())
+    (said,) = [each.what for each in advice(load(str(other), {})) if "another name" in each.what]
+    assert f"(of {connector.name})" in said and "of no connector" not in said and "__1" not in said
 
 
 def test_an_option_that_a_run_refuses_to_see_changed_is_a_finding(made: tuple[Pipeline, Connector]) -> None:

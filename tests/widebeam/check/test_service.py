@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from tests.widebeam.check.test_check import NARROW, Make, make, run
-from widebeam.check.advice import advice
+from widebeam.check.advice import _fitting, advice
 from widebeam.check.check import findings
 from widebeam.check.service import SERVICES, replication, setting
 from widebeam.config.connector import Connector
@@ -110,6 +110,22 @@ def test_a_slot_without_a_bound_is_told_and_stands_in_nobodys_way(database: str,
     run(database, NARROW)
     assert "max_slot_wal_keep_size is -1" in advised(make())
     assert findings(make()) == []
+
+
+def test_names_that_others_have_are_told_as_plan_tells_them(session: Session, database: str, make: Make) -> None:
+    run(database, NARROW)
+    assert "another name" not in advised(make())
+    session.execute("CREATE SCHEMA wide; CREATE TABLE wide.s (id int PRIMARY KEY); CREATE VIEW wide.v AS SELECT 1 AS a")
+    said = advised(make())
+    assert "the schema wide has s (of no connector), v (of no connector): the wide table of an entity" in said
+    assert "s_pkey" not in said
+
+
+@pytest.mark.parametrize(
+    ("template", "fit"), [("{entity}", ["s", "A_b"]), ("a_{entity}", ["A_b"]), ("s", ["s"]), ("s.", []), ("x", [])]
+)
+def test_a_name_is_taken_if_the_template_can_give_it(template: str, fit: list[str]) -> None:
+    assert _fitting(template, ["s", "A_b"]) == fit
 
 
 def test_no_advice_where_nobody_answers(make: Make) -> None:
