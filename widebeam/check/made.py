@@ -6,13 +6,15 @@ A new connector has its own: a slot of its name that its target knows nothing of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
 from cdc.halt import OVER_THE_GAP, Cause, Halt
 from cdc.source import publication, slot, slot_waits
+from cdc.source.narrow import NarrowTable
 from cdc.source.session import SharedSession, connect_to_read
+from sink.mapping.family import Source
 from sink.state import sources
 from sink.wide.registry import Registry
 from widebeam.config import catalog
@@ -21,12 +23,30 @@ from widebeam.config.connector import Connector
 from widebeam.finding import Finding
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import Recorded
+from widebeam.state.refusals import Refusal, foreign_slot, unfinished
 from widebeam.state.twins import twins
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _SECONDS: Final = 10
 _FILE: Final = "configuration"
+
+
+class _Made(NamedTuple):
+    """A connector with its two sides and all that is written down of it."""
+
+    source: Session
+    target: Session
+    connector: Connector
+    found: Recorded
+    tables: list[Source]
+
+    def mapped(self) -> Iterator[tuple[Source, NarrowTable]]:
+        """The narrow tables that are written down and that the mapping still has."""
+        for each in self.tables:
+            table = self.connector.family.narrow(each.schema, each.name)
+            if table is not None:
+                yield each, table
 
 
 def made_findings(connector: Connector) -> list[Finding]:
@@ -48,12 +68,13 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
     except ConfigError:
         return  # a newer Widebeam has made the control schema: the target's checks say so
     if found is None:
-        yield from _foreign(source, connector)
+        if slot.inspect(source, connector.slot) is not None:
+            yield _shown(foreign_slot(connector), "source")
         for twin in twins(target, connector):
             what, _, way_out = twin.partition(": ")
             yield Finding(what, _FILE, way_out)
         return
-    yield from _unfinished(found, connector)
+    yield from (_shown(each, _FILE) for each in unfinished(found, connector))
     for _, mistake in recorded.changes(found, connector):
         what, _, way_out = mistake.rpartition("; ")
         yield Finding(what, _FILE, way_out)
@@ -66,66 +87,46 @@ def _findings(source: Session, target: Session, connector: Connector) -> Iterato
     for said in slot_waits.standbys(source, connector.slot):
         what, _, way_out = said.partition(". ")
         yield Finding(what, "source", way_out)
+    made = _Made(source, target, connector, found, sources.load(target, connector.name))
     for look, where in ((_slot, "source"), (_publication, "source"), (_tables, "source"), (_wide, "target")):
         try:
-            look(source, target, connector, found)
+            look(made)
         except Halt as amiss:
             yield _as_finding(amiss.name(connector.name), where)
+
+
+def _shown(refusal: Refusal, where: str) -> Finding:
+    return Finding(refusal.what, where, refusal.way_on)
 
 
 def _as_finding(halt: Halt, where: str) -> Finding:
     return Finding(halt.what, where, halt.remedy)
 
 
-def _foreign(source: Session, connector: Connector) -> Iterator[Finding]:
-    """A slot that is there before its connector belongs to somebody else, or to a connector by another name."""
-    if slot.inspect(source, connector.slot) is not None:
-        yield Finding(
-            f"the slot {connector.slot} exists, but the target knows no connector {connector.name}",
-            "source",
-            f"set another `slot` in [source] of {connector.file}, or, if nobody needs that one: "
-            f"SELECT pg_drop_replication_slot('{connector.slot}');",
-        )
+def _slot(made: _Made) -> None:
+    name = made.connector.slot
+    state = slot.inspect(made.source, name)  # before the record: a capture at work moves both, the slot later
+    slot.check(name, state, (recorded.load(made.target, made.connector.name) or made.found).position)
 
 
-def _unfinished(found: Recorded, connector: Connector) -> Iterator[Finding]:
-    """What was begun by another command is ended by that one."""
-    for step, what, command in (
-        ("dropping", "is half dropped", "drop {}"),
-        ("gap", "has a gap that is half crossed", "resume {} --backfill-gap"),
-    ):
-        if found.settings.get(step):
-            said = f"`widebeam {command.format(connector.name)}` goes on"
-            yield Finding(f"connector {connector.name} {what}", _FILE, said)
+def _publication(made: _Made) -> None:
+    name = made.connector.publication
+    for each, table in made.mapped():
+        if each.gate is not None:
+            publication.check(name, publication.inspect(made.source, name, table), table)
+            publication.check_covers(made.source, name, table)
 
 
-def _slot(source: Session, target: Session, connector: Connector, found: Recorded) -> None:
-    state = slot.inspect(source, connector.slot)  # before the record: a capture at work moves both, the slot later
-    slot.check(connector.slot, state, (recorded.load(target, connector.name) or found).position)
-
-
-def _publication(source: Session, target: Session, connector: Connector, _: Recorded) -> None:
-    for each in sources.load(target, connector.name):
-        table = connector.family.narrow(each.schema, each.name)
-        if table is None or each.gate is None:
-            continue
-        publication.check(connector.publication, publication.inspect(source, connector.publication, table), table)
-        publication.check_covers(source, connector.publication, table)
-
-
-def _tables(source: Session, target: Session, connector: Connector, _: Recorded) -> None:
-    for each in sources.load(target, connector.name):
-        table = connector.family.narrow(each.schema, each.name)
-        if table is None:
-            continue
+def _tables(made: _Made) -> None:
+    for each, table in made.mapped():
         try:
-            described = catalog.describe(source, table)
+            described = catalog.describe(made.source, table)
         except Halt as halt:
-            if connector.growing:  # one of a growing family may be gone: its history stays where it is
+            if made.connector.growing:  # one of a growing family may be gone: its history stays where it is
                 continue
             raise Halt(Cause.RELATION_CHANGED, halt.what, halt.remedy or OVER_THE_GAP) from None
         catalog.check(described, each, table)
 
 
-def _wide(_: Session, target: Session, connector: Connector, __: Recorded) -> None:
-    Registry(connector.mapping(sources.load(target, connector.name))).check(target)
+def _wide(made: _Made) -> None:
+    Registry(made.connector.mapping(made.tables)).check(made.target)

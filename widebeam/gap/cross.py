@@ -48,6 +48,7 @@ from widebeam.setup.drop import StillRunning
 from widebeam.state import halts, recorded
 from widebeam.state.lock import alone
 from widebeam.state.recorded import Recorded
+from widebeam.state.refusals import half_dropped, refuse
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -119,8 +120,7 @@ def _recorded(target: Session, connector: Connector) -> Recorded:
     found = recorded.load(target, connector.name)
     if found is None or not ((found.cutoff and found.planned) or found.settings.get("gap")):
         raise ConfigError([f"connector {connector.name} was never set up: `widebeam run {connector.name}` does that"])
-    if found.settings.get("dropping"):
-        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
+    refuse(half_dropped(found, connector))
     recorded.refuse_changes(found, connector, read_again=True)
     return found
 

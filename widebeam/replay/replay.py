@@ -23,13 +23,13 @@ from cdc.patience import bounded
 from cdc.source.session import connect
 from sink.fold.progress import Landmark
 from sink.state import account, sources
-from widebeam.config.config import ConfigError
 from widebeam.config.connector import Connector
 from widebeam.replay.log import LogWindow
 from widebeam.replay.plan import Known, Origin, ReplayRefused, Step, steps
 from widebeam.replay.point import Point
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import NotSetUp, Recorded
+from widebeam.state.refusals import half_dropped, refuse
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
@@ -137,8 +137,7 @@ def _set_up(target: Session, connector: Connector) -> Recorded:
     found = recorded.load(target, connector.name)
     if found is None or not found.planned:
         raise NotSetUp(connector)
-    if found.settings.get("dropping"):
-        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
+    refuse(half_dropped(found, connector))
     recorded.refuse_changes(found, connector)
     return found
 

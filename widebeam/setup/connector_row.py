@@ -22,6 +22,7 @@ from widebeam.config.connector import Connector
 from widebeam.setup import failover, zone_rules
 from widebeam.state import halts, recorded
 from widebeam.state.recorded import Recorded
+from widebeam.state.refusals import foreign_slot, refuse, unfinished
 from widebeam.state.twins import twins
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -36,7 +37,7 @@ def enrolled(source: Session, target: Session, connector: Connector) -> Recorded
     found = recorded.load(target, connector.name)
     if found is None:
         return _new(source, target, connector, history)
-    _refuse_unfinished(found, connector)
+    refuse(unfinished(found, connector))
     halts.refuse_lasting(target, connector.name)
     recorded.refuse_changes(found, connector)
     zone_rules.follow(target, connector, found)
@@ -63,19 +64,6 @@ def _new(source: Session, target: Session, connector: Connector, history: slot.I
     if made is None:
         raise LookupError(f"connector {connector.name} vanished from widebeam.connectors")
     return made
-
-
-def _refuse_unfinished(found: Recorded, connector: Connector) -> None:
-    """What was begun by another command is ended by that one."""
-    if found.settings.get("dropping"):
-        raise ConfigError([f"connector {connector.name} is half dropped: `widebeam drop {connector.name}` goes on"])
-    if found.settings.get("gap"):
-        raise ConfigError(
-            [
-                f"connector {connector.name} has a gap that is half crossed: "
-                f"`widebeam resume {connector.name} --backfill-gap` goes on"
-            ]
-        )
 
 
 def _note_groups(target: Session, connector: Connector, found: Recorded) -> None:
@@ -133,13 +121,7 @@ def _dictionary(source: Session, connector: Connector) -> None:
 def _refuse_foreign(source: Session, connector: Connector) -> None:
     """A slot or filled topic that is there before the connector is belongs to somebody else."""
     if slot.inspect(source, connector.slot) is not None:
-        raise ConfigError(
-            [
-                f"the slot {connector.slot} exists, but the target knows no connector {connector.name}: set another "
-                f"`slot` in [source] of {connector.file}, or, if nobody needs it: "
-                f"SELECT pg_drop_replication_slot('{connector.slot}');"
-            ]
-        )
+        refuse([foreign_slot(connector)])
     kafka = connector.options.kafka
     if kafka is None or connector.topic is None:
         return

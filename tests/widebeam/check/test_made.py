@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from cdc.halt import Cause, Halt
 from cdc.source import publication, slot, slot_waits
@@ -15,7 +16,7 @@ from tests.pipeline import Pipeline, pipeline_over
 from widebeam.check.advice import advice
 from widebeam.check.check import findings
 from widebeam.check.made import made_findings
-from widebeam.config.config import load
+from widebeam.config.config import ConfigError, load
 from widebeam.config.connector import Connector
 from widebeam.finding import Finding
 from widebeam.setup.prepare import prepare
@@ -58,6 +59,23 @@ def test_an_option_that_a_run_refuses_to_see_changed_is_a_finding(made: tuple[Pi
     found = made_findings(load(str(pipeline.file), {}))
     assert any("`layout` was per_entity when the connector was made and is single" in each.what for each in found)
     assert all(each.remedy.startswith("set it back, or `widebeam drop") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("begun", "command"),
+    [({"dropping": True}, "drop"), ({"gap": {"a": 1}}, "resume"), ({"gap": {"a": 1}, "dropping": True}, "drop")],
+)
+def test_what_is_half_done_is_one_finding_that_says_what_a_run_says(
+    made: tuple[Pipeline, Connector], begun: dict[str, object], command: str
+) -> None:
+    pipeline, connector = made
+    with psycopg.connect(pipeline.dsn, autocommit=True) as session:
+        session.execute("UPDATE widebeam.connectors SET settings = settings || %s", [Jsonb(begun)])
+    found = only(connector)
+    assert f"`widebeam {command} {connector.name}" in found.remedy
+    with pytest.raises(ConfigError) as refused:
+        prepare(connector)
+    assert str(refused.value) == f"{found.what}: {found.remedy}"
 
 
 def test_a_halt_is_shown_with_its_way_on(made: tuple[Pipeline, Connector]) -> None:
