@@ -63,9 +63,7 @@ class GoneMoments:
 
     def settled(self, now: Callable[[Run, Chunk], Run | None] = lambda run, _: run) -> list[Gone]:
         """The ranges, once all is compared. `now` says what a run comes to by now; None if it is no gone one."""
-        ranges = [
-            (run, Chunk(1, self._text(run.first), self._text(run.last + self._step), 0)) for run in self._runs.runs
-        ]
+        ranges = [(run, self._chunk(run)) for run in self._runs.runs]
         looked_at = [found for run, chunk in ranges if (found := now(run, chunk)) is not None and found.cells]
         return [self._gone(run) for run in looked_at]
 
