@@ -109,5 +109,5 @@ class VerifyReport:
         return self.right and self.cells > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, whose readers take numbers of at most 64 bits: sums of hashes, which may have more, are texts."""
+        return {**asdict(self), "gone": [{**asdict(each), "total": str(each.total)} for each in self.gone]}

@@ -12,9 +12,11 @@ from sink.state import notices
 from sink.state.notices import Notice
 from tests.plant import Plant
 from tests.widebeam.verify.test_unfinished import FILE, WHERES
+from widebeam import terminal
 from widebeam.cli import app
 from widebeam.verify.cells import Sums
 from widebeam.verify.gone_runs import GoneRuns, Run
+from widebeam.verify.proof import Gone, VerifyReport
 
 TABLE = """
 CREATE TABLE n (e text, t timestamp, k text, v float8, PRIMARY KEY (e, k, t)) PARTITION BY RANGE (t);
@@ -102,6 +104,11 @@ def test_what_a_dropped_partition_leaves_is_a_range_that_may_stay_as_it_is(datab
     report = plant.verify(0)
     assert report.differences == 3, "at a moment that has a row, also one without a value, every cell is compared"
     assert [each.acknowledged for each in report.gone] == [*[False] * (len(report.gone) - 1), True]
+
+
+def test_the_sum_of_many_hashes_fits_into_json():
+    report = VerifyReport("one", gone=[Gone(FIRST, LAST, 1, 2**40, total=2**96)])
+    assert f'"total":"{2**96}"' in terminal.json(report.as_dict())
 
 
 def test_what_is_gone_without_a_notice_is_a_difference(database: str, tmp_path: Path):
