@@ -44,6 +44,11 @@ FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pi
 LEFT JOIN pg_replication_slots AS other ON other.slot_name = trim(trim(name), '"')
 WHERE s.slot_name = %s AND a.wait_event = 'WaitForStandbyConfirmation' AND other.active IS NOT TRUE
 """
+_ABSENT: Final = """
+SELECT trim(name), other.slot_name IS NOT NULL
+FROM string_to_table(current_setting('synchronized_standby_slots', true), ',') AS name
+LEFT JOIN pg_replication_slots AS other ON other.slot_name = trim(trim(name), '"') WHERE other.active IS NOT TRUE
+"""
 _END_MAKER: Final = """
 SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s AND a.application_name = %s
@@ -58,14 +63,21 @@ def held_up(connection: Connection, slot: str) -> list[str]:
 
 def standbys(connection: Connection, slot: str) -> list[str]:
     """For which standbys the stream from this slot waits just now (from PostgreSQL 17 on)."""
-    behind = [
-        name if there else f"{name} (there is no such slot)" for name, there in connection.execute(_BEHIND, [slot])
-    ]
+    return _awaited(slot, "waits", connection.execute(_BEHIND, [slot]).fetchall())
+
+
+def absent(connection: Connection, slot: str) -> list[str]:
+    """For which standbys the stream from this slot would wait, since they have no session (from PostgreSQL 17 on)."""
+    return _awaited(slot, "will wait", connection.execute(_ABSENT).fetchall())
+
+
+def _awaited(slot: str, waits: str, behind: list[tuple[str, bool]]) -> list[str]:
     if not behind:
         return []
+    named = ", ".join(name if there else f"{name} (there is no such slot)" for name, there in behind)
     return [
-        f"the stream from the slot {slot} waits until the standbys of synchronized_standby_slots have everything: "
-        f"{', '.join(behind)}. Start that standby; or, if it is gone for good, take its slot out of "
+        f"the stream from the slot {slot} {waits} until the standbys of synchronized_standby_slots have everything: "
+        f"{named}. Start that standby; or, if it is gone for good, take its slot out of "
         "synchronized_standby_slots (by ALTER SYSTEM or the parameter group, then SELECT pg_reload_conf()), "
         "and drop it, since it keeps WAL"
     ]

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from cdc.source import slot_waits
 from cdc.source.session import connect
 from sink.mapping.layout import folded
 from widebeam.check.service import service
@@ -37,7 +38,7 @@ def advice(connector: Connector) -> list[Finding]:
     source, target = connector.options.source, connector.options.target
     found = list[Finding]()
     for name, server, looks in (
-        ("source", source, (no_time_index, unbounded_slot, idle_slot)),
+        ("source", source, (no_time_index, unbounded_slot, idle_slot, absent_standbys)),
         ("target", target, (taken_names,)),
     ):
         with suppress(psycopg.Error), connect(server.conninfo(), autocommit=True, connect_timeout=_SECONDS) as session:
@@ -85,6 +86,13 @@ def idle_slot(session: Session, _: Connector) -> Iterator[Finding]:
             "",
             _changed(session, "idle_replication_slot_timeout", "0", " or longer than any stop may last"),
         )
+
+
+def absent_standbys(session: Session, connector: Connector) -> Iterator[Finding]:
+    """A slot that is copied to standbys sends nothing before those that are named have it."""
+    for said in slot_waits.absent(session, connector.slot):
+        what, _, way_out = said.partition(". ")
+        yield Finding(what, "", way_out)
 
 
 def taken_names(session: Session, connector: Connector) -> Iterator[Finding]:

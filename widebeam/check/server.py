@@ -145,7 +145,7 @@ def standby_findings(connector: Connector) -> Iterator[Finding]:
 
 def _system_of(dsn: str) -> int:
     with connect_to_read(dsn, connect_timeout=_STANDBY_SECONDS) as session:
-        row = session.execute("SELECT system_identifier FROM pg_control_system_of()").fetchone()
+        row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
     return 0 if row is None else int(row[0])
 
 

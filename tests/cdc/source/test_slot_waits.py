@@ -75,6 +75,8 @@ def test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out(name: 
             admin.execute("SELECT pg_create_physical_replication_slot('gone', true)")
             admin.execute("CREATE TABLE public.t (x int)")
             admin.execute("CREATE PUBLICATION p FOR TABLE public.t")
+            (told,) = slot_waits.absent(admin, name)  # check says it before there is a slot
+            assert "gone. Start that standby; or" in told
             slot.create(server.dsn(), name)
             stream = Stream.start(server.dsn(), name, "p", Lsn(0))
             admin.execute("INSERT INTO public.t VALUES (1)")
@@ -85,6 +87,7 @@ def test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out(name: 
             admin.execute("ALTER SYSTEM SET synchronized_standby_slots = ''")
             admin.execute("SELECT pg_reload_conf()")
             until(lambda: not slot_waits.standbys(admin, name))
+            until(lambda: not slot_waits.absent(admin, name))
             stream.close()
     finally:
         server.stop("immediate")

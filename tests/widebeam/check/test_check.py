@@ -24,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.pipeline import until
 from tests.readings import KINDS, SOURCE, TARGET
 from widebeam.check import kafka as kafka_check
+from widebeam.check import server as server_check
 from widebeam.check.check import findings
 from widebeam.config.config import load
 from widebeam.config.connector import Connector
@@ -84,6 +85,16 @@ def whats(found: list[Finding]) -> str:
 def test_a_good_set_up_has_no_findings(database, make):
     run(database, NARROW)
     assert findings(make()) == []
+
+
+def test_a_standby_of_the_source_itself_has_no_findings_and_one_of_another_system_is_named(database, make, monkeypatch):
+    """Here the standby is the same server by another name."""
+    run(database, NARROW)
+    connector = make(more=f'[backfill]\nstandby_dsn = "{make_conninfo(database, host="localhost")}"\n')
+    assert findings(connector) == []
+    system_of = server_check._system_of
+    monkeypatch.setattr(server_check, "_system_of", lambda dsn: system_of(dsn) + ("localhost" in dsn))
+    assert "and the source is of system" in whats(findings(connector))
 
 
 def test_a_partitioned_table_has_no_findings(database, make):

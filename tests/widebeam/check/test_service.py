@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cdc.source import slot_waits
 from tests.widebeam.check.test_check import NARROW, Make, make, run
 from widebeam.check.advice import _fitting, advice
 from widebeam.check.check import findings
@@ -110,6 +111,15 @@ def test_a_slot_without_a_bound_is_told_and_stands_in_nobodys_way(database: str,
     run(database, NARROW)
     assert "max_slot_wal_keep_size is -1" in advised(make())
     assert findings(make()) == []
+
+
+def test_a_standby_that_the_stream_will_wait_for_is_told_before_the_first_run(
+    database: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(database, NARROW)
+    monkeypatch.setattr(slot_waits, "absent", lambda *_: ["the stream will wait for sb1. Start it; or drop its slot"])
+    assert "will wait for sb1" in (said := advised(make()))
+    assert "Start it; or drop its slot" in said
 
 
 def test_names_that_others_have_are_told_as_plan_tells_them(session: Session, database: str, make: Make) -> None:
