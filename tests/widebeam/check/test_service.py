@@ -15,6 +15,7 @@ from tests.widebeam.check.test_check import NARROW, Make, make, run
 from widebeam.check.advice import _fitting, advice
 from widebeam.check.check import findings
 from widebeam.check.service import SERVICES, replication, setting
+from widebeam.config.config import load
 from widebeam.config.connector import Connector
 from widebeam.plan import time_index
 
@@ -120,6 +121,8 @@ def test_a_standby_that_the_stream_will_wait_for_is_told_before_the_first_run(
     monkeypatch.setattr(slot_waits, "absent", lambda *_: ["the stream will wait for sb1. Start it; or drop its slot"])
     assert "will wait for sb1" in (said := advised(make()))
     assert "Start it; or drop its slot" in said
+    unawaited = load(str(make().file), {"WIDEBEAM_SOURCE__FAILOVER": "false"})
+    assert "will wait" not in advised(unawaited)
 
 
 def test_names_that_others_have_are_told_as_plan_tells_them(session: Session, database: str, make: Make) -> None:
