@@ -39,7 +39,8 @@ def layout(table: NarrowTable, relation: Relation, before: Layout | None) -> Lay
         raise Halt(
             Cause.RELATION_CHANGED,
             f"{table.qualified} no longer brings the columns {', '.join(missing)}",
-            "Restore them, or add them to the publication's column list, or mend the mapping and prepare anew.",
+            "Restore them, or add them to the publication's column list. Rows that were written without them stay in "
+            f"the stream: {OVER_THE_GAP}",
         )
     if before is not None:
         _check_same(table, relation, before.relation)

@@ -31,6 +31,9 @@ PINNED: Final[dict[str, str]] = {
     "search_path": "pg_catalog",  # else regclass and its like print with or without a schema
     "quote_all_identifiers": "off",
     "row_security": "off",  # an error rather than silently fewer rows
+    "array_nulls": "on",  # else a NULL in an array is the text NULL
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",  # who waits sees what it waited for
     # What a role's limits are set for are people and their mistakes. Ours waits for chunks, for others' transactions
     # and for the next change, and bounds each of these by itself. `LIMITS` are set beside these.
     "statement_timeout": "0",

@@ -21,6 +21,9 @@ PRINTED = {
     "extra_float_digits": ("-10", "SELECT (0.1::float8 + 0.2)::text", "0.30000000000000004"),
     "bytea_output": ("escape", "SELECT convert_to('a', 'UTF8')::text", "\\x61"),
     "quote_all_identifiers": ("on", "SELECT 'pg_class'::regclass::text", "pg_class"),
+    "array_nulls": ("off", "SELECT ('{NULL}'::text[])::text", "{NULL}"),
+    "standard_conforming_strings": ("off", "SELECT 'a\\b'", "a\\b"),
+    "default_transaction_isolation": ("serializable", "SHOW transaction_isolation", "read committed"),
     "search_path": ("odd", "SELECT 'odd.t'::regclass::text", "odd.t"),
 }
 
