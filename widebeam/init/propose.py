@@ -12,6 +12,7 @@ from widebeam.init.readings import is_text, numbers, sentinels
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Family, Shape
 from widebeam.init.source import source_section
+from widebeam.init.words import qualifies_a_value
 
 _NUMBERED: Final = ("smallint", "integer", "bigint", "numeric")
 
@@ -85,7 +86,13 @@ def _value(seen: Seen) -> Section:
     beside = [name for name in found.left_out if name != found.discriminator]
     left = f" Not taken, because they only say something about it: {', '.join(beside)}." if beside else ""
     if found.discriminator is not None:
-        made.set("discriminator", found.discriminator, f"Which column holds the reading: {found.why}.{left}")
+        doubtful = [name for name in beside if not qualifies_a_value(name)]
+        made.set(
+            "discriminator",
+            found.discriminator,
+            f"Which column holds the reading: {found.why}.{left}",
+            f"is a reading in {', '.join(doubtful)}, too? Then that needs a connector of its own." if doubtful else "",
+        )
         made.set(
             "columns", dict(found.choices), "A value that is not listed here sends its reading into the quarantine."
         )

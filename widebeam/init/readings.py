@@ -110,7 +110,7 @@ def _several(
     together = sum(1 for row in zip(*map(sample.values, columns), strict=True) if sum(v is not None for v in row) > 1)
     if together and together * 2 > len(sample.rows):
         if not named:
-            return None  # a table with a column for each quantity: it is wide already
+            return _beside_others(sample, columns, free, beside)
         return Readings(ordered, "they are set together", measures=True, left_out=beside, named=named)
     for column in free:
         choices = _choices(sample, column, columns) if is_text(column) and column.name not in columns else ()
@@ -118,6 +118,16 @@ def _several(
             why = f"each value of {column.name} goes with exactly one column that is set"
             return Readings(ordered, why, column.name, choices, left_out=beside, named=named)
     return Readings(ordered, "at most one of them is set in a row", left_out=beside, named=named)
+
+
+def _beside_others(sample: Sample, columns: list[str], free: list[Column], beside: tuple[str, ...]) -> Readings | None:
+    """Of which a discriminator chooses one, beside what is always set; else it is wide, a column for each quantity."""
+    some = [name for name in columns if None in sample.values(name)]
+    always = tuple(name for name in columns if name not in some)
+    if len(some) < 2 or not always:
+        return None
+    found = _several(sample, some, free, (*beside, *always), named=False)
+    return found if found is not None and found.discriminator is not None else None
 
 
 def _choices(sample: Sample, column: Column, columns: list[str]) -> tuple[tuple[str, str], ...]:

@@ -23,6 +23,9 @@ class Seen:
     names: tuple[str, str] | None = None
     """A column of the entity whose numbers a table names, and that table."""
 
+    alike: tuple[str, ...] = ()
+    """Tables of other names with the same columns in the same parts."""
+
     @property
     def entity(self) -> tuple[str, ...]:
         """The entity's columns, real ones or the dictionary's, behind the table's name where it tells things apart."""

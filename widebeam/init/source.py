@@ -8,7 +8,7 @@ from widebeam.init.readings import Filter, filters
 from widebeam.init.seen import Seen
 from widebeam.init.shape import Shape
 from widebeam.init.tables import tables
-from widebeam.init.words import ENTITY, KEY, SOFT_DELETE, about
+from widebeam.init.words import ENTITY, KEY, SOFT_DELETE, UNIT, about, tokens
 
 
 def source_section(seen: Seen) -> Section:
@@ -121,7 +121,10 @@ def _key(source: Section, seen: Seen) -> None:
             )
             return
         source.set(
-            "key", seen.dictionary.shown, f"Of what: {shown} holds numbers, and the dictionary below has their names."
+            "key",
+            seen.dictionary.shown,
+            f"Of what: {shown} holds numbers, and the dictionary below has their names.",
+            _mixed(seen.shape, seen.dictionary.shown),
         )
     elif cell.key is not None:
         ask = (
@@ -129,6 +132,7 @@ def _key(source: Section, seen: Seen) -> None:
             if seen.shape.table.column(cell.key).type in ("smallint", "integer", "bigint", "uuid")
             else _exchanged(seen)
         )
+        ask = _mixed(seen.shape, cell.key) or ask
         source.set("key", cell.key, f"Of what: {cell.why_key}. Each of its values becomes a column.", ask)
     elif cell.labels is not None:
         source.set("labels", cell.labels, "A jsonb column whose fields can be named in `entity` and `key`.")
@@ -146,6 +150,22 @@ def _key(source: Section, seen: Seen) -> None:
             if seen.family.numbered
             else "Of what: the table's name.",
         )
+
+
+def _mixed(shape: Shape, key: str) -> str:
+    """What to ask where a column says in what unit a reading is, and one key has several."""
+    names = (*shape.cell.entity, shape.cell.key or "", *shape.time.columns)
+    for column in shape.table.columns:
+        if tokens(column.name)[-1:] not in UNIT or column.name in names or shape.cell.key is None:
+            continue
+        found = [{*units} for _, units in shape.sample.groups(shape.cell.key, column.name)]
+        mixed = next((units for units in found if len(units) > 1), None)
+        if mixed is not None:
+            return (
+                f"readings of one {key} are in several units ({', '.join(sorted(mixed)[:3])}): are they to share a "
+                f'column? Else key = ["{key}", "{column.name}"]; `widebeam check` says what that takes.'
+            )
+    return ""
 
 
 def _exchanged(seen: Seen) -> str:

@@ -51,7 +51,9 @@ def survey(session: Session, dsn: str, wanted: Sequence[str] = ()) -> str:
     found = _asked(session, catalog, wanted) if wanted else _largest(session, catalog)
     first, others = found[0], found[1:]
     names = _names(catalog, first)
-    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn, first.apart, names)
+    parts = first.shapes[0].parts
+    alike = tuple(each.table.qualified for family in others for each in family.shapes if each.parts == parts)
+    seen = Seen(first, first.whole, _dictionary(session, catalog, first), dsn, first.apart, names, alike)
     return document(_head(seen, others), sections(seen))
 
 

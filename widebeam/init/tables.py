@@ -11,6 +11,7 @@ from widebeam.init.document import Section
 from widebeam.init.facts import Inheritance
 from widebeam.init.seen import Seen
 
+_NAMED: Final = 5
 _NUMBERS: Final = re.compile(r"\d+(_\d+)*_?$")
 
 
@@ -30,7 +31,7 @@ def tables(source: Section, seen: Seen) -> None:
         )
     elif len(shapes) == 1:
         parted = ", partitioned: its partitions come under its own name" if shapes[0].table.partitioned else ""
-        source.set("table", names[0], f"{names[0]}: {rows}{parted}.")
+        source.set("table", names[0], f"{names[0]}: {rows}{parted}.", _alike(names[0], seen.alike))
     elif seen.family.numbered:
         source.set(
             "tables",
@@ -84,6 +85,18 @@ def _heirs(source: Section, tree: Inheritance, names: list[str], rows: str) -> N
         f"do these belong here, too, which inherit as well: {', '.join(others[:10])}? Then add them." if others else ""
     )
     source.set("tables", names, why, ask)
+
+
+def _alike(name: str, others: tuple[str, ...]) -> str:
+    """What to ask oneself where tables whose names have nothing in common have the same columns."""
+    if not others:
+        return ""
+    all_of_them = " ".join(f"--table {each}" for each in (name, *others[:_NAMED]))
+    more = f", and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return (
+        f"are {', '.join(others[:_NAMED])}{more}, with the same columns, of the same kind (a table for each device)? "
+        f"Then `widebeam init {all_of_them}` proposes one connector for all."
+    )
 
 
 def _whole(seen: Seen) -> str:

@@ -28,7 +28,7 @@ ENTITY: Final = words(
 )
 """Names of what it is measured at."""
 
-UNIT: Final = (("unit",), ("units",), ("uom",))
+UNIT: Final = frozenset((word,) for word in words("unit units uom einheit unité unidad unità 단위 単位 单位"))
 """Last words of a column that says in what unit a reading is, where it is no unit of a plant."""
 
 AUDIT: Final = words(
@@ -45,7 +45,7 @@ TIME: Final = words(
 
 NANOSECONDS: Final = frozenset(("ns", "nanos", "nanoseconds", "nsec"))
 
-_VALUE: Final = frozenset(("value", "val", "v", "values"))
+_VALUE: Final = words("value val v values wert messwert valeur valor valore 값 측정값 値 测量值 值 значение")
 _WHOLE: Final = words(
     "state reading result measurement measure data decimal integer boolean string double float text numeric"
 )

@@ -370,3 +370,49 @@ def test_a_column_of_any_name_that_is_set_where_no_value_is_holds_readings_too(d
         "UPDATE x SET foo = 'on', value = NULL WHERE sensor = 's1'; UPDATE x SET bar = 'beside' WHERE value > 9",
     )
     assert source(looked(database))["value"] == {"columns": ["value", "foo"]}
+
+
+def test_tables_of_the_same_columns_that_numbers_do_not_tell_apart_are_asked_about(database):
+    run(database, devices(["dev_a1", "dev_b2"], "interval '0'"))
+    said = looked(database)
+    assert source(said)["table"] == "public.dev_a1" and asked(said, "table")
+    assert "--table public.dev_a1 --table public.dev_b2" in " ".join(said.replace("#", "").split())
+    assert source(looked(database, "public.dev_a1", "public.dev_b2"))["entity"] == ["table"]
+
+
+def test_a_value_and_its_unit_are_known_in_other_languages(database):
+    run(
+        database,
+        'CREATE TABLE "측정" ("선박" text, "채널" text, "시각" timestamptz, "값" float8, "단위" text NOT NULL,'
+        ' PRIMARY KEY ("선박", "채널", "시각")); INSERT INTO "측정" SELECT \'배\', \'속도\' || n % 5,'
+        " timestamptz '2026-01-01Z' + n * interval '1 min', n, 'kn' FROM generate_series(1, 60) n",
+    )
+    assert source(looked(database))["value"] == {"columns": ["값"]}
+
+
+def test_what_is_set_in_every_row_is_no_reading_where_another_column_says_which_of_the_others_is(database):
+    run(
+        database,
+        "CREATE TABLE x (site text, tag text, ts timestamptz, q int, d float8, s text, kind char(1),"
+        " PRIMARY KEY (site, tag, ts)); INSERT INTO x SELECT 'a', 't' || n % 4, timestamptz '2026-01-01Z' + n *"
+        " interval '1 h', 192, CASE WHEN n % 2 = 0 THEN n END,"
+        " CASE WHEN n % 2 = 1 THEN 's' END, CASE n % 2 WHEN 0 THEN 'd'"
+        " ELSE 's' END FROM generate_series(1, 60) n",
+    )
+    said = looked(database)
+    assert source(said)["value"] == {"discriminator": "kind", "columns": {"d": "d", "s": "s"}}
+    assert asked(said, "discriminator")
+
+
+@pytest.mark.parametrize("unit", ["CASE WHEN n < 30 THEN 'C' ELSE 'F' END", "'C'"])
+def test_units_that_a_key_mixes_are_asked_about_though_a_unique_index_tells_its_cells_apart(database, unit):
+    run(
+        database,
+        MEASURED.format(more="", first="", unit=unit, value="value") + "; ALTER TABLE x ADD PRIMARY KEY (sensor, time)",
+    )
+    said = looked(database)
+    assert source(said)["key"] == "sensor"
+    assert (
+        'are in several units (C, F): are they to share a column? Else key = ["sensor", "unit"]'
+        in " ".join(said.replace("#", "").split())
+    ) is (unit != "'C'")
