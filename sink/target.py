@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg import IsolationLevel
 
 from cdc.source.session import connect
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _SETTINGS = (
-    # The compare-and-set of the progress waits for another owner and then sees what it did: no other level does both.
-    "SET default_transaction_isolation = 'read committed'",
     # A commit that is lost in a crash after the log was told of it would be lost for good.
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     # Statements name hundreds of columns and touch few rows: to compile them takes longer than to run them.
@@ -28,7 +25,6 @@ _SETTINGS = (
 def open_target(dsn: str, application_name: str) -> Connection:
     """Connect to the target, in autocommit."""
     connection = connect(dsn, autocommit=True, application_name=application_name)
-    connection.isolation_level = IsolationLevel.READ_COMMITTED
     for setting in _SETTINGS:
         connection.execute(setting)
     return connection

@@ -33,7 +33,8 @@ PINNED: Final[dict[str, str]] = {
     "row_security": "off",  # an error rather than silently fewer rows
     "array_nulls": "on",  # else a NULL in an array is the text NULL
     "standard_conforming_strings": "on",
-    "default_transaction_isolation": "read committed",  # who waits sees what it waited for
+    # The compare-and-set of the progress waits for another owner and then sees what it did: no other level does both.
+    "default_transaction_isolation": "read committed",
     # What a role's limits are set for are people and their mistakes. Ours waits for chunks, for others' transactions
     # and for the next change, and bounds each of these by itself. `LIMITS` are set beside these.
     "statement_timeout": "0",

@@ -127,7 +127,11 @@ ANSWERS: Final = (
         "check: the standby's session",
         ("pool",),
         (Edit("widebeam/check/check.py", "    found.extend(standby_findings(connector))\n", ""),),
-        (SHARED + "check_looks_at_the_standby_too",),
+        (
+            SHARED + "check_looks_at_the_standby_too",
+            "tests/widebeam/check/test_check.py::"
+            "test_a_standby_of_the_source_itself_has_no_findings_and_one_of_another_system_is_named",
+        ),
     ),
     Protection(
         "turns are on tables of ours",

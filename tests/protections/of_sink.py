@@ -261,10 +261,7 @@ SINK: Final = (
     Protection(
         "read committed",
         ("zombie sink", "deadlock"),
-        (
-            Edit("sink/target.py", "connection.isolation_level = IsolationLevel.READ_COMMITTED", "pass"),
-            Edit("sink/target.py", "\"SET default_transaction_isolation = 'read committed'\",", ""),
-        ),
+        (Edit("cdc/source/session.py", '    "default_transaction_isolation": "read committed",', ""),),
         (SETTINGS + "[transaction_isolation-default_transaction_isolation = 'serializable'-read committed]",),
     ),
     Protection(

@@ -40,6 +40,8 @@ VALUES: Final = (
     _pin("extra_float_digits", "1"),
     _pin("bytea_output", "hex"),
     _pin("quote_all_identifiers", "off"),
+    _pin("standard_conforming_strings", "on"),
+    _pin("array_nulls", "on"),
     Protection(
         "pinned search_path",
         ("identifiers", "odd values"),
