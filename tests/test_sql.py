@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from widebeam.lab.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[1]
 FILES = [file for package in ("cdc", "sink", "snapshot", "widebeam") for file in sorted((ROOT / package).rglob("*.py"))]
@@ -37,6 +41,21 @@ def test_no_statement_with_parameters_reads_a_name_for_them():
     found = {str(file.relative_to(ROOT)): list(faults(file.read_text(encoding="utf-8"))) for file in FILES}
     assert {file: what for file, what in found.items() if what} == {}
     assert len(found) > 200
+
+
+def test_every_function_of_the_server_that_a_statement_calls_is_there(postgres: PostgresServer):
+    """A name that was replaced by mistake is refused by the server alone, and was read as the server's fault."""
+    called = {
+        name
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in re.findall(r"\b(pg_[a-z0-9_]+)\(", node.value)
+    }
+    with psycopg.connect(postgres.dsn()) as session:
+        known = {name for (name,) in session.execute("SELECT proname::text FROM pg_proc")}
+    assert called - known == set()
+    assert len(called) > 20
 
 
 def test_nothing_is_locked_by_a_key_that_anybody_who_may_connect_can_hold():
