@@ -176,6 +176,15 @@ def part(run: psutil.Popen, verb: str) -> psutil.Process | None:
     return None
 
 
+def stopped(run: psutil.Popen, verb: str) -> psutil.Process | None:
+    """The child that a failpoint has made stand still: whoever hangs one kills it, since the leash's SIGTERM cannot."""
+    with suppress(psutil.NoSuchProcess):  # one may end while it is looked at
+        for child in run.children():
+            if verb in child.cmdline() and child.status() == psutil.STATUS_STOPPED:
+                return child
+    return None
+
+
 def pipeline_over(dsn: str, directory: Path, *, kafka: str | None, topic: str, more: str = "") -> Pipeline:
     """A loaded narrow table in the database `dsn` and a connector file for it; `more` are more sections of the file."""
     section = "" if kafka is None else f'[kafka]\nbootstrap_servers = "{kafka}"\ntopic = "{topic}"\npartitions = 4\n'

@@ -187,4 +187,10 @@ BACKFILL: Final = (
         (RUN + "a_worker_whose_sessions_are_ended_between_two_chunks_connects_again",),
         r"psycopg\.(OperationalError|errors\.AdminShutdown)",
     ),
+    Protection(
+        "a chunk that holds locks lets go",
+        ("part hangs",),
+        (Edit("snapshot/fill/merge.py", "            self._target.execute(_HURRY)\n", ""),),
+        (STAGING + "a_chunk_that_stands_still_while_it_holds_locks_lets_go_after_a_minute",),
+    ),
 )

@@ -68,6 +68,20 @@ def test_no_sink_waits_for_a_chunk_that_stands_still_while_it_is_staged(
     assert equal(source, target)
 
 
+def test_a_chunk_that_stands_still_while_it_holds_locks_lets_go_after_a_minute(
+    source: Connection, target: Connection, mapping: Mapping, database: str
+) -> None:
+    """What the session is set to is asked where the ledger is told, when all of the chunk's locks are held."""
+    one_chunk(source, target, mapping)
+    target.execute("CREATE TABLE public.said (patience text)")
+    target.execute("""CREATE FUNCTION public.say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.said VALUES (current_setting('idle_in_transaction_session_timeout')); RETURN NULL; END $$""")
+    target.execute("""CREATE TRIGGER say AFTER UPDATE ON widebeam.chunks FOR EACH ROW
+        WHEN (new.state = 'merged') EXECUTE FUNCTION public.say()""")
+    Backfill(BackfillSettings(mapping, database, database)).run(threading.Event())
+    assert target.execute("SELECT patience FROM public.said").fetchall() == [("1min",)]
+
+
 def test_a_chunk_that_is_cleared_in_again_and_again_is_staged_under_its_lock_at_last(
     source: Connection, target: Connection, mapping: Mapping, database: str
 ) -> None:
