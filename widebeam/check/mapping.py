@@ -88,7 +88,9 @@ def dictionary(session: Session, connector: Connector) -> Iterator[Finding]:
     except psycopg.Error as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         yield Finding(
-            f"the dictionary cannot be read: {said}", "", f"mend `query` in {where}, or grant SELECT on its tables"
+            f"the dictionary cannot be read: {said}",
+            "",
+            f"mend `query` in {where} (each table with its schema, as in public.names), or grant SELECT on its tables",
         )
         return
     if any(len(row) != len(rule.names) + 1 for row in rows[:1]):
