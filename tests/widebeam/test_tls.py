@@ -1,9 +1,10 @@
-"""TLS and passwords: over verify-full and SASL_SSL, clear errors where trust is missing, and no secret shown."""
+"""TLS, passwords and rights: over verify-full and SASL_SSL, clear errors where trust is missing, no secret shown."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 import trustme
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets to export them
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -30,9 +42,12 @@ from cdc.refusal import BrokerRefused, asking
 from sink.reader import KafkaReader
 from tests.pipeline import FILE, NARROW, ROWS, Pipeline, until
 from tests.waiting import PATIENCE
+from widebeam.check.kafka import broker_findings
+from widebeam.config import config
+from widebeam.config.connector import Connector
 from widebeam.demo.history import load
 from widebeam.lab.account import new_directory
-from widebeam.lab.kafka import KafkaBroker
+from widebeam.lab.kafka import KafkaBroker, tool
 from widebeam.lab.postgres import QUICK, PostgresServer
 from widebeam.lab.process import ServerFailed
 
@@ -44,6 +59,9 @@ SCRAM = {
     "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
     "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config":
         "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",  # the administrator of the tests, without TLS
+    "allow.everyone.if.no.acl.found": "true",
 }  # fmt: skip
 
 
@@ -246,3 +264,57 @@ def test_brokers_that_refuse_us_are_one_clear_error_and_not_an_endless_retry(wha
             until(lambda: publisher.delivered(0.1))
     finally:
         publisher.close()
+
+
+def rule(secured: Secured, kind: ResourceType, name: str, who: str, operation: AclOperation, *, deny: bool) -> None:
+    """As an administrator gives or takes a right."""
+    permission = AclPermissionType.DENY if deny else AclPermissionType.ALLOW
+    binding = AclBinding(kind, name, ResourcePatternType.LITERAL, who, "*", operation, permission)
+    with asking({"bootstrap.servers": secured.kafka.bootstrap}) as admin:
+        for done in admin.create_acls([binding]).values():
+            done.result(timeout=30)
+
+
+def named(secured: Secured, folder: Path) -> Connector:
+    """A connector whose name is its topic's and its group's, of which only Kafka is there."""
+    file = folder / f"rights_{uuid4().hex[:8]}.toml"
+    given = ", ".join(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in secured.client().items()
+                      if name.startswith(("sasl.u", "sasl.m", "security", "ssl")))  # fmt: skip
+    section = f'[kafka]\nbootstrap_servers = "127.0.0.1:{secured.kafka.secure_port}"\npartitions = 1\n'
+    file.write_text(FILE.format(dsn="host=127.0.0.1 port=1", kafka=f"{section}client = {{ {given} }}\n"))
+    connector = config.load(str(file), {"WIDEBEAM_KAFKA__CLIENT": json.dumps({"sasl.password": KAFKA})})
+    topic = NewTopic(connector.topic, 1, 1, config={"max.message.bytes": str(16 * 2**20)})
+    with asking({"bootstrap.servers": secured.kafka.bootstrap}) as admin:
+        admin.create_topics([topic])[connector.topic].result(timeout=30)
+    return connector
+
+
+def test_rights_that_topic_and_group_lack_are_named_by_check_and_given_as_it_is_printed(
+    secured: Secured, tmp_path: Path
+) -> None:
+    connector = named(secured, tmp_path)
+    assert until(lambda: list(broker_findings(connector)) == [])
+    for kind, name in ((ResourceType.TOPIC, connector.topic), (ResourceType.GROUP, connector.group)):
+        rule(secured, kind, name, "User:another", AclOperation.ALL, deny=False)  # and so nobody else's
+    found = until(lambda: len(said := list(broker_findings(connector))) == 2 and said)
+    assert [each.what for each in found] == [
+        f"the right to Read, Write, DescribeConfigs on the topic {connector.topic} is missing",
+        f"the right to Read on the group {connector.group} is missing",
+    ]
+    for each in found:
+        script, *arguments = shlex.split(each.remedy.partition(" -- ")[0])
+        assert script == "kafka-acls.sh" and "User:app" in arguments
+        as_administrator = [secured.kafka.bootstrap if ":" in one and one[0].isdigit() else one for one in arguments]
+        done = subprocess.run(
+            tool("org.apache.kafka.tools.AclCommand", *as_administrator), capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert until(lambda: list(broker_findings(connector)) == [])
+
+
+def test_one_right_that_is_denied_is_the_one_that_is_named(secured: Secured, tmp_path: Path) -> None:
+    connector = named(secured, tmp_path)
+    rule(secured, ResourceType.TOPIC, connector.topic, "User:*", AclOperation.ALL, deny=False)
+    rule(secured, ResourceType.TOPIC, connector.topic, "User:app", AclOperation.WRITE, deny=True)
+    (finding,) = until(lambda: list(broker_findings(connector)))
+    assert f"the right to Write on the topic {connector.topic} is missing" in finding.what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,6 +13,7 @@ from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
 from cdc.log.kafka import KafkaPublisher
+from cdc.log.rights import Lacking, lacking
 from cdc.log.said import LOGGER
 from cdc.log.topic import Refused, try_out
 from cdc.refusal import BrokerRefused, asking
@@ -63,6 +65,10 @@ def _refused(connector: Connector, topic: str) -> str | None:
 
 def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, connector: Connector) -> Iterator[Finding]:
     topic = connector.topic or ""
+    without = lacking(admin, topic, connector.group, _SECONDS)
+    yield from (_denied(each, kafka) for each in without)
+    if any(each.kind == "topic" for each in without):
+        return  # what else there is to say of it cannot be seen
     there = cluster.topics.get(topic)
     if there is not None and there.error is None:
         yield from _topic(admin, topic, kafka)
@@ -84,6 +90,19 @@ def _cluster(admin: AdminClient, cluster: ClusterMetadata, kafka: Kafka, connect
             try_out(connector.kafka_client(), plan)
         except Refused as error:
             yield Finding(kafka_topic.unmade(plan, str(error)), "", kafka_topic.remedy(connector))
+
+
+def _denied(each: Lacking, kafka: Kafka) -> Finding:
+    """Rights are given by an administrator of the brokers, whom we are not."""
+    operations = " ".join(f"--operation {operation}" for operation in each.operations)
+    principal = shlex.quote(f"User:{kafka.client_settings().get('sasl.username', 'ANONYMOUS')}")
+    return Finding(
+        f"the right to {', '.join(each.operations)} on the {each.kind} {each.name} is missing",
+        "",
+        f"kafka-acls.sh --bootstrap-server {kafka.bootstrap_servers} --add --allow-principal {principal} {operations} "
+        f"--{each.kind} {each.name} -- by an administrator, for the principal that these clients have; a rule of "
+        "theirs that denies it goes before, and has to be removed",
+    )
 
 
 def _topic(admin: AdminClient, topic: str, kafka: Kafka) -> Iterator[Finding]:
