@@ -40,6 +40,8 @@ _WINDOW: Final = 128 * 1024
 """Bytes that a near server may send ahead of our reading: at a round trip of a millisecond 128 MB a second."""
 _TCP_INFO_RTT: Final = Struct("@68xI")
 """Where Linux's struct tcp_info has the smoothed round trip time, in microseconds."""
+_TOLD: Final = 0.25
+"""The part of our patience after which a silence is told, so that `status` names it within a minute."""
 MUTE: Final = "walsender"
 """Whose trouble it is when the server says nothing, and is at work."""
 _LOOK_SECONDS: Final = 5
@@ -73,6 +75,7 @@ class Stream:
         self._heard = True
         self._asked: float | None = None
         self._looks = 0
+        self._mute = True  # perhaps the stream before this one was
         self._patience = patience
         self.received = received
         self.status_seconds = min(_STATUS_SECONDS, patience / 3)
@@ -110,8 +113,8 @@ class Stream:
             size, message = get(1)
             if size > 0:
                 self._heard, self._asked = True, None
-                if self._looks:
-                    self._looks = 0
+                if self._mute:
+                    self._looks, self._mute = 0, False
                     TROUBLES.over(MUTE)
                 if message[0] == _XLOGDATA:
                     data = message
@@ -157,18 +160,22 @@ class Stream:
         """There is nothing to read: that is an idle source, unless it was asked and has not answered for long.
 
         One that is at work has its reasons, as the commit of a million subtransactions, of which it says nothing for
-        many minutes: it would begin with it again over a new session. So it is waited for, and that is told.
+        many minutes: it would begin with it again over a new session. So it is waited for, and that is told. Whether
+        it is stopped, no session can see: what a stopped process waits for stays as it was.
         """
         silent = 0.0 if self._asked is None else time.monotonic() - self._asked
-        if silent <= self._patience * (self._looks + 1):
+        if silent <= self._patience * _TOLD:
             return
-        if not self._at_work():
-            raise StreamEnded(f"the server has not answered for {silent:.0f} s on the replication stream")
-        self._looks += 1
+        if silent > self._patience * (self._looks + 1):
+            if not self._at_work():
+                raise StreamEnded(f"the server has not answered for {silent:.0f} s on the replication stream")
+            self._looks += 1
+        self._mute = True
+        doing = f", and is at work: decoding a large transaction (look {self._looks})" if self._looks else ""
         TROUBLES.hold(
             MUTE,
-            f"the walsender (PID {self._connection.info.backend_pid}) has said nothing for {silent:.0f} s, and is at"
-            f" work: decoding a large transaction behind {self.received} (look {self._looks})",
+            f"the walsender (PID {self._connection.info.backend_pid}) has said nothing for {silent:.0f} s behind"
+            f" {self.received}{doing}; one that uses no CPU on its server is stopped, and goes on by a SIGCONT",
         )
 
     def _ended(self) -> psycopg.Error:

@@ -134,8 +134,8 @@ CAPTURE: Final = (
         (
             Edit(
                 "cdc/wire/stream.py",
-                "        if silent <= self._patience * (self._looks + 1):",
-                "        if True:",
+                "        if silent > self._patience * (self._looks + 1):",
+                "        if False:",
             ),
         ),
         (RUN + "a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_stream",),

@@ -452,6 +452,15 @@ VALUES: Final = (
         r"cdc\.halt\.Halt: topic",
     ),
     Protection(
+        "a silence is told before it is acted on",
+        ("large transaction",),
+        (Edit("cdc/wire/stream.py", "self._patience * _TOLD:", "self._patience:"),),
+        (
+            "tests/cdc/wire/test_silence.py"
+            "::test_a_silence_is_told_long_before_anything_is_done_about_it_and_over_once_another_stream_speaks",
+        ),
+    ),
+    Protection(
         "a walsender at work is waited for",
         ("large transaction",),
         (Edit("cdc/wire/stream.py", "        if not self._at_work():", "        if True:"),),

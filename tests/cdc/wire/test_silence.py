@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+from functools import partial
 from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import psycopg
 import pytest
 
@@ -16,6 +21,8 @@ from cdc.wire import stream
 from cdc.wire.stream import Stream, StreamEnded, at_work
 from tests.beside import beside
 from tests.waiting import until
+from widebeam.lab.account import new_directory
+from widebeam.lab.postgres import QUICK, PostgresServer
 
 
 class Silent(SimpleNamespace):
@@ -54,12 +61,91 @@ def test_a_walsender_at_work_is_waited_for_and_named_until_it_speaks(now: Simple
         assert made.read(1, 0.0) == []
     [told] = now.troubles.all()
     assert told.where == stream.MUTE
-    assert "(PID 7) has said nothing for 3000 s" in told.what
-    assert "behind 0/10 (look 3)" in told.what
+    assert "(PID 7) has said nothing for 3000 s behind 0/10" in told.what
+    assert "(look 3)" in told.what
     wire.data = b"w" + bytes(24) + b"frame"
     assert made.read(1, 0.0) == [b"frame"]
     now.seconds += 10.0
     assert now.troubles.all() == []
+
+
+def test_a_silence_is_told_long_before_anything_is_done_about_it_and_over_once_another_stream_speaks(
+    now: SimpleNamespace,
+) -> None:
+    made, _ = silent(now)
+    made.report(Lsn(0))
+    made.report(Lsn(0))
+    now.seconds, now.works = 15.0, False
+    made.read(1, 0.0)
+    assert now.troubles.all() == []
+    now.seconds = 16.0
+    made.read(1, 0.0)
+    [told] = now.troubles.all()
+    assert "(PID 7) has said nothing for 16 s behind 0/10; one that uses no CPU" in told.what
+    another, wire = silent(now)
+    wire.data = b"w" + bytes(24) + b"frame"
+    another.read(1, 0.0)
+    now.seconds += 10.0
+    assert now.troubles.all() == []
+
+
+def test_a_walsender_that_is_stopped_is_told_and_after_it_goes_on_nothing_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(stream, "TROUBLES", troubles)
+    directory = new_directory("wb-test-")  # a stopped process of the shared server would be waited for by others
+    server = PostgresServer.start(directory, settings=QUICK)
+    try:
+        with connect(server.dsn(), autocommit=True) as session:
+            session.execute("CREATE TABLE public.t (v text); CREATE PUBLICATION p FOR TABLE public.t")
+            session.execute("SELECT pg_create_logical_replication_slot('stopped', 'pgoutput')")
+            first = Stream.start(server.dsn(), "stopped", "p", Lsn(0))
+            session.execute("INSERT INTO public.t VALUES ('before')")
+            until(lambda: any(b"before" in each for each in first.read(100, 0.1)))
+            pid = first._connection.info.backend_pid
+            until(lambda: stopped_at_rest(session, pid))
+            try:
+                session.execute("INSERT INTO public.t VALUES ('meanwhile')")
+                first._patience = 1e9
+                monkeypatch.setattr(stream, "_TOLD", 0)
+                until(lambda: (first.report(Lsn(0)), first.read(100, 0.01), troubles.all())[2])
+                first._patience = 0.0
+                with pytest.raises(StreamEnded, match="has not answered"):
+                    until(lambda: first.read(100, 0.01) == [b"never"])
+                assert any(f"(PID {pid}) has said nothing" in each.what for each in troubles.all())
+                first.close()
+                with pytest.raises(psycopg.errors.ObjectInUse):
+                    Stream.start(server.dsn(), "stopped", "p", Lsn(0))
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            second = until(partial(started, server.dsn()))
+            brought: list[bytes] = []
+            until(lambda: brought.extend(second.read(100, 0.1)) or any(b"meanwhile" in each for each in brought))
+            assert any(b"before" in each for each in brought), "it was not acknowledged"
+            second.close()
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(directory)
+
+
+def stopped_at_rest(session: psycopg.Connection[Any], pid: int) -> bool:
+    """Whether it stands still while it waits for us; else it goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    found = session.execute("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    if found and found[0] in stream._IDLE:
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
+
+
+def started(dsn: str) -> Stream | None:
+    """None while the slot is in use."""
+    try:
+        return Stream.start(dsn, "stopped", "p", Lsn(0))
+    except psycopg.errors.ObjectInUse:
+        return None
 
 
 def test_a_server_that_is_not_at_work_is_taken_for_dead(now: SimpleNamespace) -> None:

@@ -310,6 +310,8 @@ def test_a_replication_factor_beyond_the_brokers_is_found(database, make, kafka,
     section = f'[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\ntopic = "{topic}"\nreplication_factor = 3'
     (finding,) = findings(make(more=section))
     assert "replication_factor is 3, but there are only 1 brokers" in finding.what
+    (factor,) = re.findall(r"set `(replication_factor = \d+)` in \[kafka\]", finding.remedy)
+    assert findings(make(more=section.replace("replication_factor = 3", factor))) == []
 
 
 def test_looking_changes_nothing(database, make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -255,8 +256,12 @@ def test_what_joins_keys_and_measures_has_to_tell_them_apart(tmp_path):
     measured = FILE.format(dsn="host=h").replace('["v"]', '["c", "b.c"]\nmeasures = true')
     measured = measured.replace('key = "name"', 'key = ["name", "tag"]\nkey_separator = ""')
     (tmp_path / "apart.toml").write_text(measured)
-    found = said(list(keys_apart(None, load(str(tmp_path / "apart.toml"), {}))))
+    both = list(keys_apart(None, load(str(tmp_path / "apart.toml"), {})))
+    found = said(both)
     assert "with an empty `key_separator` the keys (ab, c) and (a, bc) would be one column" in found
     assert "a reading of b.c and one of c could be in one column" in found
-    (tmp_path / "apart.toml").write_text(measured.replace('_separator = ""', '_separator = "/"').replace("b.c", "b_c"))
+    joined, measure = (re.findall(r'^\w+ = ".*?"', each.remedy)[0] for each in both)
+    written = measured.replace('key_separator = ""', joined).replace("measures = true", f"measures = true\n{measure}")
+    assert '"/"' in joined and '":"' in measure
+    (tmp_path / "apart.toml").write_text(written)
     assert list(keys_apart(None, load(str(tmp_path / "apart.toml"), {}))) == []
