@@ -80,8 +80,9 @@ def test_a_silence_is_told_long_before_anything_is_done_about_it_and_over_once_a
     assert now.troubles.all() == []
     now.seconds = 16.0
     made.read(1, 0.0)
-    [told] = now.troubles.all()
-    assert "(PID 7) has said nothing for 16 s behind 0/10; one that uses no CPU" in told.what
+    told = [each.what for each in now.troubles.all()]
+    assert len(told) == 1
+    assert "(PID 7) has said nothing for 16 s behind 0/10; one that uses no CPU" in told[0]
     another, wire = silent(now)
     wire.data = b"w" + bytes(24) + b"frame"
     another.read(1, 0.0)
