@@ -2,6 +2,7 @@
 
 Columns stay as they are, progress by partition, the ledger's rows by chunk, quarantine, wide tables by name, their rows
 by wide key. All who write wide rows go by it (ARCHITECTURE.md, "Why nothing is lost", 9), so nobody meets a deadlock.
+A chunk alone writes its quarantine entries last: nobody else writes them, since their origin is the chunk.
 """
 
 from __future__ import annotations

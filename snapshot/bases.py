@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Entity, Part
 from sink.wide import ddl_lock, tables, views
 from sink.wide.partitions import days_in

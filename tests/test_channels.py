@@ -105,7 +105,7 @@ def iso_names(count: int) -> list[str]:
     return list(made)
 
 
-@pytest.mark.exhaustive  # names that are cut, and views beyond the first: tests/sink/mapping/test_layout.py
+@pytest.mark.exhaustive  # names that are cut, and views beyond the first: tests/sink/mapping/test_names.py
 def test_24000_names_of_up_to_200_bytes_are_24000_columns(pipeline: Fixture) -> None:
     names = iso_names(24_000)
     assert max(len(name.encode()) for name in names) == 200

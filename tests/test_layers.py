@@ -41,7 +41,7 @@ PURE = [
     "cdc.source.narrow", "cdc.source.time_encoding", "cdc.wire.ack", "cdc.wire.cursor", "cdc.wire.pgoutput",
     "cdc.wire.tuples", "sink.fold.batch", "sink.fold.set_or_clear", "sink.fold.column_route", "sink.fold.copytext",
     "sink.fold.pivot", "sink.fold.progress", "sink.fold.quarantine_entry", "sink.fold.rows", "sink.fold.spread",
-    "sink.mapping.dictionary", "sink.mapping.interpret", "sink.mapping.layout", "sink.mapping.mapping",
+    "sink.mapping.dictionary", "sink.mapping.interpret", "sink.mapping.names", "sink.mapping.mapping",
     "sink.mapping.rule", "sink.mapping.wide", "sink.mapping.width", "sink.state.latency", "sink.wide.planned",
     "snapshot.chunks.plan", "snapshot.fill.fold",
 ]  # fmt: skip

@@ -20,8 +20,8 @@ from sink.fold.rows import Moments, WideKey, WideRow
 from sink.fold.set_or_clear import Cells, Refusal, clear
 from sink.mapping.interpret import Interpreters, Reading, Unplaced, two_values
 from sink.mapping.kinds import holds
-from sink.mapping.layout import misplaced
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import misplaced
 from sink.mapping.origin import Origins, origin
 from sink.mapping.rule import Rule
 from sink.mapping.several import Cell, SourceRow, Touch

@@ -11,7 +11,7 @@ from typing import Final
 
 from sink.fold.copytext import NULL, escaped
 from sink.fold.rows import Lines, PartRows, Shape, WideKey, WideRow, by_type
-from sink.mapping.layout import BARE
+from sink.mapping.names import BARE
 from sink.mapping.wide import OVERFLOW, Column, Entity
 
 _NULLS_FOR_A_COPY: Final = 5_000

@@ -15,8 +15,8 @@ from cdc.event import UNCHANGED, Value
 from cdc.source.time_encoding import Untimely
 from sink.mapping.dictionary import Dictionary
 from sink.mapping.labels import labels_of
-from sink.mapping.layout import misplaced
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import misplaced
 from sink.mapping.rule import IS_NOT_NULL, IS_NULL, NUMBER, TABLE, Rule
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)

@@ -15,8 +15,8 @@ from psycopg import sql
 
 from sink.fold.copytext import unescaped
 from sink.fold.rows import PartRows
-from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import LSN_COLUMN
 from sink.mapping.wide import Column, Part
 from sink.merge.locked import Locked
 from sink.merge.plans import Plans

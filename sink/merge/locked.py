@@ -9,8 +9,8 @@ from typing import LiteralString
 from psycopg import sql
 
 from cdc.lsn import Lsn
-from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Part
 from sink.merge.present import present
 from sink.merge.stage import Connection

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.names import LSN_COLUMN
 from sink.mapping.wide import Column, Part
 from sink.merge.present import Present
 from sink.merge.stage import Shape

@@ -12,8 +12,8 @@ from typing import Final
 
 from psycopg import sql
 
-from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Part
 from sink.merge.stage import Connection
 from sink.merge.staging_slot import StagingSlot

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import LSN_COLUMN
 from sink.mapping.width import ROW_BYTES, VIEW_COLUMNS, Width, width
 from sink.wide import tables
 

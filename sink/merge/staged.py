@@ -14,8 +14,8 @@ from typing import TypeAlias
 from psycopg import sql
 
 from cdc.lsn import Lsn
-from sink.mapping.layout import LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import LSN_COLUMN
 from sink.merge.clears import Clears
 from sink.merge.locked import Locked
 from sink.merge.overflow import Overflow

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import sql
 
-from sink.mapping.layout import folded
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import folded
 from sink.mapping.wide import Need
 from sink.wide import tables, views
 from sink.wide.planned import Planned

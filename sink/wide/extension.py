@@ -10,7 +10,7 @@ from psycopg import errors
 
 from sink.fold.set_or_clear import IN_OVERFLOW
 from sink.mapping.kinds import holds
-from sink.mapping.layout import misplaced
+from sink.mapping.names import misplaced
 from sink.mapping.wide import OVERFLOW, Entity, Need, Refused
 from sink.wide import build, column_limits, ddl_lock, overflow_keys
 from sink.wide.known import Known

@@ -17,8 +17,8 @@ from psycopg import sql
 
 from sink.fold.copytext import NULL
 from sink.fold.rows import PartRows, WideKey
-from sink.mapping.layout import fitted, folded, partition_name
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import fitted, folded, partition_name
 from sink.mapping.period import (
     FIRST,
     LAST,

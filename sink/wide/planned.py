@@ -8,7 +8,8 @@ from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 
 from sink.mapping.group import DEFAULT, group_of
-from sink.mapping.layout import (
+from sink.mapping.mapping import Mapping
+from sink.mapping.names import (
     NAME_BYTES,
     OVERFLOW_COLUMN,
     TABLE_BYTES,
@@ -19,7 +20,6 @@ from sink.mapping.layout import (
     reserved,
     table_name,
 )
-from sink.mapping.mapping import Mapping
 from sink.mapping.wide import ALL, Column, Entity, Need, Part, identity
 from sink.mapping.width import VIEW_COLUMNS, Width, width
 

@@ -8,8 +8,8 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from cdc.bindable import Verbatim
-from sink.mapping.layout import BARE, LSN_COLUMN
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Column, Entity, Part
 from sink.wide.cell import filled
 from sink.wide.views import with_options

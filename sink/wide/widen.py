@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sink.fold.set_or_clear import NOT_WIDENED, Refusal
 from sink.mapping.kinds import TEXT, holds, joined
-from sink.mapping.layout import fitted, folded, misplaced, reserved
 from sink.mapping.mapping import Mapping
+from sink.mapping.names import fitted, folded, misplaced, reserved
 from sink.mapping.rule import NUMBER
 from sink.mapping.wide import ALL, Column, Entity, Need, Refused, identity
 from sink.mapping.width import width

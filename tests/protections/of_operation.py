@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.protections.protection import Edit, Protection
+from tests.protections.protection import ASSERTED, Edit, Protection
 
 SUPERVISE: Final = "tests/widebeam/run/test_supervise.py::test_"
 PREPARE: Final = "tests/widebeam/setup/test_prepare.py::test_"
@@ -21,7 +21,7 @@ QUARANTINE: Final = "tests/widebeam/quarantine/test_quarantine.py::test_"
 STAGED_FIRST: Final = QUARANTINE + "a_batch_is_staged_before_any_lock_and_anew_if_the_source_has_something_else_by_then"
 STANDSTILL: Final = "sink/state/standstill.py"
 LOG: Final = "tests/widebeam/test_log.py::test_"
-GIVES_UP: Final = r"Failed: Timeout|AssertionError|assert |Failed: DID NOT RAISE"
+GIVES_UP: Final = r"Failed: Timeout|" + ASSERTED
 
 OPERATION: Final = (
     Protection(
@@ -374,7 +374,7 @@ OPERATION: Final = (
         "a joining table's writers are waited for",
         ("chunk meets stream",),
         (Edit("cdc/source/publication.py", "IN SHARE ROW EXCLUSIVE MODE", "IN ACCESS SHARE MODE"),),
-        (JOIN + "a_table_that_is_being_written_to_is_published_only_when_its_writers_are_done",),
+        (JOIN + "who_writes_to_a_new_table_waits_for_no_long_transaction_of_another",),
     ),
     Protection(
         "no writer queues for a long transaction of another",
@@ -387,12 +387,14 @@ OPERATION: Final = (
             ),
         ),
         (JOIN + "who_writes_to_a_new_table_waits_for_no_long_transaction_of_another",),
+        r"psycopg.errors.InvalidParameterValue: [^\n]*not to be asked for",
     ),
     Protection(
         "who writes to a joining table waits within a bound",
         ("chunk meets stream",),
         (Edit("cdc/source/publication.py", '_LOCK_TIMEOUT: Final = "200ms"', '_LOCK_TIMEOUT: Final = "0"'),),
         (JOIN + "who_writes_to_a_new_table_waits_for_no_long_transaction_of_another",),
+        r"psycopg.errors.LockNotAvailable",
     ),
     Protection(
         "delivered when applied",

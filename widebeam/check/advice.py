@@ -11,7 +11,7 @@ import psycopg
 
 from cdc.source import slot_waits
 from cdc.source.session import connect
-from sink.mapping.layout import folded
+from sink.mapping.names import folded
 from widebeam.check.service import service
 from widebeam.config.catalog import members
 from widebeam.config.connector import Connector

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from sink.mapping.layout import folded
+from sink.mapping.names import folded
 from widebeam.config.connector import Connector
 from widebeam.config.mistakes import where
 from widebeam.config.options.server import Dsn

@@ -32,7 +32,7 @@ from cdc.source import publication, slot
 from cdc.source.described import describe
 from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
-from sink.mapping.layout import LSN_COLUMN
+from sink.mapping.names import LSN_COLUMN
 from sink.state import sources
 from sink.wide import tables
 from sink.wide.registry import Registry

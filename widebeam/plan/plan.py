@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from sink.mapping.layout import NAME_BYTES, TABLE_BYTES, folded, reserved, table_name
 from sink.mapping.mapping import Mapping as Connector
+from sink.mapping.names import NAME_BYTES, TABLE_BYTES, folded, reserved, table_name
 from sink.mapping.wide import ALL, OVERFLOW, Column, Entity, Need, identity
 from sink.mapping.width import ROW_BYTES, width
 from sink.wide import column_limits

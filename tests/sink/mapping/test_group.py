@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sink.mapping.group import DEFAULT, Group, group_of
-from sink.mapping.layout import folded
+from sink.mapping.names import folded
 from sink.mapping.wide import OVERFLOW, Need
 from sink.wide.planned import plan
 from sink.wide.registry import Registry

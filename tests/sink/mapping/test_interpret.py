@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.event import UNCHANGED
@@ -188,6 +188,7 @@ def test_only_single_real_columns_as_they_are_make_a_rule_plain():
 PARTS = st.lists(st.text(alphabet="a-\\~/", max_size=4), min_size=2, max_size=2)
 
 
+@example(["a/", "a"], ["a", "/a"], "/")
 @given(PARTS, PARTS, st.sampled_from(["/", "-", "--", "-/", "\\", "/\\", "aa", "~"]))
 def test_no_two_keys_of_several_parts_are_one_column(one, other, separator):
     rule = replace(THINGS, key_separator=separator)

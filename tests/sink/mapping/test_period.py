@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.source.time_encoding import parsed
-from sink.mapping.layout import partition_name
+from sink.mapping.names import partition_name
 from sink.mapping.period import (
     EARLY,
     FIRST,

@@ -14,6 +14,7 @@ from cdc.source.session import connect
 from sink.mapping.wide import Need
 from sink.wide import ddl_lock, extension
 from sink.wide.registry import Registry
+from tests.waiting import until
 
 TYPES = {"double_v": "double precision", "long_v": "bigint", "str_v": "text", "bool_v": "boolean"}
 
@@ -108,6 +109,10 @@ def test_the_view_of_two_parts_is_read_by_index_for_a_range_of_time(target, mapp
     assert "Seq Scan" not in "\n".join(line for (line,) in target.execute(query))
 
 
+WAITS_FOR_TABLE = """SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'wide."ship-1"'::regclass
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+
+
 def test_a_reader_in_the_way_is_waited_for_in_short_attempts(target, database, mapping):
     registry = Registry(mapping)
     registry.ensure(target, needs("a"))
@@ -118,6 +123,7 @@ def test_a_reader_in_the_way_is_waited_for_in_short_attempts(target, database, m
         try:
             with connect(database, autocommit=True) as watcher:
                 watcher.execute("SET statement_timeout = '60s'")
+                until(lambda: watcher.execute(WAITS_FOR_TABLE).fetchone() == (True,))
                 # Others can read meanwhile: nobody queues for long behind the attempt to lock.
                 for _ in range(20):
                     watcher.execute('SELECT count(*) FROM wide."ship-1"')

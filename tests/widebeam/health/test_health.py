@@ -77,8 +77,10 @@ def test_a_client_that_says_nothing_keeps_nobody_from_an_answer(plant: Connector
 
 
 def test_two_hundred_silent_clients_take_few_threads_and_keep_nobody_from_an_answer(
-    plant: Connector, listener: socket.socket
+    plant: Connector, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health_port, "_LONGEST", 3600.0)
+    monkeypatch.setattr(health_port._Handler, "timeout", 3600.0)
     listener.close()
     with served(plant, lambda: Health(live=True, ready=True, body={})), contextlib.ExitStack() as silent:
         before = threading.active_count()

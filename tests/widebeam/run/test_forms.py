@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
@@ -11,6 +12,7 @@ from cdc.halt import Cause, Halt
 from tests.pipeline import change_some, command, pipeline_over
 from tests.plant import Plant
 from tests.readings import FILE, NARROW
+from tests.waiting import until
 from widebeam.run.parts import _ours, run_stream
 
 
@@ -49,6 +51,13 @@ def test_in_memory_a_record_that_cannot_be_read_halts_the_run(database, tmp_path
     plant.prepare()
     monkeypatch.setattr("cdc.record.envelope.MAX_BYTES", 20_000)
     plant.execute("INSERT INTO tenant.readings SELECT 's', 'k' || n, '2024-01-01', n FROM generate_series(1, 2000) n")
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(run_stream, plant.connector, plant.ready, stop)
+        try:
+            until(running.done)
+        finally:
+            stop.set()
     with pytest.raises(Halt) as halt:
-        run_stream(plant.connector, plant.ready, Event())
+        running.result()
     assert halt.value.cause is Cause.UNDECODABLE_STREAM

@@ -370,8 +370,10 @@ def test_a_chunk_of_an_attached_partition_rests_while_somebody_writes(
         dsn = source.connector.options.source.conninfo()
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(Backfill(BackfillSettings(source.ready.mapping, dsn, dsn)).run, stop)
-            found = until(lambda: running.done() or source.session.execute(waiting).fetchone())
-            assert "have been writing" in found[0]
+            until(lambda: running.done() or source.session.execute(waiting).fetchone())
+            told = source.session.execute(waiting).fetchone()
+            assert told is not None
+            assert "have been writing" in told[0]
             writer.commit()
             running.result(60)
     assert source.wide()["2024-03-01"] == {"c": 33.00, "new": None}

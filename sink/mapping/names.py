@@ -1,7 +1,7 @@
-"""Where cells are laid out: names of columns and tables, and how many columns a row can hold. Pure.
+"""Names of columns, tables, parts and partitions, made from keys and entities. Pure.
 
-PostgreSQL cuts an identifier silently after 63 bytes, so that two long keys could become one column; and it makes a
-table whose rows do not fit a page, to fail at the first full row. Both are settled here, before anything is made.
+PostgreSQL cuts an identifier silently after 63 bytes, so that two long keys could become one column: names are settled
+here, before anything is made. How many columns fit a row is in width.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.mapping.layout import fitted, folded, misplaced, part_name, reserved, table_name
+from sink.mapping.names import fitted, folded, misplaced, part_name, reserved, table_name
 from sink.mapping.wide import Entity, Need
 from sink.mapping.width import MAX_COLUMNS, ROW_BYTES, width
 from sink.wide.planned import plan
