@@ -37,7 +37,7 @@ PART: Final = (
 """Quick files of all rooms and both transports, and all that has to do with files, clocks, text and processes."""
 
 PLACES: Final = (
-    ("later", "kolkata", "c"),
+    ("later", "kolkata", "c", "umask-000", "hash-seed"),
     ("st-johns", "korean", "homeless", "umask-077"),
     ("one-core",),
     ("far-path", "plain-user", "twice"),
@@ -117,9 +117,18 @@ def homeless(place: Place) -> None:
     place.environment.pop("HOME", None)
 
 
-def umask(place: Place) -> None:
-    """Files that we make are ours alone."""
-    place.umask = 0o077
+def umask(bits: int) -> Callable[[Place], None]:
+    """What files that are made may not be: 077 makes them ours alone, 0 everybody's."""
+
+    def set_umask(place: Place) -> None:
+        place.umask = bits
+
+    return set_umask
+
+
+def hash_seed(place: Place) -> None:
+    """The order of sets is that of another run."""
+    place.environment["PYTHONHASHSEED"] = str(1 + int(os.environ.get("PYTHONHASHSEED", "0").replace("random", "0")))
 
 
 def far_path(place: Place) -> None:
@@ -173,7 +182,9 @@ CONDITIONS: Final[dict[str, Callable[[Place], None]]] = {
     "c": language("C"),
     "korean": language("ko_KR.UTF-8", "apt-get install locales; localedef -i ko_KR -f UTF-8 ko_KR.UTF-8"),
     "homeless": homeless,
-    "umask-077": umask,
+    "umask-077": umask(0o077),
+    "umask-000": umask(0),
+    "hash-seed": hash_seed,
     "one-core": one_core,
     "far-path": far_path,
     "plain-user": plain_user,
