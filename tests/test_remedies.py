@@ -80,6 +80,9 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     "snapshot/run.py::Backfill._verdict": (
         "test_a_chunk_that_fails_is_given_up_at_last_and_done_when_the_cause_is_mended",
     ),
+    "widebeam/check/advice.py::absent_standbys": (
+        "test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out",
+    ),
     "widebeam/check/advice.py::idle_slot": ("test_settings_of_slots_are_changed_as_they_are_advised",),
     "widebeam/check/advice.py::no_time_index": (
         "test_a_large_table_without_an_index_by_time_is_advised_one_and_none_once_it_is_there",
