@@ -28,10 +28,10 @@ demo: .venv/demo ## See it work from end to end; ARGS="--direct", "--json" or "-
 	@$(BIN)/widebeam demo $(ARGS)
 
 test: setup ## Run the tests, against real servers; ARGS are for pytest
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder -m "not exhaustive" $(ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder -m "not exhaustive" $(ARGS)
 
 test-all: setup ## Run the slow exhaustive ones, too
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # ARGS="later umask-077" for some conditions together, --whole for the whole suite.
 test-elsewhere: setup ## Run a part of the tests as on another day, in other zones and languages, on a slow machine

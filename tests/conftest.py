@@ -18,8 +18,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 from psycopg import sql
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from tests import faketime
+from tests import faketime, scheduling
 from tests.pipeline import Pipeline, pipeline_over
 from widebeam.lab.account import new_directory
 from widebeam.lab.kafka import KafkaBroker
@@ -156,26 +158,6 @@ def pipeline(transport: str, request: pytest.FixtureRequest, database: str, tmp_
     return pipeline_over(database, tmp_path, kafka=bootstrap, topic=topic)
 
 
-HERE = Path(__file__).parent
-APART = frozenset(HERE / name for name in ("test_schemas.py", "test_run.py", "widebeam/demo/test_demo.py"))
-"""Files of long tests that share nothing but the servers: their tests may run in several processes."""
-
-LONG = [
-    *sorted(APART),
-    *(
-        HERE / name
-        for name in (
-            "test_halts.py", "faults/test_faults.py", "test_versions.py", "test_failpoints.py", "test_compose.py",
-            "test_fidelity.py", "test_channels.py", "test_frozen.py", "test_minding.py", "test_failpoint_cases.py",
-            "test_real_data.py", "widebeam/test_crowded.py", "widebeam/setup/test_failover.py",
-            "widebeam/replay/test_replay.py", "widebeam/test_tls.py", "widebeam/setup/test_roles.py",
-            "widebeam/cli/test_cli.py", "widebeam/check/test_remedies.py",
-        )
-    ),
-]  # fmt: skip
-"""Files whose tests take long, in the order in which they begin: no process is to be left alone with one at the end."""
-
-
 def pytest_configure() -> None:
     faketime.complete()
 
@@ -197,10 +179,10 @@ def pytest_runtest_logfinish() -> None:
     gc.collect(2 if next(_ended) % _OLDEST == 0 else 1)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first. Where tests run in several processes, a file's stay together, since they may share a stand."""
-    begins = {path: number for number, path in enumerate(LONG)}
-    items.sort(key=lambda item: begins.get(item.path, len(LONG)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path in APART else str(item.path)))
+    items.sort(key=lambda item: scheduling.place(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return scheduling.ByFile(config, log)

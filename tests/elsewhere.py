@@ -44,7 +44,7 @@ PLACES: Final = (
 )
 """Conditions that hold together in one run: none hides another."""
 
-PYTEST: Final = (".venv/bin/pytest", "-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", "-m", "not exhaustive")
+PYTEST: Final = (".venv/bin/pytest", "-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not exhaustive")
 
 PYTHONS: Final = (sys.executable, "/usr/bin/python3")
 

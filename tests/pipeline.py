@@ -30,7 +30,7 @@ from tests.waiting import PATIENCE, unasked_end, until, watched  # noqa: F401  w
 from widebeam.demo.history import History, load
 from widebeam.demo.writer import Writer
 
-ROWS = 40_000
+ROWS = 12_000
 NARROW = sql.Identifier("tenant", "tbl_data_timeseries")
 VALUE = """CASE value_format WHEN 'Decimal' THEN double_v::text WHEN 'Integer' THEN long_v::text
     WHEN 'String' THEN str_v WHEN 'Boolean' THEN CASE WHEN bool_v THEN 't' WHEN NOT bool_v THEN 'f' END END"""
