@@ -126,7 +126,7 @@ class _Run:
                 self._take(frames)
                 if self._outbox.due or not frames:
                     self._hand_over()
-                self._ack.delivered(self._publisher.delivered())
+                self._hear()
                 # All frames before the keepalive are taken by now, so that idle means: nothing of them is missing.
                 self._ack.passed(self._stream.passed)
                 self._report_if_due()
@@ -201,6 +201,13 @@ class _Run:
         self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
         self._report_if_due()
 
+    def _hear(self, timeout: float = 0.0) -> None:
+        """What has become durable, waiting up to so many seconds for the first of it."""
+        durable = self._publisher.delivered(timeout)
+        if durable:
+            hit(Failpoint.CAPTURE_CONFIRMED)
+            self._ack.delivered(durable)
+
     def _report_if_due(self) -> None:
         now, busy, held = time.monotonic(), self._records > 0, self._ack.in_flight > 0
         waiting = busy or held or self._ack.acknowledged > self._told
@@ -217,7 +224,6 @@ class _Run:
         if acknowledged > self._told or self._records or self._ack.in_flight or self._assembler.ignored:
             received = max(Lsn(self._stream.received), acknowledged)
             ignored = self._assembler.ignored
-            hit(Failpoint.CAPTURE_CONFIRMED)
             if self._journal.acknowledge(
                 Report(
                     acknowledged, received, self._records, self._changes, self._publisher.ends, self._waiting(), ignored
@@ -247,7 +253,7 @@ class _Run:
         deadline = time.monotonic() + self._settings.drain_seconds
         while self._ack.in_flight and time.monotonic() < deadline:
             self._outbox.hand_over()
-            self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
+            self._hear(_PUSHED_BACK)
             self._report_if_due()
         hit(Failpoint.CAPTURE_DRAINED)
         self._report()

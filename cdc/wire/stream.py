@@ -105,8 +105,10 @@ class Stream:
         """Up to `most` pgoutput frames in order, waiting up to `timeout` seconds for the first one.
 
         Keepalives are taken out of the stream: afterwards `passed` and `reply_requested` say what the last one said.
+        They do not prolong the waiting: beside a writer of other tables, one comes with each piece of its WAL.
         """
         frames: list[bytes] = []
+        deadline = time.monotonic() + timeout
         get, fresh = self._pgconn.get_copy_data, False
         data = None
         while len(frames) < most:
@@ -127,7 +129,7 @@ class Stream:
                 self._pgconn.consume_input()
                 fresh = True
                 continue
-            elif frames or not self._wait(timeout):
+            elif frames or self.reply_requested or not self._wait(deadline - time.monotonic()):
                 self._check_silence()
                 break
             fresh = False
@@ -151,6 +153,8 @@ class Stream:
         self._connection.close()
 
     def _wait(self, timeout: float) -> bool:
+        if timeout <= 0:
+            return False
         ready, _, _ = select.select([self._pgconn.socket], [], [], timeout)
         if ready:
             time.sleep(_GATHER)

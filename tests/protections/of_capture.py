@@ -141,6 +141,12 @@ CAPTURE: Final = (
         (RUN + "a_server_that_is_silent_for_as_long_as_it_would_wait_for_us_ends_the_stream",),
     ),
     Protection(
+        "keepalives prolong no waiting",
+        ("idle table",),
+        (Edit("cdc/wire/stream.py", "self._wait(deadline - time.monotonic())", "self._wait(timeout)"),),
+        ("tests/cdc/wire/test_silence.py::test_keepalives_do_not_prolong_the_waiting_and_one_that_asks_ends_it",),
+    ),
+    Protection(
         "a new generation each run",
         ("capture dies", "walsender ends"),
         (Edit("cdc/journal.py", "SET generation = generation + 1", "SET generation = greatest(generation, 1)"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 from functools import partial
 from threading import Event
 from types import SimpleNamespace
@@ -67,6 +68,28 @@ def test_a_walsender_at_work_is_waited_for_and_named_until_it_speaks(now: Simple
     assert made.read(1, 0.0) == [b"frame"]
     now.seconds += 10.0
     assert now.troubles.all() == []
+
+
+@pytest.mark.parametrize(("reply", "waits"), [(0, 2), (1, 1)])
+def test_keepalives_do_not_prolong_the_waiting_and_one_that_asks_ends_it(
+    now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, reply: int, waits: int
+) -> None:
+    """Beside a writer of other tables they come one after the other, without an end."""
+    made, wire = silent(now)
+    waited = []
+
+    def one_comes(readers: list[int], *_: object) -> tuple[list[int], list[int], list[int]]:
+        waited.append(now.seconds)
+        now.seconds += 0.2
+        if len(waited) > 9:
+            return [], [], []
+        wire.data = struct.pack(">cQqB", b"k", 0x20 + len(waited), 0, reply)
+        return readers, [], []
+
+    monkeypatch.setattr(stream.select, "select", one_comes)
+    monkeypatch.setattr(stream.time, "sleep", lambda _: None)
+    assert made.read(10, 0.25) == []
+    assert (len(waited), made.passed, made.reply_requested) == (waits, 0x20 + waits, reply == 1)
 
 
 def test_a_silence_is_told_long_before_anything_is_done_about_it_and_over_once_another_stream_speaks(
