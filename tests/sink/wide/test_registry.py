@@ -109,7 +109,7 @@ def test_the_view_of_two_parts_is_read_by_index_for_a_range_of_time(target, mapp
     assert "Seq Scan" not in "\n".join(line for (line,) in target.execute(query))
 
 
-WAITS_FOR_TABLE = """SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'wide."ship-1"'::regclass
+WAITS_FOR_TABLE = """SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation'
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
 
 
