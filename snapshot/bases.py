@@ -18,7 +18,8 @@ from psycopg import sql
 from sink.mapping.mapping import Mapping
 from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Entity, Part
-from sink.wide import ddl_lock, tables, views
+from sink.views import kept
+from sink.wide import ddl_lock, tables
 from sink.wide.partitions import days_in
 from sink.wide.registry import Registry
 
@@ -99,9 +100,9 @@ def _change_over(target: Connection, registry: Registry, entity: Entity) -> bool
             registry.refresh(target)
             schema = registry.mapping.schema
             shown = dict.fromkeys(view for part in entity.parts.values() for view in part.views)
-            kept = views.options(target, schema, shown)
+            options = kept.options(target, schema, shown)
             for view in shown:
-                target.execute(tables.create_view(registry.mapping, entity, view, kept.get(view, ())))
+                target.execute(tables.create_view(registry.mapping, entity, view, options.get(view, ())))
     except ddl_lock.CLASH as error:
         _LOG.info("the views of %s are in use, and change over later: %s", entity.view, error)
         registry.refresh(target)

@@ -24,7 +24,7 @@ from sink.mapping.wide import Need, Refused
 from sink.state import sources
 from sink.state.standstill import Moved
 from sink.wide.registry import Registry
-from snapshot import attached, bases
+from snapshot import attached, bases, commented
 from snapshot.chunks import ledger
 from snapshot.chunks.gate import await_replay
 from snapshot.chunks.plan import Chunk
@@ -97,9 +97,10 @@ class Worker:
         return refused
 
     def bring_along(self, stop: Event) -> None:
-        """Once nothing is open: wide tables from before views were joined to their first parts, now and then."""
+        """Once nothing is open: wide tables as earlier versions made them, now and then."""
         if not self._brought and monotonic() >= self._next_look:
-            self._brought = bases.bring_along(self._sessions.target, self._registry, stop)
+            known = self._sessions.target, self._registry
+            self._brought = bases.bring_along(*known, stop) and commented.bring_along(*known, stop)
             self._next_look = monotonic() + _REST
 
     def close(self) -> None:

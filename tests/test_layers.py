@@ -20,7 +20,7 @@ WORDS = {
 
 ROOMS = [
     "cdc words", "cdc.clock", "cdc.source", "cdc.wire", "cdc.record", "cdc.log", "cdc",
-    "sink.mapping", "sink.fold", "sink.wide", "sink.merge", "sink.state", "sink",
+    "sink.mapping", "sink.fold", "sink.views", "sink.wide", "sink.merge", "sink.state", "sink",
     "snapshot.chunks", "snapshot.fill", "snapshot",
     "widebeam words", "widebeam.init", "widebeam.config", "widebeam.process", "widebeam.state", "widebeam.status",
     "widebeam.health", "widebeam.verify", "widebeam.plan", "widebeam.check", "widebeam.quarantine", "widebeam.replay",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Dict
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -11,7 +12,8 @@ from psycopg import sql
 from sink.mapping.mapping import Mapping
 from sink.mapping.names import folded
 from sink.mapping.wide import Need
-from sink.wide import tables, views
+from sink.views import comments, kept
+from sink.wide import tables
 from sink.wide.planned import Planned
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -32,15 +34,27 @@ def make(connection: Connection, mapping: Mapping, planned: list[Planned]) -> No
         tables.create_part(mapping, part, columns) if new else tables.add_columns(mapping, entity, part, columns)
         for part, columns, new, entity in ordered
     ]
-    kept = views.options(connection, mapping.schema, [view for each in planned for view in each.views])
-    for each in planned:
-        for view in each.views:
-            statements.append(tables.create_view(mapping, each.entity, view, kept.get(view, ())))
-            if (opened := tables.open_view(mapping, each.entity, view)) is not None:
-                statements.append(opened)
+    options = kept.options(connection, mapping.schema, [view for each in planned for view in each.views])
+    statements += [statement for each in planned for statement in views(mapping, each, options)]
     # In one message, which the server reads whole before it locks anything: between two messages of a pipeline it
     # would wait without a bound for a process that is stopped.
     connection.execute(sql.SQL("; ").join([*statements, *_registered(mapping, planned)]))
+
+
+def views(mapping: Mapping, planned: Planned, options: Dict[str, Sequence[str]]) -> Iterator[sql.Composed]:
+    """What makes an entity's views, or brings them up to date; `options` are those that they have."""
+    entity = planned.entity
+    for view in planned.views:
+        yield tables.create_view(mapping, entity, view, options.get(view, ()))
+        if (opened := tables.open_view(mapping, entity, view)) is not None:
+            yield opened
+        parts, _ = entity.shown(view)
+        if all(part in planned.new_parts for part in parts):
+            said = comments.on_view(mapping, entity, view)
+        else:
+            added = [column for part in parts for column in planned.columns_of(part)]
+            said = comments.on_columns(mapping, view, added)
+        yield from (comment for _, comment in said)
 
 
 def _registered(mapping: Mapping, planned: list[Planned]) -> Iterator[sql.Composed]:

@@ -12,9 +12,10 @@ from psycopg import sql
 
 from sink.mapping.mapping import Mapping
 from sink.mapping.wide import Column, Entity, Part
+from sink.views import comments
+from sink.views.kept import kept
 from sink.wide import tables
 from sink.wide.cell import text_of
-from sink.wide.views import kept
 from sink.wide.widen import Widening
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -70,6 +71,7 @@ def record_renamed(connection: Connection, mapping: Mapping, renamings: Sequence
         cursor.executemany(_RENAMED, [(*name, *place) for name, place in zip(names, places, strict=True)])
     for each in renamings:
         each.entity.add(each.after)
+    comments.follow(connection, mapping, [comments.Rekeyed(*each) for each in renamings])
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from cdc.bindable import Verbatim
 from sink.mapping.mapping import Mapping
 from sink.mapping.names import BARE, LSN_COLUMN
 from sink.mapping.wide import Column, Entity, Part
+from sink.views.kept import with_options
 from sink.wide.cell import filled
-from sink.wide.views import with_options
 
 STREAM_WINS: Final[LiteralString] = "{0} = COALESCE(EXCLUDED.{0}, wide.{0})"
 """What a cell becomes where the stream's row meets one that is there: NULL stands for what is not set."""

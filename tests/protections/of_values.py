@@ -506,6 +506,15 @@ VALUES: Final = (
         (REGISTRY + "a_view_keeps_what_somebody_gave_it",),
     ),
     Protection(
+        "somebody's comment stays when a key is renamed",
+        ("identifiers",),
+        (Edit("sink/views/comments.py", " and row[0].startswith(_of_key(before))", ""),),
+        (
+            "tests/sink/views/test_comments.py::test_a_reader_sees_the_key_of_each_column_which_survives_a_new_one"
+            "_a_widening_and_a_renaming",
+        ),
+    ),
+    Protection(
         "an entry explains an empty cell only",
         ("unplaceable",),
         (Edit("widebeam/verify/quarantined.py", "if narrow is not None and wide is None:", "if narrow is not None:"),),

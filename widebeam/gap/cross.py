@@ -34,6 +34,7 @@ from cdc.source.narrow import NarrowTable
 from cdc.source.session import connect
 from sink.mapping.names import LSN_COLUMN
 from sink.state import sources
+from sink.views import comments
 from sink.wide import tables
 from sink.wide.registry import Registry
 from snapshot.chunks import ledger
@@ -200,6 +201,8 @@ def _rebase(target: Session, connector: Connector, cutoff: Lsn) -> None:
             readers = tables.open_view(registry.mapping, entity, view)
             if readers is not None:
                 target.execute(readers)
+            for _, comment in comments.on_view(registry.mapping, entity, view):
+                target.execute(comment)
     for part in registry.parts:
         target.execute(
             sql.SQL("UPDATE {0} SET {1} = %(cutoff)s::pg_lsn WHERE {1} > %(cutoff)s::pg_lsn").format(

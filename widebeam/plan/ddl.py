@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from sink.mapping.mapping import Mapping
-from sink.wide import tables
+from sink.wide import build, tables
 from sink.wide.planned import Planned
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
@@ -26,10 +26,8 @@ def statements(session: Session, mapping: Mapping, planned: Sequence[Planned], *
         made = tables.create_part(mapping, part, columns) if new else tables.add_columns(mapping, entity, part, columns)
         yield _text(session, made)
     for each in planned:
-        for view in each.views:
-            yield _text(session, tables.create_view(mapping, each.entity, view))
-            if (opened := tables.open_view(mapping, each.entity, view)) is not None:
-                yield _text(session, opened)
+        for statement in build.views(mapping, each, {}):
+            yield _text(session, statement)
 
 
 def _text(session: Session, statement: sql.Composable) -> str:
