@@ -75,7 +75,7 @@ def test_each_file_and_noun_that_the_architecture_names_exists() -> None:
     for file in re.findall(r"[\w/-]+\.(?:py|sql|yml|toml)\b", page):
         assert [layer for layer in layers if (layer / file).exists()], file
     rows = re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", page, re.MULTILINE)
-    assert len(rows) == 16
+    assert len(rows) == 17
     for package, nouns in rows:
         for noun in re.split(r", |; ", NOTES.sub("", nouns)):
             name = noun.split()[0].strip("`/")
