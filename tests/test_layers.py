@@ -23,8 +23,9 @@ ROOMS = [
     "sink.mapping", "sink.fold", "sink.views", "sink.wide", "sink.merge", "sink.state", "sink",
     "snapshot.chunks", "snapshot.fill", "snapshot",
     "widebeam words", "widebeam.init", "widebeam.config", "widebeam.process", "widebeam.state", "widebeam.status",
-    "widebeam.health", "widebeam.verify", "widebeam.plan", "widebeam.check", "widebeam.quarantine", "widebeam.replay",
-    "widebeam.setup", "widebeam.gap", "widebeam.run", "widebeam.lab", "widebeam.demo", "widebeam.cli", "widebeam",
+    "widebeam.health", "widebeam.verify", "widebeam.plan", "widebeam.check", "widebeam.advice",
+    "widebeam.quarantine", "widebeam.replay", "widebeam.setup", "widebeam.gap", "widebeam.run", "widebeam.lab",
+    "widebeam.demo", "widebeam.cli", "widebeam",
 ]  # fmt: skip
 """From the lowest to the highest: a module may import those of its own room and of those before it."""
 

@@ -80,15 +80,19 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     "snapshot/run.py::Backfill._verdict": (
         "test_a_chunk_that_fails_is_given_up_at_last_and_done_when_the_cause_is_mended",
     ),
-    "widebeam/check/advice.py::absent_standbys": (
+    "widebeam/advice/advice.py::absent_standbys": (
         "test_a_stream_that_waits_for_a_dead_standby_names_it_and_the_ways_out",
     ),
-    "widebeam/check/advice.py::idle_slot": ("test_settings_of_slots_are_changed_as_they_are_advised",),
-    "widebeam/check/advice.py::no_time_index": (
+    "widebeam/advice/advice.py::idle_slot": ("test_settings_of_slots_are_changed_as_they_are_advised",),
+    "widebeam/advice/advice.py::no_time_index": (
         "test_a_large_table_without_an_index_by_time_is_advised_one_and_none_once_it_is_there",
     ),
-    "widebeam/check/advice.py::taken_names": ("another schema or name has to be chosen by a person",),
-    "widebeam/check/advice.py::unbounded_slot": ("test_settings_of_slots_are_changed_as_they_are_advised",),
+    "widebeam/advice/advice.py::taken_names": ("another schema or name has to be chosen by a person",),
+    "widebeam/advice/advice.py::unbounded_slot": ("test_settings_of_slots_are_changed_as_they_are_advised",),
+    "widebeam/advice/sample.py::without_reading": (
+        "test_a_mapping_that_makes_nothing_of_the_rows_is_told_and_what_helps",
+        "test_a_mapping_that_makes_nothing_of_the_rows_is_told_and_what_helps",
+    ),
     "widebeam/check/cells.py::one_row_a_cell": (
         "test_two_tables_that_fill_one_cell_are_found_with_both_values_and_the_way_out",
     ),

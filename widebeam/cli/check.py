@@ -22,7 +22,7 @@ def check(
 
     Example: widebeam check ships
     """
-    from widebeam.check.advice import advice  # noqa: PLC0415
+    from widebeam.advice.advice import advice  # noqa: PLC0415
     from widebeam.check.check import Preconditions, findings  # noqa: PLC0415
     from widebeam.check.made import made_findings  # noqa: PLC0415
     from widebeam.config.config import ConfigError, load  # noqa: PLC0415

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from cdc.halt import Cause, Halt
 from cdc.source import publication, slot, slot_waits
 from tests.pipeline import Pipeline, pipeline_over
-from widebeam.check.advice import advice
+from widebeam.advice.advice import advice
 from widebeam.check.check import findings
 from widebeam.check.made import made_findings
 from widebeam.config.config import ConfigError, load

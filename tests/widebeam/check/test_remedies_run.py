@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from cdc.source.publication import check_covers, create
 from tests.conftest import fresh_database
 from tests.pipeline import until
-from widebeam.check.advice import advice
+from widebeam.advice.advice import advice
 from widebeam.check.check import findings
 from widebeam.check.made import made_findings
 from widebeam.config.catalog import members

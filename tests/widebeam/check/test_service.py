@@ -12,7 +12,7 @@ from psycopg import sql
 
 from cdc.source import slot_waits
 from tests.widebeam.check.test_check import NARROW, Make, make, run
-from widebeam.check.advice import _fitting, advice
+from widebeam.advice.advice import _fitting, advice
 from widebeam.check.check import findings
 from widebeam.check.service import SERVICES, replication, setting
 from widebeam.config.config import load

@@ -12,6 +12,7 @@ import psycopg
 from cdc.source import slot_waits
 from cdc.source.session import connect
 from sink.mapping.names import folded
+from widebeam.advice.sample import without_reading
 from widebeam.check.service import service
 from widebeam.config.catalog import members
 from widebeam.config.connector import Connector
@@ -38,7 +39,7 @@ def advice(connector: Connector) -> list[Finding]:
     source, target = connector.options.source, connector.options.target
     found = list[Finding]()
     for name, server, looks in (
-        ("source", source, (no_time_index, unbounded_slot, idle_slot, absent_standbys)),
+        ("source", source, (no_time_index, unbounded_slot, idle_slot, absent_standbys, without_reading)),
         ("target", target, (taken_names,)),
     ):
         with suppress(psycopg.Error), connect(server.conninfo(), autocommit=True, connect_timeout=_SECONDS) as session:

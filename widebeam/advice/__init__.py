@@ -1,0 +1,1 @@
+"""What stands in nobody's way, and costs time, disk or readings. May import check and what check imports."""
