@@ -18,6 +18,11 @@ from psycopg import sql
 from tests.pipeline import TWO_OF_EACH, Pipeline, part, stopped, until
 from tests.waiting import PATIENCE
 
+EITHER = pytest.mark.parametrize(
+    "transport", ["kafka", pytest.param("direct", marks=pytest.mark.exhaustive)], indirect=True
+)
+"""The longer way in `make test`, both in `make test-all`: the demo's test goes the shorter one, too."""
+
 
 @pytest.fixture
 def two_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +30,7 @@ def two_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@EITHER
 @pytest.mark.usefixtures("two_of_each")
 def test_it_converges_beside_a_live_writer_and_the_same_run_again_is_a_no_op(pipeline: Pipeline) -> None:
     with pipeline.writing() as writer:
@@ -47,7 +53,12 @@ def test_it_converges_beside_a_live_writer_and_the_same_run_again_is_a_no_op(pip
 
 @pytest.mark.parametrize(
     ("transport", "verb"),
-    [("kafka", "capture"), ("kafka", "sink"), ("kafka", "backfill"), ("direct", "stream")],
+    [  # the others die in test_failpoints.py, at each of their steps, and in tests/faults under a run that goes on
+        pytest.param("kafka", "capture", marks=pytest.mark.exhaustive),
+        pytest.param("kafka", "sink", marks=pytest.mark.exhaustive),
+        ("kafka", "backfill"),
+        ("direct", "stream"),
+    ],
     indirect=["transport"],
 )
 @pytest.mark.usefixtures("two_of_each")
@@ -85,6 +96,7 @@ def test_ctrl_c_is_clean_and_the_next_run_resumes(pipeline: Pipeline) -> None:
     pipeline.prove()
 
 
+@EITHER
 def test_of_two_runs_the_second_one_takes_over_when_the_first_dies(pipeline: Pipeline) -> None:
     generation = "SELECT generation FROM widebeam.connectors"
     with pipeline.writing(), pipeline.start("run") as first:

@@ -12,6 +12,7 @@ DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slot
 @pytest.mark.parametrize("transport", ["direct"], indirect=True)
 def test_a_lost_slot_halts_until_the_gap_is_gone_over_and_only_what_differs_is_mended(pipeline: Pipeline) -> None:
     name = pipeline.file.stem
+    pipeline.file.write_text(pipeline.file.read_text().replace("chunk_rows = 2000", "chunk_rows = 10000"))
     pipeline.converge()
     pipeline.one(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"

@@ -148,6 +148,7 @@ def test_with_a_synchronised_slot_the_stream_goes_on_after_a_failover(
         it.prove(narrow)
 
 
+@pytest.mark.exhaustive  # to the run that is a slot that was lost: tests/test_halts.py
 def test_without_the_slot_a_failover_halts_and_the_gap_is_mended(database: str, tmp_path: Path) -> None:
     with moved(database, tmp_path, synced=False) as it:
         it.converge()
