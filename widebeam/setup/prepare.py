@@ -172,10 +172,11 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
         [str(cutoff.lsn), cutoff.snapshot, connector.name],
     )
     if done.rowcount != 1:
+        slot.drop_unfinished(source, connector.slot)  # nobody knows it, and it would hold WAL for ever
         raise Halt(
             Cause.SLOT_GONE,
-            f"the slot {connector.slot} was made, and somebody else recorded another one meanwhile",
-            f"Run `widebeam drop {connector.name}`, then run it anew.",
+            f"the connector {connector.name} was dropped while its slot {connector.slot} was made",
+            f"If it is wanted, `widebeam run {connector.name}` sets it up anew.",
         )
     _LOG.info("the cutoff is %s", cutoff.lsn)
 

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from cdc.failpoint import Failpoint, doing
 from cdc.halt import Cause, Halt
 from cdc.source import slot as slots
 from tests.readings import KINDS, SOURCE, TARGET
@@ -182,6 +183,17 @@ def test_a_capture_at_work_may_move_the_slot_while_it_is_looked_at(make, ask, mo
     monkeypatch.setattr(slots, "inspect", inspect_later)
     prepare(connector)
     assert ask("SELECT acknowledged > cutoff FROM widebeam.connectors") == (True,)
+
+
+def test_a_connector_that_is_dropped_while_its_slot_is_made_is_set_up_by_the_run_that_the_halt_names(make, ask):
+    connector = make()
+    with doing(Failpoint.PREPARE_SLOT_MADE, lambda: ask("DELETE FROM widebeam.connectors") and None):
+        halt = halted(connector)
+    assert f"`widebeam run {connector.name}` sets it up anew" in halt.remedy
+    assert ask("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == (0,)
+    prepare(connector)
+    assert ask("SELECT cutoff IS NOT NULL FROM widebeam.connectors") == (True,)
+    assert ask("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == (1,)
 
 
 def test_another_table_of_the_same_name_halts(make, ask):
