@@ -256,7 +256,6 @@ HIDDEN: Final = (
 )
 
 
-@pytest.mark.xdist_group("roles of a managed service")
 @pytest.mark.parametrize("managed", [False, True])
 def test_row_security_is_passed_by_what_is_printed_and_still_holds_for_others(
     managed: bool, place: Place, role: str

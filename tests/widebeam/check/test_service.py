@@ -40,7 +40,6 @@ def managed(session: Session, request: pytest.FixtureRequest) -> Iterator[Sessio
         session.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
 
 
-@pytest.mark.xdist_group("roles of a managed service")
 @pytest.mark.parametrize(
     "managed", [[each.administrators] for each in SERVICES], indirect=True, ids=lambda each: each[0]
 )
@@ -49,7 +48,6 @@ def test_no_remedy_at_a_managed_service_asks_for_a_superuser(managed: Session) -
         assert "ALTER SYSTEM" not in setting(managed, name, value)
 
 
-@pytest.mark.xdist_group("roles of a managed service")
 @pytest.mark.parametrize("managed", [["rds_superuser", "rds_replication"]], indirect=True)
 def test_an_administrator_of_rds_gives_the_right_to_replicate_by_the_statement_that_is_said(
     managed: Session, database: str, make: Make
