@@ -102,19 +102,30 @@ class Extension:
             yield some
 
     def _portion(self, needs: list[Need]) -> Refused:
-        """One attempt, one transaction: nobody else plans at the same time, and what others did meanwhile is seen."""
+        """One attempt: what is new, and then, in a transaction of its own, what is to be widened.
+
+        A view is made anew around a column that is widened, from what is known: so what is new is known by then.
+        """
         try:
             with self._connection.transaction():
-                ddl_lock.take(self._connection)
-                self._known.look(self._connection, {self._known.of(need) for need in needs})
-                missing, _ = self.sorted_out(needs)
+                missing = self._missing(needs)
                 made, refused = self._add([need for need in missing if self._known.column(need) is None])
-                refused |= self._widen([need for need in missing if self._known.column(need) is not None])
+            self._lately = (self._lately or 0) + made
+            if any(self._known.column(need) is not None for need in missing):
+                with self._connection.transaction():
+                    missing = self._missing(needs)
+                    refused |= self._widen([need for need in missing if self._known.column(need) is not None])
         except psycopg.Error:
             self._names.forget()
             raise
-        self._lately = (self._lately or 0) + made
         return refused
+
+    def _missing(self, needs: list[Need]) -> list[Need]:
+        """What there is not yet, in the open transaction: nobody else plans meanwhile, and what others did is seen."""
+        ddl_lock.take(self._connection)
+        self._known.look(self._connection, {self._known.of(need) for need in needs})
+        missing, _ = self.sorted_out(needs)
+        return missing
 
     def _add(self, new: list[Need]) -> tuple[int, Refused]:
         """Make columns; how many came about."""

@@ -298,6 +298,16 @@ def test_a_view_keeps_what_somebody_gave_it(target, mapping):
     target.execute(sql.SQL("DROP OWNED BY {reader}, {owner}; DROP ROLE {reader}, {owner}").format(**roles))
 
 
+def test_a_view_shows_what_came_about_beside_a_column_that_was_widened(target, mapping):
+    """In one making: the view is made anew around the wider column, from what is known."""
+    registry = Registry(replace(mapping, type_conflict="widen"))
+    registry.ensure(target, needs("a", source="long_v"))
+    assert registry.ensure(target, [*needs("new"), *needs("a", source="str_v"), *needs("last")]) == {}
+    assert columns_of(target, "ship-1") == ["created_time", "_lsn", "a", "new", "last"]
+    types = {key: column.type for key, column in registry.entities['["ship-1"]'].columns.items()}
+    assert types == {"a": "text", "new": "double precision", "last": "double precision"}
+
+
 def test_who_may_only_connect_keeps_no_column_from_being_made(target, database, mapping):
     """An advisory lock could be held by anybody, and a table of ours can be locked by nobody else."""
     with psycopg.connect(database, autocommit=True) as other:
