@@ -227,6 +227,7 @@ def test_the_unit_file_waits_as_long_as_the_service_takes_and_starts_it_again_wh
 def test_systemd_finds_nothing_wrong_with_the_unit_file(tmp_path: Path) -> None:
     file = tmp_path / "widebeam@ships.service"
     file.write_text(UNIT.read_text().replace("/opt/widebeam/bin/widebeam", f'"{sys.executable}"'))
+    file.chmod(0o644)  # whatever the umask is
     done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert file.name not in done.stderr  # other units of this machine are none of ours

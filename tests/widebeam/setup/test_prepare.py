@@ -292,7 +292,8 @@ def test_the_topic_is_made_and_its_id_recorded(make, ask, kafka, topic):
 
 def test_a_topic_with_records_of_somebody_else_is_refused(make, kafka, topic):
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=30)
+    by_broker = {"message.timestamp.type": "LogAppendTime"}  # whose clock may be another one
+    admin.create_topics([NewTopic(topic, 1, 1, config=by_broker)])[topic].result(timeout=30)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     producer.produce(topic, b"hello")
     assert producer.flush(30) == 0

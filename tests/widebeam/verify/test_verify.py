@@ -16,6 +16,7 @@ from cdc.source.session import connect
 from tests.beside import beside
 from tests.plant import Plant
 from tests.readings import SOURCE
+from tests.waiting import PATIENCE
 from widebeam.verify import barrier
 from widebeam.verify.proof import Difference, VerifySettings
 from widebeam.verify.verify import verify
@@ -142,7 +143,7 @@ def test_cells_in_quarantine_are_counted_apart(stage: Callable[..., Stage]) -> N
         made.execute(
             "INSERT INTO tenant.readings (ship, at, channel, kind, f) VALUES ('a', '2024-01-02', '', 'F', 1.5)"
         )
-        report = verify(replace(made.settings, patience=30))
+        report = verify(replace(made.settings, patience=PATIENCE))
     assert (report.quarantined, report.differences, report.fenced) == (1, 0, True)
 
 
@@ -178,10 +179,10 @@ def test_beside_a_live_writer_nothing_is_taken_for_different(stage: Callable[...
     with made.streaming():
         with beside(write):
             for _ in range(2):
-                report = verify(replace(made.settings, patience=30))
+                report = verify(replace(made.settings, patience=PATIENCE))
                 assert (report.differing, report.differences, report.fenced) == ([], 0, True)
         made.execute("UPDATE wide.a__1 SET exact = 0 WHERE at = '2024-01-01'")
-        assert verify(replace(made.settings, patience=30)).differences == 1
+        assert verify(replace(made.settings, patience=PATIENCE)).differences == 1
 
 
 def test_a_value_that_goes_and_comes_back_is_in_motion(
