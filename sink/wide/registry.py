@@ -166,7 +166,8 @@ class Registry:
             try:
                 for attempt in ddl_lock.attempts():
                     with attempt, connection.transaction():
-                        ddl_lock.take(connection)
+                        self._begin(connection)  # a view is made anew from what is known: that has to be all of it
+                        mine = domains(connection, {identity: self.entities[identity]})
                         ddl_lock.stop_the_others(connection)
                         retype(connection, self.mapping, mine)
             except DEPENDED_ON as error:
