@@ -42,7 +42,7 @@ ENDS = ["-infinity", "0044-03-15 01:00 BC", "infinity"]
 NEW = ["ME9/new", "Course", "Draught"]
 
 
-@pytest.fixture(params=["per_entity", "single"])
+@pytest.fixture(params=[pytest.param("per_entity", marks=pytest.mark.exhaustive), "single"])
 def grouped(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Pipeline:
     """Few readings around a month's end, at both infinities and in the year 44 BC."""
     load_history(database, 0)
