@@ -198,7 +198,7 @@ class _Run:
         """The log pushes back: nothing is read meanwhile, but the server hears from us."""
         if self._stop.is_set():
             raise _Stopped
-        self._ack.delivered(self._publisher.delivered(_PUSHED_BACK))
+        self._hear(_PUSHED_BACK)
         self._report_if_due()
 
     def _hear(self, timeout: float = 0.0) -> None:

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from sink.mapping.mapping import Mapping
 from sink.mapping.names import folded
-from sink.mapping.wide import Need
+from sink.mapping.wide import Entity, Need
 from sink.views import comments, kept
 from sink.wide import tables
 from sink.wide.planned import Planned
@@ -45,9 +45,7 @@ def views(mapping: Mapping, planned: Planned, options: Dict[str, Sequence[str]])
     """What makes an entity's views, or brings them up to date; `options` are those that they have."""
     entity = planned.entity
     for view in planned.views:
-        yield tables.create_view(mapping, entity, view, options.get(view, ()))
-        if (opened := tables.open_view(mapping, entity, view)) is not None:
-            yield opened
+        yield from shown(mapping, entity, view, options.get(view, ()))
         parts, _ = entity.shown(view)
         if all(part in planned.new_parts for part in parts):
             said = comments.on_view(mapping, entity, view)
@@ -55,6 +53,13 @@ def views(mapping: Mapping, planned: Planned, options: Dict[str, Sequence[str]])
             added = [column for part in parts for column in planned.columns_of(part)]
             said = comments.on_columns(mapping, view, added)
         yield from (comment for _, comment in said)
+
+
+def shown(mapping: Mapping, entity: Entity, view: str, options: Sequence[str] = ()) -> Iterator[sql.Composed]:
+    """What makes a view, and lets its readers read it."""
+    yield tables.create_view(mapping, entity, view, options)
+    if (opened := tables.open_view(mapping, entity, view)) is not None:
+        yield opened
 
 
 def _registered(mapping: Mapping, planned: list[Planned]) -> Iterator[sql.Composed]:

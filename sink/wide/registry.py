@@ -162,7 +162,6 @@ class Registry:
         """
         found = domains(connection, self.entities)
         for identity in sorted({each.entity.identity for each in found}):
-            mine = [each for each in found if each.entity.identity == identity]
             try:
                 for attempt in ddl_lock.attempts():
                     with attempt, connection.transaction():

@@ -202,14 +202,17 @@ def _of_the_source(copy: Iterable[Block]) -> Iterator[Block]:
         yield from copy
 
 
-def select(rule: Rule, chunk: Chunk) -> sql.Composed:
+def select(rule: Rule, chunk: Chunk, most: int | None = None) -> sql.Composed:
     """The COPY of a chunk: columns as they are, without casts, which would print another text than the stream's.
 
-    A reading without a time (the column may allow it) belongs to the first chunk.
+    A reading without a time (the column may allow it) belongs to the first chunk. With `most`, only so many rows.
     """
     table = rule.table
-    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
-        sql.SQL(", ").join(map(sql.Identifier, table.columns)), narrow(rule, chunk), within(rule, chunk)
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}{}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+        narrow(rule, chunk),
+        within(rule, chunk),
+        sql.SQL("" if most is None else " LIMIT {}").format(sql.Literal(most)),
     )
 
 

@@ -71,8 +71,8 @@ CAPTURE: Final = (
         (
             Edit(
                 "cdc/run.py",
-                "delivered(_PUSHED_BACK))\n        self._report_if_due()",
-                "delivered(_PUSHED_BACK))",
+                "_hear(_PUSHED_BACK)\n        self._report_if_due()",
+                "_hear(_PUSHED_BACK)",
             ),
         ),
         (RUN + "pushing_back_does_not_keep_the_server_from_hearing_of_us",),

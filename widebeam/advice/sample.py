@@ -12,25 +12,25 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import sql
 
 from cdc.halt import Halt
 from sink.lookup import entries
 from sink.mapping.dictionary import Dictionary
 from sink.mapping.interpret import Interpreters, Unplaced
 from sink.mapping.mapping import Mapping
-from sink.mapping.rule import Rule
+from snapshot.chunks.plan import Chunk
 from widebeam.config import catalog
 from widebeam.config.connector import Connector
 from widebeam.counted import counted
 from widebeam.finding import Finding
-from widebeam.verify.range_reader import copied
+from widebeam.verify.range_reader import rows
 
 Session: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-ROWS: Final = 1000
+_ROWS: Final = 1000
 """Rows of a table that are looked at: the first that lie in it."""
 _TABLES: Final = 20
+_WHOLE: Final = Chunk(1, None, None, 0)
 _WITHIN: Final = "10s"
 """How long one look may take: a table can begin with millions of rows that are gone."""
 _MANY: Final = 0.01
@@ -59,7 +59,7 @@ def sample(session: Session, mapping: Mapping) -> Sample:
     dictionary = Dictionary({} if rule is None else dict(entries(session, rule)))
     interpreters, found = Interpreters(mapping, dictionary), Sample()
     for each in mapping.rules[:_TABLES]:
-        for row in copied(session, each, _first(each)):
+        for row in rows(session, each, _WHOLE, _ROWS):
             interpreter = interpreters.of(row.table)
             made = interpreter.read(row.head, row.row)
             found.rows += 1
@@ -94,11 +94,3 @@ def without_reading(session: Session, connector: Connector) -> Iterator[Finding]
     if found.rows and not found.read and not unplaced:
         option = "`where`: no row passes it" if found.left_out else "[source.value]: its columns are NULL in all rows"
         yield Finding(f"none {looked} has a value for a wide table", "", f"{where}, {option}")
-
-
-def _first(rule: Rule) -> sql.Composed:
-    return sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
-        sql.SQL(", ").join(map(sql.Identifier, rule.table.columns)),
-        sql.Identifier(*rule.table.table_name),
-        sql.Literal(ROWS),
-    )

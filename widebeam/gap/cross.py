@@ -35,7 +35,7 @@ from cdc.source.session import connect
 from sink.mapping.names import LSN_COLUMN
 from sink.state import sources
 from sink.views import comments
-from sink.wide import tables
+from sink.wide import build, tables
 from sink.wide.registry import Registry
 from snapshot.chunks import ledger
 from snapshot.chunks.repair import EVERY_TABLE
@@ -197,10 +197,8 @@ def _rebase(target: Session, connector: Connector, cutoff: Lsn) -> None:
     registry.check(target)
     for view, entity in {part.view: registry.entities[part.entity] for part in registry.parts}.items():
         if target.execute(_THERE, [registry.parts[0].schema, view]).fetchone() is None:  # it went with a column
-            target.execute(tables.create_view(registry.mapping, entity, view))
-            readers = tables.open_view(registry.mapping, entity, view)
-            if readers is not None:
-                target.execute(readers)
+            for statement in build.shown(registry.mapping, entity, view):
+                target.execute(statement)
             for _, comment in comments.on_view(registry.mapping, entity, view):
                 target.execute(comment)
     for part in registry.parts:

@@ -172,7 +172,7 @@ def _slot(source: Session, target: Session, connector: Connector, found: Recorde
         [str(cutoff.lsn), cutoff.snapshot, connector.name],
     )
     if done.rowcount != 1:
-        slot.drop_unfinished(source, connector.slot)  # nobody knows it, and it would hold WAL for ever
+        slot.drop(source, connector.slot)  # nobody knows it, and it would hold WAL for ever
         raise Halt(
             Cause.SLOT_GONE,
             f"the connector {connector.name} was dropped while its slot {connector.slot} was made",

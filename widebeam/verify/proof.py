@@ -110,4 +110,7 @@ class VerifyReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, whose readers take numbers of at most 64 bits: sums of hashes, which may have more, are texts."""
-        return {**asdict(self), "gone": [{**asdict(each), "total": str(each.total)} for each in self.gone]}
+        made = asdict(self)
+        for each in made["gone"]:
+            each["total"] = str(each["total"])
+        return made

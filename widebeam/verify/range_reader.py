@@ -103,15 +103,10 @@ class RangeReader:
         self._dictionary.missing.clear()
 
 
-def rows(source: Session, rule: Rule, chunk: Chunk) -> Iterator[SourceRow]:
-    """The rows of one table between a chunk's bounds."""
-    return copied(source, rule, select(rule, chunk))
-
-
-def copied(source: Session, rule: Rule, query: sql.Composed) -> Iterator[SourceRow]:
-    """The rows of one table that a COPY of all of the rule's columns brings."""
+def rows(source: Session, rule: Rule, chunk: Chunk, most: int | None = None) -> Iterator[SourceRow]:
+    """The rows of one table between a chunk's bounds; with `most`, the first so many that the server finds."""
     width, table, rest = len(rule.table.wide), rule.table.qualified, b""
-    with source.cursor().copy(query) as copy:
+    with source.cursor().copy(select(rule, chunk, most)) as copy:
         for block in copy:
             *lines, rest = (rest + bytes(block)).split(b"\n")
             for line in lines:
